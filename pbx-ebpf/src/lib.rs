@@ -1,0 +1,2 @@
+//! The contract between the kernel program and user space.
+#![no_std]

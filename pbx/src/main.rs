@@ -1,0 +1,2 @@
+//! The `pbx` binary: the daemon (`pbx serve`) and every command.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Set up, run, test, check and measure pbx.
+fn main() {}
