@@ -1,1 +1,9 @@
 //! The daemon and its command line: touches everything, decides nothing.
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod filter;
+pub mod host;
+pub mod ops;
+pub mod store;

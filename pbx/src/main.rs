@@ -1,2 +1,7 @@
 //! The `pbx` binary: the daemon (`pbx serve`) and every command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pbx::cli::main()
+}

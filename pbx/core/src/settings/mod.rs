@@ -1,1 +1,301 @@
-//! settings: being written.
+//! Every setting once: its type, unit, range, default and help text.
+//! What is stored and typed as text becomes a [`Settings`] here; who acts on it is elsewhere.
+
+mod definitions;
+mod profiles;
+mod values;
+
+pub use definitions::{Definition, definition, definitions};
+pub use profiles::{Profile, profile, profiles};
+pub use values::{
+    BlockTime, Count, Enforcement, Kind, KnownBudget, Level2Packets, NewSources, PacketsPerSecond,
+    PortRange, Ports, Prefixes, SampleRate, Scope, ValueError,
+};
+
+/// All settings. [`Settings::default`] is what `definitions` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The packet filter as a whole.
+    pub filter: FilterSettings,
+    /// Who is blocked by what it sends.
+    pub guard: GuardSettings,
+}
+
+/// `filter.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterSettings {
+    /// `filter.mode`: the most that any rule does; see [`Enforcement::under`].
+    pub mode: Enforcement,
+    /// `filter.protected_ports`: where packets are counted for the rate levels.
+    pub protected_ports: Ports,
+    /// `filter.media_ports`: UDP ports that calls take theirs from.
+    pub media_ports: Ports,
+    /// `filter.sample_rate`
+    pub sample_rate: SampleRate,
+}
+
+/// `guard.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// `guard.manual.*`
+    pub manual: ManualSettings,
+    /// `guard.level1.*`
+    pub level1: Level1Settings,
+    /// `guard.level2.*`
+    pub level2: Level2Settings,
+    /// `guard.media.*`
+    pub media: MediaSettings,
+    /// `guard.scope`: what an automatic block closes.
+    pub scope: Scope,
+    /// `guard.known.*`
+    pub known: KnownSettings,
+    /// `guard.tcp.*`
+    pub tcp: PolicingSettings,
+    /// `guard.fragments.*`
+    pub fragments: PolicingSettings,
+    /// `guard.new_sources`: more in a second, and nobody new is blocked.
+    pub new_sources: NewSources,
+    /// `guard.local_networks`: where IPv6 is counted by single address.
+    pub local_networks: Prefixes,
+}
+
+/// `guard.manual.*`: rules that people make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManualSettings {
+    /// `guard.manual.enforcement`
+    pub enforcement: Enforcement,
+}
+
+/// `guard.level1.*`: the cool-off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level1Settings {
+    /// `guard.level1.enforcement`
+    pub enforcement: Enforcement,
+    /// `guard.level1.packets`: so many pass in a second, the next one makes the block.
+    pub packets: PacketsPerSecond,
+    /// `guard.level1.block_time`
+    pub block_time: BlockTime,
+}
+
+/// `guard.level2.*`: the blacklist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level2Settings {
+    /// `guard.level2.enforcement`
+    pub enforcement: Enforcement,
+    /// `guard.level2.packets`: as of level 1, and above it.
+    pub packets: Level2Packets,
+    /// `guard.level2.block_time`
+    pub block_time: BlockTime,
+}
+
+/// `guard.media.*`: packets to media ports that no call holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaSettings {
+    /// `guard.media.enforcement`
+    pub enforcement: Enforcement,
+}
+
+/// `guard.known.*`: sources that have proved who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSettings {
+    /// `guard.known.budget`: times level 1; what is over it is dropped packet by packet.
+    pub budget: KnownBudget,
+}
+
+/// A limit whose excess is dropped and never blocked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicingSettings {
+    /// `….packets` of one source.
+    pub packets: PacketsPerSecond,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let mut settings = Self::lowest();
+        for definition in definitions() {
+            let written = definition.write(&mut settings, definition.default);
+            debug_assert_eq!(written, Ok(()), "{}", definition.key);
+        }
+        settings
+    }
+}
+
+impl Settings {
+    /// The value of a setting, as text that [`set`](Self::set) reads; nothing if there is no such setting.
+    pub fn value(&self, key: &str) -> Option<String> {
+        Some(definition(key)?.read(self))
+    }
+
+    /// Changes one setting; on an error nothing is changed. Whether it fits the others says [`check`](Self::check).
+    pub fn set(&mut self, key: &str, text: &str) -> Result<(), SettingError> {
+        let Some(definition) = definition(key) else {
+            return Err(SettingError::UnknownKey {
+                key: key.chars().take(60).collect(),
+                near: definitions::nearest(key),
+            });
+        };
+        definition
+            .write(self, text)
+            .map_err(|error| SettingError::Value {
+                key: definition.key,
+                given: text.trim().chars().take(60).collect(),
+                error,
+                wanted: definition.wanted(),
+            })
+    }
+
+    /// Whether the settings fit together.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let FilterSettings {
+            protected_ports,
+            media_ports,
+            ..
+        } = &self.filter;
+        let GuardSettings {
+            level1,
+            level2,
+            local_networks,
+            ..
+        } = &self.guard;
+        if u64::from(level2.packets) <= u64::from(level1.packets) {
+            return Err(SettingError::Conflict {
+                key: "guard.level2.packets",
+                message: format!(
+                    "{} packets per second is not above guard.level1.packets ({}): raise level 2 or lower level 1",
+                    level2.packets, level1.packets
+                ),
+            });
+        }
+        if level2.block_time < level1.block_time {
+            return Err(SettingError::Conflict {
+                key: "guard.level2.block_time",
+                message: format!(
+                    "{} is shorter than guard.level1.block_time ({}): the higher level must not block for less",
+                    level2.block_time, level1.block_time
+                ),
+            });
+        }
+        if let Some(both) = protected_ports.overlap(media_ports) {
+            return Err(SettingError::Conflict {
+                key: "filter.media_ports",
+                message: format!(
+                    "{both} is in filter.protected_ports too: a port is either counted by the rate levels or used for media"
+                ),
+            });
+        }
+        if let Some(everything) = local_networks.iter().find(|prefix| prefix.is_everything()) {
+            return Err(SettingError::Conflict {
+                key: "guard.local_networks",
+                message: format!("{everything} is everything: name the networks that are local"),
+            });
+        }
+        Ok(())
+    }
+
+    /// The settings in which `other` differs: key, value here, value there.
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        definitions()
+            .iter()
+            .map(|definition| {
+                (
+                    definition.key,
+                    definition.read(self),
+                    definition.read(other),
+                )
+            })
+            .filter(|(_, before, after)| before != after)
+            .collect()
+    }
+
+    /// Something to write the defaults into.
+    fn lowest() -> Self {
+        let enforcement = Enforcement::Off;
+        Self {
+            filter: FilterSettings {
+                mode: enforcement,
+                protected_ports: Ports::default(),
+                media_ports: Ports::default(),
+                sample_rate: SampleRate::OFF,
+            },
+            guard: GuardSettings {
+                manual: ManualSettings { enforcement },
+                level1: Level1Settings {
+                    enforcement,
+                    packets: Count::LOWEST,
+                    block_time: BlockTime::LOWEST,
+                },
+                level2: Level2Settings {
+                    enforcement,
+                    packets: Count::LOWEST,
+                    block_time: BlockTime::LOWEST,
+                },
+                media: MediaSettings { enforcement },
+                scope: Scope::Appliance,
+                known: KnownSettings {
+                    budget: Count::LOWEST,
+                },
+                tcp: PolicingSettings {
+                    packets: Count::LOWEST,
+                },
+                fragments: PolicingSettings {
+                    packets: Count::LOWEST,
+                },
+                new_sources: Count::LOWEST,
+                local_networks: Prefixes::default(),
+            },
+        }
+    }
+}
+
+/// Why a setting is not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// There is no such setting.
+    #[error("there is no setting {key:?}{}", did_you_mean(*near))]
+    UnknownKey {
+        /// What was given.
+        key: String,
+        /// The key that may have been meant.
+        near: Option<&'static str>,
+    },
+    /// The text is not a value of this setting.
+    #[error("{key}: {given:?} {error}; it takes {wanted}")]
+    Value {
+        /// The setting.
+        key: &'static str,
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        error: ValueError,
+        /// Range and unit.
+        wanted: String,
+    },
+    /// The value does not fit another setting.
+    #[error("{key}: {message}")]
+    Conflict {
+        /// The setting.
+        key: &'static str,
+        /// What it does not fit, and what to do.
+        message: String,
+    },
+}
+
+impl SettingError {
+    /// The setting that it is about.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::UnknownKey { key, .. } => key,
+            Self::Value { key, .. } | Self::Conflict { key, .. } => key,
+        }
+    }
+}
+
+fn did_you_mean(near: Option<&'static str>) -> String {
+    match near {
+        Some(key) => format!(": did you mean {key}?"),
+        None => ": `pbx guard list` shows all".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@ use std::{env, path::PathBuf, process::Command};
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
-        .parent()
-        .expect("the workspace is one level up")
+        .ancestors()
+        .nth(2)
+        .expect("the workspace is two levels up")
         .to_path_buf();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let source = root.join("pbx-ebpf");
@@ -38,6 +39,27 @@ fn main() {
         status.success(),
         "the kernel object did not build; `cargo xtask setup` installs what it needs (rust-src, bpf-linker)"
     );
-    let objects = out.join("ebpf/bpfel-unknown-none/ebpf");
-    println!("cargo::rustc-env=PBX_FILTER_OBJECT={}", objects.join("pbx-filter").display());
+    let built = out.join("ebpf/bpfel-unknown-none/ebpf/pbx-filter");
+    let mut object = std::fs::read(&built).expect("cargo built it");
+    name_unions(&mut object);
+    let object_path = out.join("pbx-filter.o");
+    std::fs::write(&object_path, object).expect("OUT_DIR is writable");
+    println!("cargo::rustc-env=PBX_FILTER_OBJECT={}", object_path.display());
+}
+
+/// The linker spells the generic names of structs in characters that the kernel takes, but not those of
+/// unions; one bad name and the kernel refuses the object's whole BTF.
+fn name_unions(object: &mut [u8]) {
+    const UNION: &[u8] = b"MaybeUninit<";
+    let mut at = 0;
+    while at + UNION.len() < object.len() {
+        if object[at..].starts_with(UNION) {
+            for byte in object[at..].iter_mut().take_while(|b| **b != 0) {
+                if !byte.is_ascii_alphanumeric() {
+                    *byte = b'_';
+                }
+            }
+        }
+        at += 1;
+    }
 }

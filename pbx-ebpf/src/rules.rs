@@ -1,0 +1,265 @@
+//! Manual rules: which one speaks of a source now. Longest prefix wins, on a tie allow; a rule whose time is
+//! over leaves the word to the next one that covers the source.
+
+use crate::{
+    abi::{address4, prefix, settings::SHORT_LENGTHS_WORD, tick},
+    hash,
+    tables::Tables,
+    word,
+};
+
+/// What the manual rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing.
+    Nothing,
+    /// An address of the appliance.
+    Own,
+    /// Allow.
+    Allow,
+    /// Block.
+    Block,
+}
+
+impl Said {
+    /// From a slot's code.
+    #[inline(always)]
+    pub const fn of(code: u64) -> Said {
+        match code {
+            address4::OWN => Said::Own,
+            address4::ALLOW => Said::Allow,
+            address4::BLOCK => Said::Block,
+            _ => Said::Nothing,
+        }
+    }
+    /// As a slot's code.
+    #[inline(always)]
+    pub const fn code(self) -> u64 {
+        match self {
+            Said::Nothing => 0,
+            Said::Own => address4::OWN,
+            Said::Allow => address4::ALLOW,
+            Said::Block => address4::BLOCK,
+        }
+    }
+}
+
+/// What the rules say of a source. `short` are the IPv6 lengths below 32 in use.
+#[inline(always)]
+pub fn say<T: Tables>(t: &T, v6: bool, hi: u64, lo: u64, short: [u64; 2]) -> Said {
+    let mut base = Said::Nothing;
+    let now;
+    if v6 {
+        let Some(bucket) = t.lengths6(hash::lengths6(hi, t.seed())) else { return Said::Nothing };
+        // SAFETY: a bucket has two words.
+        let long = unsafe { [word::load(bucket), word::load(bucket.add(1))] };
+        if long[0] | short[0] == 0 {
+            return Said::Nothing;
+        }
+        now = tick(t.now());
+    } else {
+        let address = lo as u32;
+        let Some(class) = t.class4(address >> 12) else { return Said::Nothing };
+        // SAFETY: a word of the class map.
+        let class = (unsafe { word::load(class) } >> (((address >> 8) & 15) * 4)) & 15;
+        if class == 0 {
+            return Said::Nothing;
+        }
+        base = match class & address4::BASE {
+            address4::BLOCK => Said::Block,
+            address4::ALLOW => Said::Allow,
+            _ => Said::Nothing,
+        };
+        if class & (address4::EXACT | address4::CONSULT) == 0 {
+            return base;
+        }
+        now = tick(t.now());
+        if class & address4::EXACT != 0 {
+            let said = Said::of(t.exact4(address, now));
+            if said != Said::Nothing {
+                return said;
+            }
+        }
+        if class & address4::CONSULT == 0 {
+            return base;
+        }
+    }
+    let said = Said::of(t.walk(hi, lo, u64::from(v6), now));
+    if said == Said::Nothing { base } else { said }
+}
+
+/// The rule of a single IPv4 address, at a tick.
+#[inline(always)]
+pub fn exact4<T: Tables>(t: &T, address: u32, now: u64) -> Said {
+    let places = hash::address4(address, t.seed());
+    let mut line = places.home;
+    let mut round = 0;
+    while round < 2 {
+        let Some(words) = t.address4(line) else { return Said::Nothing };
+        let mut i = 0;
+        while i < address4::SLOTS {
+            // SAFETY: a line has eight words.
+            let slot = unsafe { word::load(words.add(i)) };
+            let code = address4::slot_code(slot);
+            if address4::slot_address(slot) == address && code != 0 {
+                let expiry = address4::slot_expiry(slot);
+                if expiry != 0 && now >= expiry {
+                    return Said::Nothing;
+                }
+                if let Some(hits) = t.hits4(line << 3 | i as u32) {
+                    // SAFETY: a word of the hit map; a lost hit under contention is accepted.
+                    unsafe {
+                        let hit = address4::hit(word::load(hits), address4::slot_generation(slot), now);
+                        word::store(hits, hit);
+                    }
+                }
+                return Said::of(code);
+            }
+            i += 1;
+        }
+        // SAFETY: a line has eight words.
+        if unsafe { word::load(words.add(address4::SPILLED)) } == 0 {
+            return Said::Nothing;
+        }
+        line = places.other;
+        round += 1;
+    }
+    Said::Nothing
+}
+
+/// Asks the prefixes in which a source lies, longest first.
+#[inline(always)]
+pub fn walk<T: Tables>(t: &T, hi: u64, lo: u64, v6: bool, now: u64) -> Said {
+    if !v6 {
+        let Some(lengths) = t.lengths4(lo as u32 >> 16) else { return Said::Nothing };
+        // SAFETY: a word of the length lists.
+        let list = unsafe { [word::load(lengths), 0] };
+        return through(t, hi, lo, list, 129, 97, now);
+    }
+    if let Some(bucket) = t.lengths6(hash::lengths6(hi, t.seed())) {
+        // SAFETY: a bucket has two words.
+        let list = unsafe { [word::load(bucket), word::load(bucket.add(1))] };
+        let said = through(t, hi, lo, list, 129, prefix::SHORT + 1, now);
+        if said != Said::Nothing {
+            return said;
+        }
+    }
+    let Some(settings) = t.settings() else { return Said::Nothing };
+    // SAFETY: the one element of `SETTINGS`.
+    let short = unsafe {
+        let words = settings.cast::<u64>().add(SHORT_LENGTHS_WORD);
+        [word::load(words), word::load(words.add(1))]
+    };
+    through(t, hi, lo, short, prefix::SHORT, 1, now)
+}
+
+/// Tries the codes of a list, or all of a range where the list was too short for them.
+#[inline(always)]
+fn through<T: Tables>(t: &T, hi: u64, lo: u64, mut list: [u64; 2], longest: u8, shortest: u8, now: u64) -> Said {
+    if list[0] & 0xff == prefix::ALL {
+        let mut code = longest;
+        while code >= shortest {
+            let said = Said::of(t.probe(hi, lo, u64::from(code), now));
+            if said != Said::Nothing {
+                return said;
+            }
+            code -= 1;
+        }
+        return Said::Nothing;
+    }
+    let mut i = 0;
+    while i < 16 {
+        let code = list[0] & 0xff;
+        if code == 0 || code > 129 {
+            break;
+        }
+        let said = Said::of(t.probe(hi, lo, code, now));
+        if said != Said::Nothing {
+            return said;
+        }
+        list = [list[0] >> 8 | list[1] << 56, list[1] >> 8];
+        i += 1;
+    }
+    Said::Nothing
+}
+
+/// The network of `code` (length plus one) in which an address lies.
+#[inline(always)]
+pub const fn network(hi: u64, lo: u64, code: u8) -> (u64, u64) {
+    let len = code as u32 - 1;
+    if len >= 64 {
+        let host = 128 - len;
+        (hi, if host == 64 { 0 } else { lo & (u64::MAX << (host & 63)) })
+    } else {
+        (if len == 0 { 0 } else { hi & (u64::MAX << ((64 - len) & 63)) }, 0)
+    }
+}
+
+/// The rule of the prefix of one length (as a code) in which a source lies, at a tick.
+#[inline(always)]
+pub fn probe<T: Tables>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
+    let (hi, lo) = network(hi, lo, code);
+    let places = hash::prefix(hi, lo, code, t.seed());
+    let mut set = places.home;
+    let mut round = 0;
+    while round < 2 {
+        let Some(tags) = t.tags(set) else { return Said::Nothing };
+        // SAFETY: a word of the tag map.
+        let tags = unsafe { word::load(tags) };
+        let mut i = 0;
+        while i < prefix::SLOTS {
+            if (tags >> (8 * i)) as u8 == places.tag {
+                let said = entry(t, set, i, hi, lo, code, now);
+                if said != Said::Nothing {
+                    return said;
+                }
+            }
+            i += 1;
+        }
+        if tags >> 32 == 0 {
+            return Said::Nothing;
+        }
+        set = places.other;
+        round += 1;
+    }
+    Said::Nothing
+}
+
+/// Reads an entry as a whole: its identity is the same before and after, or it is being rewritten.
+#[inline(always)]
+fn entry<T: Tables>(t: &T, set: u32, i: usize, hi: u64, lo: u64, code: u8, now: u64) -> Said {
+    let Some(words) = t.prefix(set) else { return Said::Nothing };
+    // SAFETY: a set has SLOTS × 4 words, and `i` is below SLOTS.
+    let (identity, until) = unsafe {
+        let words = words.add(i * prefix::Entry::WORDS);
+        let identity = word::load(words.add(3));
+        if identity as u8 != code || word::load(words) != hi || word::load(words.add(1)) != lo {
+            return Said::Nothing;
+        }
+        let until = word::load(words.add(2));
+        if word::load(words.add(3)) != identity {
+            return Said::Nothing;
+        }
+        (identity, until)
+    };
+    if identity & prefix::OWN != 0 {
+        return Said::Own;
+    }
+    let allow = until & prefix::FOREVER;
+    let block = until >> 32;
+    let said = if allow == prefix::FOREVER || now < allow {
+        Said::Allow
+    } else if block == prefix::FOREVER || now < block {
+        Said::Block
+    } else {
+        return Said::Nothing;
+    };
+    if let Some(hits) = t.hits(set << 2 | i as u32) {
+        // SAFETY: a word of the hit map; a lost hit under contention is accepted.
+        unsafe {
+            let hit = address4::hit(word::load(hits), prefix::generation(identity), now);
+            word::store(hits, hit);
+        }
+    }
+    said
+}

@@ -1,0 +1,502 @@
+//! The order of judgement, in one place: essential traffic, manual rules, media flows in progress, known
+//! sources, automatic blocks, protected ports, media ports.
+
+use crate::{
+    abi::{
+        Source, automatic, events, interfaces,
+        interfaces::{Enforcement, Interface, Rule},
+        known, media, ports, presence, rate as rates,
+        settings::{self, Settings},
+        stats::Reason,
+    },
+    hash,
+    packet::{self, Frame, Ip, Parsed, Upper},
+    rate,
+    rules::{self, Said},
+    tables::Tables,
+    word,
+};
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Why; [`Reason::drops`] says whether it is dropped.
+    pub reason: Reason,
+    /// Source (zero when there is none), most significant bits.
+    pub hi: u64,
+    /// Source, least significant bits.
+    pub lo: u64,
+    /// Element of `STATS`.
+    pub stats: u32,
+    /// This CPU's packets with this reason on this interface.
+    pub nth: u64,
+}
+
+/// Where a packet came in and what is enforced there.
+#[derive(Clone, Copy)]
+struct Place {
+    ifindex: u32,
+    stats: u32,
+    enforcement: u64,
+}
+
+impl Place {
+    #[inline(always)]
+    fn of<T: Tables>(t: &T, ifindex: u32) -> Self {
+        let mut stats = 0;
+        let mut enforcement = 0;
+        if let Some(words) = t.interface(ifindex & (interfaces::SLOTS - 1)) {
+            // SAFETY: an element has two words.
+            let identity = unsafe { word::load(words) };
+            if identity as u32 == ifindex {
+                stats = (identity >> 32) as u32;
+                // SAFETY: as above.
+                enforcement = unsafe { word::load(words.add(1)) };
+            } else if let Some(words) = t.interface(0) {
+                // SAFETY: as above.
+                enforcement = unsafe { word::load(words.add(1)) };
+            }
+        }
+        Place { ifindex, stats, enforcement }
+    }
+    /// Interface and element of `STATS` in one word.
+    #[inline(always)]
+    fn pack(&self) -> u64 {
+        u64::from(self.ifindex) | u64::from(self.stats) << 32
+    }
+    #[inline(always)]
+    fn rule(&self, rule: Rule) -> Enforcement {
+        Interface::rule(self.enforcement, rule)
+    }
+}
+
+/// Judges a frame and counts it.
+#[inline(always)]
+pub fn judge<T: Tables, F: Frame>(t: &T, frame: &F, ifindex: u32) -> Judged {
+    let place = Place::of(t, ifindex);
+    let parsed = packet::parse(frame);
+    let (hi, lo) = match parsed {
+        Parsed::Ip(ip) => (ip.hi, ip.lo),
+        _ => (0, 0),
+    };
+    let reason = match parsed {
+        Parsed::NotIp => Reason::NotIp,
+        Parsed::ManyTags => Reason::ManyTags,
+        Parsed::Malformed => match place.rule(Rule::Police) {
+            Enforcement::Enforce => Reason::Malformed,
+            Enforcement::Monitor => Reason::WouldMalformed,
+            Enforcement::Off => Reason::Passed,
+        },
+        Parsed::Ip(ip) => match essential(&ip) {
+            Some(reason) => reason,
+            None => t.source(ip.hi, ip.lo, ip.pack(), place.pack(), place.enforcement),
+        },
+    };
+    let nth = t.count(place.stats, reason, frame.linear() as u64);
+    Judged { reason, hi, lo, stats: place.stats, nth }
+}
+
+/// What the network cannot do without (1).
+#[inline(always)]
+fn essential(ip: &Ip) -> Option<Reason> {
+    match ip.upper {
+        Upper::Icmp6 => match ip.dport {
+            133..=137 if ip.hops == 255 => Some(Reason::NeighbourDiscovery),
+            130..=132 | 143 if packet::is_link_local(ip.hi) || ip.hi | ip.lo == 0 => Some(Reason::MulticastListener),
+            _ => None,
+        },
+        Upper::Udp if !ip.v6 && ip.dport == 68 => Some(Reason::Dhcp),
+        Upper::Udp if ip.v6 && ip.dport == 546 && packet::is_link_local(ip.hi) => Some(Reason::Dhcp),
+        _ => None,
+    }
+}
+
+/// Everything that depends on the source (2 to 7): a packet as [`Ip::pack`]s it, the interface (ifindex, and
+/// the element of `STATS` in the high 32 bits) and what is enforced there.
+#[inline(always)]
+pub fn source<T: Tables>(t: &T, hi: u64, lo: u64, rest: u64, place: u64, enforcement: u64) -> Reason {
+    let ip = &Ip::unpack(hi, lo, rest);
+    let place = Place { ifindex: place as u32, stats: (place >> 32) as u32, enforcement };
+    let Some(settings) = t.settings() else { return Reason::Passed };
+    // SAFETY: `settings` is the one element of `SETTINGS`.
+    let short = unsafe {
+        let words = settings.cast::<u64>().add(settings::SHORT_LENGTHS_WORD);
+        [word::load(words), word::load(words.add(1))]
+    };
+    let said = rules::say(t, ip.v6, ip.hi, ip.lo, short);
+    match said {
+        Said::Own => return Reason::Own,
+        Said::Allow => return Reason::Allowed,
+        Said::Block => match place.rule(Rule::Manual) {
+            Enforcement::Enforce => return Reason::Manual,
+            Enforcement::Monitor => {
+                t.count(place.stats, Reason::WouldManual, 0);
+            }
+            Enforcement::Off => {}
+        },
+        Said::Nothing => {}
+    }
+    traffic(t, place, ip, settings)
+}
+
+/// To what a packet goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Towards {
+    /// A protected port, counted for the levels.
+    Levels,
+    /// A protected port, TCP other than SYN.
+    Tcp,
+    /// No port to be seen.
+    Fragments,
+    /// A media port.
+    Media,
+    /// None of these.
+    Elsewhere,
+}
+
+#[inline(always)]
+fn towards<T: Tables>(t: &T, ip: &Ip) -> Towards {
+    match ip.upper {
+        Upper::Udp | Upper::Syn | Upper::Tcp => {}
+        Upper::Opaque => return Towards::Fragments,
+        Upper::Icmp6 | Upper::Other => return Towards::Elsewhere,
+    }
+    let Some(words) = t.ports(u32::from(ip.dport >> 6)) else { return Towards::Elsewhere };
+    let bit = 1u64 << (ip.dport & 63);
+    // SAFETY: an element has four words.
+    let (protected, media) =
+        unsafe { (word::load(words.add(ports::PROTECTED)), word::load(words.add(ports::MEDIA))) };
+    if protected & bit != 0 {
+        return if ip.upper == Upper::Tcp { Towards::Tcp } else { Towards::Levels };
+    }
+    if media & bit != 0 && ip.upper == Upper::Udp { Towards::Media } else { Towards::Elsewhere }
+}
+
+/// The source as it is counted and blocked: IPv6 by /64, inside on-link prefixes by address.
+#[inline(always)]
+fn counted_as(settings: &Settings, ip: &Ip) -> Source {
+    if !ip.v6 {
+        return Source { hi: 0, lo: ip.lo };
+    }
+    if packet::is_link_local(ip.hi) {
+        return Source { hi: ip.hi, lo: ip.lo };
+    }
+    let used = read(&settings.onlink_used);
+    let mut i = 0;
+    while i < settings::ONLINK {
+        if i as u64 >= used {
+            break;
+        }
+        let on = &settings.onlink[i];
+        if ip.hi & read(&on.mask_hi) == read(&on.hi) && ip.lo & read(&on.mask_lo) == read(&on.lo) {
+            return Source { hi: ip.hi, lo: ip.lo };
+        }
+        i += 1;
+    }
+    Source { hi: ip.hi, lo: 0 }
+}
+
+/// Sources that are never blocked automatically: fe80::/10, :: and 0.0.0.0.
+#[inline(always)]
+fn never_blocked(ip: &Ip) -> bool {
+    if ip.v6 { packet::is_link_local(ip.hi) || ip.hi | ip.lo == 0 } else { ip.lo as u32 == 0 }
+}
+
+#[inline(always)]
+fn read(word: &u64) -> u64 {
+    // SAFETY: a reference to a word of `SETTINGS`, which the daemon writes word by word.
+    unsafe { word::load(word) }
+}
+
+/// Everything that depends on where the packet goes (3 to 7).
+#[inline(always)]
+fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip, settings: *mut Settings) -> Reason {
+    // SAFETY: the one element of `SETTINGS`; its words are read through `read` only.
+    let settings = unsafe { &*settings };
+    let towards = towards(t, ip);
+    let flags = read(&settings.flags);
+    if towards == Towards::Elsewhere && flags & settings::SCOPE_ALL == 0 {
+        return Reason::Passed;
+    }
+    if towards == Towards::Media
+        && flags & settings::FLOWS != 0
+        && t.media(&media::Flow { hi: ip.hi, lo: ip.lo, port: u64::from(ip.dport) })
+    {
+        return Reason::MediaFlow;
+    }
+    let now = t.now();
+    let as_source = counted_as(settings, ip);
+    if let Some(budget) = known(t, ip) {
+        return match towards {
+            Towards::Levels => within(t, place, budget, now),
+            Towards::Tcp | Towards::Fragments => police(t, place, settings, towards, as_source, now),
+            Towards::Media => media_port(t, place, ip),
+            Towards::Elsewhere => Reason::Passed,
+        };
+    }
+    if towards != Towards::Fragments || flags & settings::SCOPE_ALL != 0 {
+        if let Some(reason) = blocked(t, place, settings, towards, as_source, now) {
+            return reason;
+        }
+    }
+    match towards {
+        Towards::Levels => levels(t, place, settings, ip, as_source, now),
+        Towards::Tcp | Towards::Fragments => police(t, place, settings, towards, as_source, now),
+        Towards::Media => media_port(t, place, ip),
+        Towards::Elsewhere => Reason::Passed,
+    }
+}
+
+/// The bits of a source in `PRESENCE`.
+#[inline(always)]
+fn may_be<T: Tables>(t: &T, hi: u64, lo: u64, which: usize) -> bool {
+    let (element, bit) = hash::presence(hi, lo, t.seed());
+    match t.presence(element) {
+        // SAFETY: an element has two words.
+        Some(words) => unsafe { word::load(words.add(which)) & bit != 0 },
+        None => false,
+    }
+}
+
+/// The budget of a known source (4): of its registered port, else of its address.
+#[inline(always)]
+fn known<T: Tables>(t: &T, ip: &Ip) -> Option<known::Known> {
+    if !may_be(t, ip.hi, ip.lo, presence::KNOWN) {
+        return None;
+    }
+    t.known(&known::Key { hi: ip.hi, lo: ip.lo, port: u64::from(ip.sport) })
+        .or_else(|| t.known(&known::Key { hi: ip.hi, lo: ip.lo, port: 0 }))
+}
+
+#[inline(always)]
+fn within<T: Tables>(t: &T, place: Place, known: known::Known, now: u64) -> Reason {
+    let Some(window) = t.known_state(known.slot) else { return Reason::Known };
+    if rate::wide::add(window, 1, now) <= u64::from(known.budget) {
+        return Reason::Known;
+    }
+    match place.rule(Rule::Police) {
+        Enforcement::Enforce => Reason::KnownBudget,
+        Enforcement::Monitor => Reason::WouldPolice,
+        Enforcement::Off => Reason::Known,
+    }
+}
+
+/// Automatic blocks (5).
+#[inline(always)]
+fn blocked<T: Tables>(
+    t: &T,
+    place: Place,
+    settings: &Settings,
+    towards: Towards,
+    source: Source,
+    now: u64,
+) -> Option<Reason> {
+    if !may_be(t, source.hi, source.lo, presence::AUTOMATIC) {
+        return None;
+    }
+    let block = t.automatic(&source)?;
+    // SAFETY: a live entry; the kernel writes its words, the daemon replaces entries as a whole.
+    let (expires, level, monitored) = unsafe {
+        (
+            word::load(&raw const (*block).expires),
+            core::ptr::read_volatile(&raw const (*block).level),
+            core::ptr::read_volatile(&raw const (*block).flags) & automatic::MONITOR != 0,
+        )
+    };
+    let enforcement = place.rule(match level {
+        1 => Rule::Level1,
+        2 => Rule::Level2,
+        _ => Rule::Detect,
+    });
+    let counts = now < expires
+        && match enforcement {
+            Enforcement::Enforce => !monitored,
+            Enforcement::Monitor => true,
+            Enforcement::Off => false,
+        };
+    if !counts {
+        return None;
+    }
+    // SAFETY: as above; a lost increment under contention is accepted.
+    unsafe {
+        let packets = &raw mut (*block).packets;
+        word::store(packets, word::load(packets) + 1);
+        word::store(&raw mut (*block).last, now);
+    }
+    if enforcement == Enforcement::Monitor {
+        t.count(place.stats, Reason::WouldAutomatic, 0);
+        return None;
+    }
+    // Counting goes on, so that level 2 is reached in any later second of a level 1 block.
+    if level == 1 && towards == Towards::Levels && place.rule(Rule::Level2) == Enforcement::Enforce {
+        let n = t.counted(source.hi, source.lo, rates::LEVELS, now, read(&settings.new_sources));
+        if n > read(&settings.level2) && !rate::guard_is_on(t, now) {
+            let until = now + read(&settings.level2_block);
+            // SAFETY: as above. A longer block stays.
+            unsafe {
+                if until > expires {
+                    word::store(&raw mut (*block).expires, until);
+                }
+                core::ptr::write_volatile(&raw mut (*block).level, 2);
+                core::ptr::write_volatile(&raw mut (*block).count, n as u32);
+            }
+            t.event(&events::Event {
+                time: now,
+                hi: source.hi,
+                lo: source.lo,
+                expires: if until > expires { until } else { expires },
+                kind: events::Kind::Raised as u32,
+                level: 2,
+                count: n as u32,
+                ifindex: place.ifindex,
+            });
+            return Some(Reason::Level2);
+        }
+    }
+    Some(Reason::Automatic)
+}
+
+/// Protected ports: the two levels (6).
+#[inline(always)]
+fn levels<T: Tables>(t: &T, place: Place, settings: &Settings, ip: &Ip, source: Source, now: u64) -> Reason {
+    let n = t.counted(source.hi, source.lo, rates::LEVELS, now, read(&settings.new_sources));
+    let (level1, level2) = (read(&settings.level1), read(&settings.level2));
+    if n <= level1 {
+        return Reason::Counted;
+    }
+    let (rule1, rule2) = (place.rule(Rule::Level1), place.rule(Rule::Level2));
+    let (level, limit, enforcement) = if n > level2 && rule2 == Enforcement::Enforce {
+        (2, level2, rule2)
+    } else if rule1 != Enforcement::Off {
+        (1, level1, rule1)
+    } else if n > level2 {
+        (2, level2, rule2)
+    } else {
+        return Reason::Counted;
+    };
+    // The packet that crosses the line makes the block; the others make up for one that could not be made.
+    let over = n - limit;
+    if enforcement != Enforcement::Off && (over == 1 || over & 63 == 0) && !never_blocked(ip) {
+        if let Some(reason) = make_block(t, place, settings, source, level, n, enforcement, now) {
+            return reason;
+        }
+    }
+    match enforcement {
+        Enforcement::Enforce => Reason::Policed,
+        Enforcement::Monitor => Reason::WouldLevel,
+        Enforcement::Off => Reason::Counted,
+    }
+}
+
+/// Makes the block; `None`: there may be none now.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn make_block<T: Tables>(
+    t: &T,
+    place: Place,
+    settings: &Settings,
+    source: Source,
+    level: u32,
+    n: u64,
+    enforcement: Enforcement,
+    now: u64,
+) -> Option<Reason> {
+    if rate::guard_is_on(t, now) {
+        return None;
+    }
+    let lasts = if level == 2 { read(&settings.level2_block) } else { read(&settings.level1_block) };
+    let monitored = enforcement == Enforcement::Monitor;
+    let block = automatic::Block {
+        expires: now + lasts,
+        since: now,
+        packets: if monitored { 0 } else { 1 },
+        last: now,
+        level,
+        flags: if monitored { automatic::MONITOR } else { 0 },
+        count: n as u32,
+        ifindex: place.ifindex,
+    };
+    let guard = t.guard();
+    if !t.block(&source, &block) {
+        if let Some(guard) = guard {
+            // SAFETY: `GUARD` has four words.
+            let first = unsafe { word::load(guard.add(3)) == 0 && word::compare_exchange(guard.add(3), 0, 1) == 0 };
+            if first {
+                t.event(&rate::alarm(events::Kind::Full, n, now));
+            }
+        }
+        return None;
+    }
+    if let Some(guard) = guard {
+        // SAFETY: as above.
+        unsafe {
+            if word::load(guard.add(3)) != 0 {
+                word::store(guard.add(3), 0);
+            }
+        }
+    }
+    let (element, bit) = hash::presence(source.hi, source.lo, t.seed());
+    if let Some(words) = t.presence(element) {
+        // SAFETY: an element has two words.
+        unsafe { word::fetch_or(words.add(presence::AUTOMATIC), bit) };
+    }
+    t.event(&events::Event {
+        time: now,
+        hi: source.hi,
+        lo: source.lo,
+        expires: block.expires,
+        kind: if monitored { events::Kind::WouldBlock as u32 } else { events::Kind::Blocked as u32 },
+        level,
+        count: n as u32,
+        ifindex: place.ifindex,
+    });
+    Some(match (monitored, level) {
+        (true, _) => Reason::WouldLevel,
+        (false, 2) => Reason::Level2,
+        (false, _) => Reason::Level1,
+    })
+}
+
+/// Limits of what is never blocked for: other TCP, later fragments (6).
+#[inline(always)]
+fn police<T: Tables>(
+    t: &T,
+    place: Place,
+    settings: &Settings,
+    towards: Towards,
+    source: Source,
+    now: u64,
+) -> Reason {
+    let (kind, limit, reason) = if towards == Towards::Tcp {
+        (rates::TCP, read(&settings.tcp), Reason::TcpLimit)
+    } else {
+        (rates::FRAGMENTS, read(&settings.fragments), Reason::FragmentLimit)
+    };
+    if t.counted(source.hi, source.lo, kind, now, read(&settings.new_sources)) <= limit {
+        return Reason::Counted;
+    }
+    match place.rule(Rule::Police) {
+        Enforcement::Enforce => reason,
+        Enforcement::Monitor => Reason::WouldPolice,
+        Enforcement::Off => Reason::Counted,
+    }
+}
+
+/// Media ports: only those that a call holds (7).
+#[inline(always)]
+fn media_port<T: Tables>(t: &T, place: Place, ip: &Ip) -> Reason {
+    let enforcement = place.rule(Rule::Media);
+    if enforcement == Enforcement::Off {
+        return Reason::Passed;
+    }
+    let held = match t.ports(u32::from(ip.dport >> 6)) {
+        // SAFETY: an element has four words.
+        Some(words) => unsafe { word::load(words.add(ports::HELD)) & 1u64 << (ip.dport & 63) != 0 },
+        None => false,
+    };
+    match (held, enforcement) {
+        (true, _) | (false, Enforcement::Off) => Reason::Passed,
+        (false, Enforcement::Monitor) => Reason::WouldMediaPort,
+        (false, Enforcement::Enforce) => Reason::MediaPort,
+    }
+}

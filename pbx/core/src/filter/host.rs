@@ -1,0 +1,277 @@
+//! The tables in ordinary memory: the judgement on the host, for tests, and for a machine without XDP.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use pbx_ebpf::{
+    abi::{
+        Source, address4, automatic, events, guard, interfaces, known, media, ports, prefix, presence, rate,
+        settings as abi,
+        stats::{self, Reason},
+    },
+    hash::Seed,
+    packet::{Frame, View},
+    tables::Tables,
+    verdict::{self, Judged},
+};
+
+use super::{Memory, Table, settings::Projected};
+
+type Words = Box<[AtomicU64]>;
+
+fn words(n: usize) -> Words {
+    (0..n).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// All tables. Several threads may judge while one writes; the clock and the counters are the thread's own.
+#[derive(Debug)]
+pub struct HostTables {
+    seed: Seed,
+    settings: Words,
+    interfaces: Words,
+    ports: Words,
+    class4: Words,
+    address4: Words,
+    hits4: Words,
+    lengths4: Words,
+    lengths6: Words,
+    tags: Words,
+    prefix: Words,
+    hits: Words,
+    rate: Words,
+    presence: Words,
+    guard: Words,
+    known_state: Words,
+    pending: AtomicU64,
+    automatic: Mutex<HashMap<Source, Box<automatic::Block>>>,
+    known: Mutex<HashMap<known::Key, known::Known>>,
+    media: Mutex<std::collections::HashSet<media::Flow>>,
+}
+
+impl HostTables {
+    /// Empty tables.
+    pub fn new(seed: Seed) -> Self {
+        HostTables {
+            seed,
+            settings: words(abi::Settings::WORDS),
+            interfaces: words(interfaces::SLOTS as usize * interfaces::Interface::WORDS),
+            ports: words(ports::ELEMENTS as usize * ports::WORDS),
+            class4: words(address4::CLASS_ELEMENTS as usize),
+            address4: words(8 << address4::LINE_BITS),
+            hits4: words(address4::HITS as usize),
+            lengths4: words(1 << 16),
+            lengths6: words(2 << prefix::LENGTHS6_BITS),
+            tags: words(1 << prefix::SET_BITS),
+            prefix: words(16 << prefix::SET_BITS),
+            hits: words(prefix::HITS as usize),
+            rate: words(rate::SET_WORDS << rate::SET_BITS),
+            presence: words(2 << presence::BITS),
+            guard: words(guard::Guard::WORDS),
+            known_state: words(known::MAX as usize),
+            pending: AtomicU64::new(0),
+            automatic: Mutex::default(),
+            known: Mutex::default(),
+            media: Mutex::default(),
+        }
+    }
+    /// Puts settings in force, with one interface.
+    pub fn settings(&self, projected: &Projected, ifindex: u32) {
+        let abi::Settings {
+            level1,
+            level1_block,
+            level2,
+            level2_block,
+            tcp,
+            fragments,
+            new_sources,
+            sample_mask,
+            flags,
+            short_lengths: _,
+            onlink_used,
+            onlink,
+        } = projected.thresholds;
+        let scalars =
+            [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags];
+        let onlink = onlink.iter().flat_map(|n| [n.hi, n.lo, n.mask_hi, n.mask_lo]);
+        let tail = [onlink_used].into_iter().chain(onlink);
+        for (word, value) in self.settings.iter().zip(scalars) {
+            word.store(value, SeqCst);
+        }
+        for (word, value) in self.settings[abi::SHORT_LENGTHS_WORD + 2..].iter().zip(tail) {
+            word.store(value, SeqCst);
+        }
+        let element = (ifindex & (interfaces::SLOTS - 1)) as usize * interfaces::Interface::WORDS;
+        self.interfaces[element].store(u64::from(ifindex), SeqCst);
+        self.interfaces[element + 1].store(projected.enforcement, SeqCst);
+        for (element, (protected, media)) in projected.ports.iter().enumerate() {
+            self.ports[element * ports::WORDS + ports::PROTECTED].store(*protected, SeqCst);
+            self.ports[element * ports::WORDS + ports::MEDIA].store(*media, SeqCst);
+        }
+    }
+    /// Judges a frame at a time (ns).
+    pub fn judge(&self, frame: &[u8], ifindex: u32, now: u64) -> Judged {
+        verdict::judge(&Moment { tables: self, now }, &Bytes(frame), ifindex)
+    }
+    /// Adds a known source.
+    pub fn add_known(&self, key: known::Key, known: known::Known) {
+        lock(&self.known).insert(key, known);
+        let (element, bit) = pbx_ebpf::hash::presence(key.hi, key.lo, self.seed);
+        self.presence[element as usize * 2 + presence::KNOWN].fetch_or(bit, SeqCst);
+    }
+    /// Adds a media flow.
+    pub fn add_flow(&self, flow: media::Flow) {
+        lock(&self.media).insert(flow);
+        self.settings[8].fetch_or(abi::FLOWS, SeqCst);
+    }
+    /// The automatic blocks.
+    pub fn automatic(&self) -> Vec<(Source, automatic::Block)> {
+        lock(&self.automatic).iter().map(|(source, block)| (*source, **block)).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory for &HostTables {
+    fn load(&self, table: Table, word: usize) -> u64 {
+        self.table(table)[word].load(SeqCst)
+    }
+    fn store(&mut self, table: Table, word: usize, value: u64) {
+        self.table(table)[word].store(value, SeqCst);
+    }
+    fn hits(&self, table: Table, slot: usize) -> u64 {
+        let hits = if table == Table::Address4 { &self.hits4 } else { &self.hits };
+        hits[slot].load(SeqCst)
+    }
+}
+
+impl HostTables {
+    fn table(&self, table: Table) -> &[AtomicU64] {
+        match table {
+            Table::Class4 => &self.class4,
+            Table::Address4 => &self.address4,
+            Table::Lengths4 => &self.lengths4,
+            Table::Lengths6 => &self.lengths6,
+            Table::Tags => &self.tags,
+            Table::Prefix => &self.prefix,
+            Table::ShortLengths => &self.settings[abi::SHORT_LENGTHS_WORD..abi::SHORT_LENGTHS_WORD + 2],
+        }
+    }
+}
+
+/// The tables at a moment.
+struct Moment<'a> {
+    tables: &'a HostTables,
+    now: u64,
+}
+
+fn element(words: &[AtomicU64], element: u32, size: usize) -> Option<*mut u64> {
+    words.get(element as usize * size).map(AtomicU64::as_ptr)
+}
+
+impl Tables for Moment<'_> {
+    fn seed(&self) -> Seed {
+        self.tables.seed
+    }
+    fn now(&self) -> u64 {
+        self.now
+    }
+    fn settings(&self) -> Option<*mut abi::Settings> {
+        element(&self.tables.settings, 0, 1).map(|p| p.cast())
+    }
+    fn interface(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.interfaces, i, interfaces::Interface::WORDS)
+    }
+    fn ports(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.ports, i, ports::WORDS)
+    }
+    fn class4(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.class4, i, 1)
+    }
+    fn address4(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.address4, i, 8)
+    }
+    fn hits4(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.hits4, i, 1)
+    }
+    fn lengths4(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.lengths4, i, 1)
+    }
+    fn lengths6(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.lengths6, i, 2)
+    }
+    fn tags(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.tags, i, 1)
+    }
+    fn prefix(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.prefix, i, 16)
+    }
+    fn hits(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.hits, i, 1)
+    }
+    fn rate(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.rate, i, rate::SET_WORDS)
+    }
+    fn presence(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.presence, i, 2)
+    }
+    fn guard(&self) -> Option<*mut u64> {
+        element(&self.tables.guard, 0, 1)
+    }
+    fn pending(&self) -> Option<*mut u64> {
+        Some(self.tables.pending.as_ptr())
+    }
+    fn automatic(&self, source: &Source) -> Option<*mut automatic::Block> {
+        lock(&self.tables.automatic).get_mut(source).map(|block| &raw mut **block)
+    }
+    fn block(&self, source: &Source, block: &automatic::Block) -> bool {
+        let mut blocks = lock(&self.tables.automatic);
+        if blocks.len() >= automatic::MAX as usize && !blocks.contains_key(source) {
+            return false;
+        }
+        // In place: another thread may be reading the entry.
+        match blocks.get_mut(source) {
+            Some(there) => **there = *block,
+            None => drop(blocks.insert(*source, Box::new(*block))),
+        }
+        true
+    }
+    fn known(&self, key: &known::Key) -> Option<known::Known> {
+        lock(&self.tables.known).get(key).copied()
+    }
+    fn known_state(&self, slot: u32) -> Option<*mut u64> {
+        element(&self.tables.known_state, slot, 1)
+    }
+    fn media(&self, flow: &media::Flow) -> bool {
+        lock(&self.tables.media).contains(flow)
+    }
+    fn count(&self, _: u32, _: Reason, _: u64) -> u64 {
+        1
+    }
+    fn event(&self, _: &events::Event) {}
+}
+
+/// A frame in one buffer.
+struct Bytes<'a>(&'a [u8]);
+
+impl Frame for Bytes<'_> {
+    fn view(&self, offset: usize, length: usize) -> Option<View> {
+        let bytes = self.0.get(offset..offset.checked_add(length)?)?;
+        // SAFETY: `bytes` has `length` readable bytes.
+        Some(unsafe { View::new(bytes.as_ptr()) })
+    }
+    fn linear(&self) -> usize {
+        self.0.len()
+    }
+    fn total(&self) -> usize {
+        self.0.len()
+    }
+}
+
+const _: () = assert!(stats::REASONS <= 32);

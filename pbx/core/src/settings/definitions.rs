@@ -1,0 +1,232 @@
+//! The table of all settings: nothing about one stands anywhere else, but for its type.
+
+use serde::Serialize;
+
+use super::{Kind, Settings, ValueError, values::Value};
+
+/// What there is to know about a setting.
+#[derive(Debug, Clone, Serialize)]
+pub struct Definition {
+    /// Its name, such as `guard.level1.packets`.
+    pub key: &'static str,
+    /// What a number counts; empty for what is no number.
+    pub unit: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its value in a new installation.
+    pub default: &'static str,
+    /// One line on what it does.
+    pub help: &'static str,
+    #[serde(skip)]
+    read: fn(&Settings) -> String,
+    #[serde(skip)]
+    write: fn(&mut Settings, &str) -> Result<(), ValueError>,
+}
+
+impl Definition {
+    /// The value, as text.
+    pub fn read(&self, settings: &Settings) -> String {
+        (self.read)(settings)
+    }
+
+    /// Sets the value; on an error nothing is changed.
+    pub fn write(&self, settings: &mut Settings, text: &str) -> Result<(), ValueError> {
+        (self.write)(settings, text.trim())
+    }
+
+    /// Range and unit in words: `a whole number from 1 to 1000000 packets per second`.
+    pub fn wanted(&self) -> String {
+        let separator = if self.unit.is_empty() { "" } else { " " };
+        format!("{}{separator}{}", self.kind, self.unit)
+    }
+}
+
+/// Every setting, in the order in which a person reads them.
+pub fn definitions() -> &'static [Definition] {
+    DEFINITIONS
+}
+
+/// The definition of one setting.
+pub fn definition(key: &str) -> Option<&'static Definition> {
+    DEFINITIONS.iter().find(|definition| definition.key == key)
+}
+
+macro_rules! setting {
+    ($($field:ident).+, $unit:literal, $default:literal, $help:literal) => {
+        setting!(concat!($(".", stringify!($field)),+); $($field).+, $unit, $default, $help)
+    };
+    ($dotted:expr; $($field:ident).+, $unit:literal, $default:literal, $help:literal) => {
+        Definition {
+            key: without_dot($dotted),
+            unit: $unit,
+            kind: kind_of(|settings| &settings.$($field).+),
+            default: $default,
+            help: $help,
+            read: |settings| settings.$($field).+.to_string(),
+            write: |settings, text| {
+                settings.$($field).+ = text.parse()?;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// The kind of the field that `_field` leads to; its type is all that matters.
+const fn kind_of<V: Value>(_field: fn(&Settings) -> &V) -> Kind {
+    V::KIND
+}
+
+const fn without_dot(dotted: &'static str) -> &'static str {
+    dotted.split_at(1).1
+}
+
+static DEFINITIONS: &[Definition] = &[
+    setting!(
+        filter.mode,
+        "",
+        "monitor",
+        "The most that any rule does: enforce drops, monitor only counts what it would drop, off passes everything"
+    ),
+    setting!(
+        filter.protected_ports,
+        "",
+        "5060,5061,5063,5065,8885,8887-8889,10443",
+        "Ports on which packets are counted for the rate levels, and which automatic blocks close"
+    ),
+    setting!(
+        filter.media_ports,
+        "",
+        "45000-64999",
+        "UDP ports that calls take theirs from"
+    ),
+    setting!(
+        filter.sample_rate,
+        "dropped packets",
+        "1024",
+        "One in so many dropped packets is shown as a sample; 0 shows none"
+    ),
+    setting!(
+        guard.manual.enforcement,
+        "",
+        "enforce",
+        "What rules made by people do"
+    ),
+    setting!(
+        guard.level1.enforcement,
+        "",
+        "enforce",
+        "What rate level 1 does"
+    ),
+    setting!(
+        guard.level1.packets,
+        "packets per second",
+        "500",
+        "Packets to protected ports that one source may send in a second; the next one starts a short block"
+    ),
+    setting!(
+        guard.level1.block_time,
+        "",
+        "30s",
+        "How long a source over level 1 is blocked"
+    ),
+    setting!(
+        guard.level2.enforcement,
+        "",
+        "enforce",
+        "What rate level 2 does"
+    ),
+    setting!(
+        guard.level2.packets,
+        "packets per second",
+        "2000",
+        "Packets to protected ports in a second, above level 1, after which a source is blacklisted"
+    ),
+    setting!(
+        guard.level2.block_time,
+        "",
+        "1h",
+        "How long a source over level 2 is blocked"
+    ),
+    setting!(
+        guard.media.enforcement,
+        "",
+        "off",
+        "What happens to packets to a media port that no call holds"
+    ),
+    setting!(
+        guard.scope,
+        "",
+        "appliance",
+        "What an automatic block closes: appliance is the protected and media ports, all is everything"
+    ),
+    setting!(
+        guard.known.budget,
+        "times level 1",
+        "10",
+        "What a known source may send; the excess is dropped, it is never blocked"
+    ),
+    setting!(
+        guard.tcp.packets,
+        "packets per second",
+        "10000",
+        "TCP packets of open connections to protected ports from one source; the excess is dropped"
+    ),
+    setting!(
+        guard.fragments.packets,
+        "packets per second",
+        "2000",
+        "Later fragments from one source; the excess is dropped"
+    ),
+    setting!(
+        guard.new_sources,
+        "new sources per second",
+        "20000",
+        "More than this many look like forged addresses, and nobody new is blocked until it is over"
+    ),
+    setting!(
+        guard.local_networks,
+        "",
+        "",
+        "Networks in which IPv6 is counted and blocked by single address, beside those on-link"
+    ),
+];
+
+/// The key that `typed` may be a misspelling of.
+pub(super) fn nearest(typed: &str) -> Option<&'static str> {
+    let typed: String = typed
+        .chars()
+        .take(60)
+        .collect::<String>()
+        .to_ascii_lowercase()
+        .replace(['-', '/'], "_");
+    let keys = || DEFINITIONS.iter().map(|definition| definition.key);
+    // The end of a key, if it is the end of one only, says as much as the whole.
+    let mut ends = keys().filter(|key| {
+        key.strip_suffix(&typed)
+            .is_some_and(|rest| rest.ends_with('.'))
+    });
+    if let (Some(key), None) = (ends.next(), ends.next()) {
+        return Some(key);
+    }
+    keys()
+        .map(|key| (distance(&typed, key), key))
+        .min()
+        .filter(|(distance, key)| *distance <= key.len() / 3)
+        .map(|(_, key)| key)
+}
+
+/// Insertions, deletions and replacements between two short texts (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, char) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for column in 0..other.len() {
+            let replaced = diagonal + usize::from(other[column] != char);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}

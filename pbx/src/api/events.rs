@@ -1,0 +1,76 @@
+//! `/security/events`, `/audit_logs` and the live stream `/events`.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    response::sse::{self, KeepAlive, Sse},
+};
+use pbx_core::time::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+
+use super::{Api, ApiError, extract::Query, listener::ended};
+use crate::{
+    ops::{ListOptions, Page},
+    store::{AuditRow, Event},
+};
+
+/// Events on their way to one follower; the backlog proper is the broadcast channel's.
+const IN_FLIGHT: usize = 16;
+/// A comment goes out so often, so that a follower that went away is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Since {
+    since: Option<Timestamp>,
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(options): Query<ListOptions>,
+    Query(Since { since }): Query<Since>,
+) -> Result<Json<Page<Event>>, ApiError> {
+    Ok(Json(api.operations.events(&options, since).await?))
+}
+
+pub(super) async fn audit_log(
+    State(api): State<Api>,
+    Query(options): Query<ListOptions>,
+) -> Result<Json<Page<AuditRow>>, ApiError> {
+    Ok(Json(api.operations.audit_log(&options).await?))
+}
+
+/// Server-sent events from now on. A follower that is too slow gets an event `lost` with the number of those
+/// it missed. The stream ends with the daemon.
+pub(super) async fn follow(State(api): State<Api>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    let mut events = api.operations.follow();
+    let mut ending = api.ending.clone();
+    let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                next = events.recv() => next,
+                () = ended(&mut ending) => break,
+                () = sender.closed() => break,
+            };
+            let event = match next {
+                Ok(event) => {
+                    let data = serde_json::to_string(event.as_ref()).unwrap_or_default();
+                    sse::Event::default().id(event.id.to_string()).event(event.kind.as_str()).data(data)
+                }
+                Err(RecvError::Lagged(lost)) => {
+                    sse::Event::default().event("lost").data(json!({ "lost": lost }).to_string())
+                }
+                Err(RecvError::Closed) => break,
+            };
+            if sender.send(Ok(event)).await.is_err() {
+                break;
+            }
+        }
+    });
+    Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}

@@ -1,0 +1,114 @@
+//! The REST API over the unix socket: names, verbs and shapes. Handlers are empty: extract, call an operation,
+//! answer. GET reads and needs the role `View`, POST changes and needs `Admin`.
+
+mod error;
+mod events;
+mod extract;
+mod identity;
+mod listener;
+mod rules;
+mod security;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, post},
+};
+use tokio::sync::watch;
+
+pub use self::{
+    error::{ApiError, ErrorBody},
+    identity::{ADMIN_GROUP, Authority, VIEW_GROUP, system_authority},
+    listener::{Server, bind},
+    rules::FlushRequest,
+    security::{AttachRequest, ModeRequest, ResetRequest},
+};
+use crate::ops::Operations;
+
+/// Bytes of an ordinary request.
+const BODY: usize = 64 * 1024;
+/// Bytes of a list to import or a capture to test.
+const LARGE_BODY: usize = 64 * 1024 * 1024;
+
+/// What every handler has.
+#[derive(Clone)]
+pub struct Api {
+    operations: Operations,
+    /// Turns true when the daemon ends; streams that would go on for ever end with it.
+    ending: watch::Receiver<bool>,
+}
+
+/// The routes with their verbs, as a test walks them; a route that is missing here is not served.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/api/ip_filters"),
+    ("POST", "/api/ip_filters"),
+    ("GET", "/api/ip_filters/export"),
+    ("POST", "/api/ip_filters/import"),
+    ("POST", "/api/ip_filters/flush"),
+    ("POST", "/api/ip_filters/destroy"),
+    ("GET", "/api/ip_filters/{id}"),
+    ("POST", "/api/ip_filters/{id}"),
+    ("POST", "/api/ip_filters/{id}/destroy"),
+    ("GET", "/api/security/status"),
+    ("GET", "/api/security/top"),
+    ("GET", "/api/security/events"),
+    ("GET", "/api/security/explain"),
+    ("GET", "/api/security/stats"),
+    ("GET", "/api/security/doctor"),
+    ("GET", "/api/security/surroundings"),
+    ("GET", "/api/security/settings"),
+    ("POST", "/api/security/settings"),
+    ("POST", "/api/security/settings/reset"),
+    ("GET", "/api/security/profiles"),
+    ("POST", "/api/security/profiles/{name}"),
+    ("POST", "/api/security/mode"),
+    ("POST", "/api/security/interfaces/{name}/attach"),
+    ("POST", "/api/security/interfaces/{name}/detach"),
+    ("POST", "/api/security/test"),
+    ("GET", "/api/security/blocks"),
+    ("POST", "/api/security/blocks/remove"),
+    ("GET", "/api/audit_logs"),
+    ("GET", "/api/events"),
+];
+
+/// The whole API.
+pub fn router(operations: Operations, authority: Authority, ending: watch::Receiver<bool>) -> Router {
+    let api = Api { operations, ending };
+    let large = DefaultBodyLimit::max(LARGE_BODY);
+    Router::new()
+        .route("/api/ip_filters", get(rules::list).post(rules::create))
+        .route("/api/ip_filters/export", get(rules::export))
+        .route("/api/ip_filters/import", post(rules::import).layer(large))
+        .route("/api/ip_filters/flush", post(rules::flush))
+        .route("/api/ip_filters/destroy", post(rules::destroy_by_range))
+        .route("/api/ip_filters/{id}", get(rules::show).post(rules::update))
+        .route("/api/ip_filters/{id}/destroy", post(rules::destroy))
+        .route("/api/security/status", get(security::status))
+        .route("/api/security/top", get(security::top))
+        .route("/api/security/events", get(events::list))
+        .route("/api/security/explain", get(security::explain))
+        .route("/api/security/stats", get(security::stats))
+        .route("/api/security/doctor", get(security::doctor))
+        .route("/api/security/surroundings", get(security::surroundings))
+        .route("/api/security/settings", get(security::settings).post(security::set_settings))
+        .route("/api/security/settings/reset", post(security::reset_settings))
+        .route("/api/security/profiles", get(security::profiles))
+        .route("/api/security/profiles/{name}", post(security::apply_profile))
+        .route("/api/security/mode", post(security::mode))
+        .route("/api/security/interfaces/{name}/attach", post(security::attach))
+        .route("/api/security/interfaces/{name}/detach", post(security::detach))
+        .route("/api/security/test", post(security::test).layer(large))
+        .route("/api/security/blocks", get(rules::blocks))
+        .route("/api/security/blocks/remove", post(rules::remove_block))
+        .route("/api/audit_logs", get(events::audit_log))
+        .route("/api/events", get(events::follow))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_verb)
+        .layer(middleware::from_fn_with_state(authority, identity::admit))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(api)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! `/security`: the filter, its settings, its explanations.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use pbx_core::{
+    lockout::Surroundings,
+    settings::{self, Enforcement},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Api, ApiError,
+    extract::{Body, OptionalBody, Query, Raw},
+    identity::Caller,
+};
+use crate::{
+    filter::{FilterStatus, Finding, InterfaceCounters, Talker},
+    ops::{Explanation, SetSettings, SettingsAnswer, SettingsView, Status, TestReport},
+};
+
+/// A list without pages.
+#[derive(Debug, Serialize)]
+pub(super) struct Items<T> {
+    items: Vec<T>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Top {
+    #[serde(default = "ten")]
+    limit: usize,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Explain {
+    ip: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ProfileView {
+    name: &'static str,
+    help: &'static str,
+    values: BTreeMap<&'static str, &'static str>,
+}
+
+/// What the filter is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeRequest {
+    /// enforce, monitor or off.
+    pub mode: Enforcement,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Which settings go back to their defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResetRequest {
+    /// These; without it all but the filter's mode.
+    pub keys: Option<Vec<String>>,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// Options of a change that needs nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttachRequest {
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+const fn ten() -> usize {
+    10
+}
+
+pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, ApiError> {
+    Ok(Json(api.operations.status().await?))
+}
+
+pub(super) async fn top(State(api): State<Api>, Query(top): Query<Top>) -> Result<Json<Items<Talker>>, ApiError> {
+    Ok(Json(Items { items: api.operations.top(top.limit).await? }))
+}
+
+pub(super) async fn explain(
+    State(api): State<Api>,
+    Query(explain): Query<Explain>,
+) -> Result<Json<Explanation>, ApiError> {
+    Ok(Json(api.operations.explain(&explain.ip).await?))
+}
+
+pub(super) async fn stats(State(api): State<Api>) -> Result<Json<Items<InterfaceCounters>>, ApiError> {
+    Ok(Json(Items { items: api.operations.counters().await? }))
+}
+
+pub(super) async fn doctor(State(api): State<Api>) -> Result<Json<Items<Finding>>, ApiError> {
+    Ok(Json(Items { items: api.operations.doctor().await? }))
+}
+
+pub(super) async fn surroundings(State(api): State<Api>) -> Result<Json<Surroundings>, ApiError> {
+    Ok(Json(api.operations.surroundings().await?))
+}
+
+pub(super) async fn settings(State(api): State<Api>) -> Json<SettingsView> {
+    Json(api.operations.settings())
+}
+
+pub(super) async fn set_settings(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Body(request): Body<SetSettings>,
+) -> Result<Json<SettingsAnswer>, ApiError> {
+    Ok(Json(api.operations.set_settings(&context, request).await?))
+}
+
+pub(super) async fn reset_settings(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    OptionalBody(request): OptionalBody<ResetRequest>,
+) -> Result<Json<SettingsAnswer>, ApiError> {
+    Ok(Json(api.operations.reset_settings(&context, request.keys, request.dry_run).await?))
+}
+
+pub(super) async fn profiles() -> Json<Items<ProfileView>> {
+    let items = settings::profiles()
+        .iter()
+        .map(|profile| ProfileView {
+            name: profile.name,
+            help: profile.help,
+            values: profile.values.iter().copied().collect(),
+        })
+        .collect();
+    Json(Items { items })
+}
+
+pub(super) async fn apply_profile(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    OptionalBody(request): OptionalBody<AttachRequest>,
+) -> Result<Json<SettingsAnswer>, ApiError> {
+    Ok(Json(api.operations.apply_profile(&context, &name, request.dry_run).await?))
+}
+
+pub(super) async fn mode(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Body(ModeRequest { mode, dry_run }): Body<ModeRequest>,
+) -> Result<Json<SettingsAnswer>, ApiError> {
+    let values = BTreeMap::from([("filter.mode".to_owned(), mode.to_string())]);
+    Ok(Json(api.operations.set_settings(&context, SetSettings { values, dry_run }).await?))
+}
+
+pub(super) async fn attach(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    OptionalBody(request): OptionalBody<AttachRequest>,
+) -> Result<Json<FilterStatus>, ApiError> {
+    Ok(Json(api.operations.attach(&context, &name, true, request.dry_run).await?))
+}
+
+pub(super) async fn detach(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    OptionalBody(request): OptionalBody<AttachRequest>,
+) -> Result<Json<FilterStatus>, ApiError> {
+    Ok(Json(api.operations.attach(&context, &name, false, request.dry_run).await?))
+}
+
+pub(super) async fn test(State(api): State<Api>, Raw(capture): Raw) -> Result<Json<TestReport>, ApiError> {
+    Ok(Json(api.operations.test_capture(capture.into()).await?))
+}

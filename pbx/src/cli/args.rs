@@ -1,0 +1,420 @@
+//! The tree of commands. Help texts are what people read first, so they say what happens.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::DEFAULT_SOCKET;
+
+/// SIP PBX with a kernel packet filter.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pbx",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 denied, 5 no daemon, 7 refused (--force may help)"
+)]
+pub struct Cli {
+    /// The daemon's socket
+    #[arg(long, global = true, env = "PBX_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Print JSON, as the API answers it
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve {
+        /// The configuration file [default: /etc/pbx/pbx.toml, which may be missing]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// One screen of health
+    Status(Watch),
+    /// Compare the kernel's tables with the rules, look at the surroundings, say how to fix what is wrong
+    Doctor,
+    /// The loudest sources and what the filter does, live
+    Top {
+        /// Print once and end
+        #[arg(long)]
+        once: bool,
+        /// Time between two looks
+        #[arg(long, value_name = "SPAN", default_value = "1s")]
+        interval: String,
+        /// How many sources
+        #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// What happened: blocks, changes, interfaces
+    Events {
+        /// Go on until Ctrl-C
+        #[arg(long, short)]
+        follow: bool,
+        /// Only what is younger than this span (1h) or time (2026-01-31T12:00:00Z)
+        #[arg(long, value_name = "SPAN|TIME")]
+        since: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Why an address is blocked or passes, also one that was never seen
+    Explain {
+        /// The address
+        ip: String,
+    },
+    /// The packet filter itself
+    #[command(subcommand)]
+    Firewall(Firewall),
+    /// Blocked addresses
+    #[command(subcommand)]
+    Block(Block),
+    /// Addresses that always pass
+    #[command(subcommand)]
+    Allow(Allow),
+    /// Limits and settings, effective at once
+    #[command(subcommand)]
+    Guard(Guard),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    Man {
+        /// The folder; it is made
+        folder: PathBuf,
+    },
+}
+
+/// `pbx firewall`
+#[derive(Debug, Subcommand)]
+pub enum Firewall {
+    /// What is loaded and where it is attached
+    Status(Watch),
+    /// enforce drops, monitor only counts what it would drop, off lets everything pass
+    Mode {
+        /// What the filter is to do
+        mode: Mode,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Attach the filter to an interface
+    Attach {
+        /// The interface
+        interface: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take the filter off an interface
+    Detach {
+        /// The interface
+        interface: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Packets and bytes by interface and reason
+    Stats(Watch),
+    /// Run the frames of a capture through a copy of the filter; nothing live changes
+    Test {
+        /// A pcap file, or - for standard input
+        pcap: PathBuf,
+    },
+}
+
+/// `pbx block`
+#[derive(Debug, Subcommand)]
+pub enum Block {
+    /// Everything that is blocked, by hand or by itself
+    List(ListArgs),
+    /// Block an address or range: all protocols and ports, at once and silently
+    Add(Add),
+    /// Let an address go, whatever blocks it, and reset the counters that led to it
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[command(flatten)]
+        address: Address,
+        /// Also allow it for so long
+        #[arg(long, value_name = "SPAN")]
+        allow_for: Option<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// The blocks that cover an address or lie in a range
+    Show {
+        #[command(flatten)]
+        address: Address,
+    },
+    /// Import a list: one a line, `ADDRESS [allow|block] [for SPAN | until TIME] [# why]`; all of it or nothing
+    Import {
+        /// The file, or - for standard input
+        file: PathBuf,
+        /// Do it although it cuts established connections
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Print the rules as a list that import reads
+    Export {
+        /// The allow rules too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Remove every block, manual and automatic
+    Flush {
+        /// Only the rules
+        #[arg(long, conflicts_with = "automatic")]
+        manual: bool,
+        /// Only those that the filter made
+        #[arg(long)]
+        automatic: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+/// `pbx allow`
+#[derive(Debug, Subcommand)]
+pub enum Allow {
+    /// Every address and range that always passes
+    List(ListArgs),
+    /// Let an address or range always pass, uncounted and before every automatic block
+    Add(Add),
+    /// Take an address or range off the list
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[command(flatten)]
+        address: Address,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+/// `pbx guard`
+#[derive(Debug, Subcommand)]
+pub enum Guard {
+    /// All settings with their values
+    List {
+        /// Only those that differ from their defaults
+        #[arg(long)]
+        changed: bool,
+    },
+    /// One setting with its range and meaning
+    Get {
+        /// Its name
+        key: String,
+    },
+    /// Set settings together: KEY VALUE, or KEY=VALUE as often as needed
+    Set {
+        /// KEY VALUE or KEY=VALUE…
+        #[arg(required = true, value_name = "KEY VALUE")]
+        values: Vec<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Set settings back to their defaults
+    Reset {
+        /// Their names
+        #[arg(required_unless_present = "all")]
+        keys: Vec<String>,
+        /// All but the filter's mode
+        #[arg(long, conflicts_with = "keys")]
+        all: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take the limits of a profile over; without a name, list them
+    Profile {
+        /// Its name
+        name: Option<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+/// What the filter is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Drops
+    Enforce,
+    /// Counts what it would drop
+    Monitor,
+    /// Lets everything pass
+    Off,
+}
+
+/// An address or range, in one word or two.
+#[derive(Debug, Args)]
+pub struct Address {
+    /// 192.0.2.1, 192.0.2.0/24, 2001:db8::/64, or address and dotted mask: 41.202.0.0 255.255.0.0
+    #[arg(required = true, num_args = 1..=2, value_names = ["ADDRESS", "MASK"])]
+    words: Vec<String>,
+}
+
+impl Address {
+    /// The words as one text.
+    pub fn text(&self) -> String {
+        self.words.join(" ")
+    }
+}
+
+/// A rule to make.
+#[derive(Debug, Args)]
+pub struct Add {
+    #[command(flatten)]
+    pub(super) address: Address,
+    /// How long it lasts (90s, 2h, 1d12h); for ever without it
+    #[arg(long = "for", value_name = "SPAN", conflicts_with = "until")]
+    pub(super) lasting: Option<String>,
+    /// When it ends (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// Why, in your words (at most 255 characters)
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+    /// Do it although it cuts established connections
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) change: Change,
+}
+
+/// Options of everything that changes something.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Change {
+    /// Say what would change, change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Options of everything that can be watched.
+#[derive(Clone, Debug, Args)]
+pub struct Watch {
+    /// Show it again and again until Ctrl-C
+    #[arg(long, short, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "1s")]
+    pub(super) watch: Option<String>,
+}
+
+/// Options of every list.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// Only rows for which this holds: "packets gt 100 and contains(reason,'scan')"; several must all hold
+    #[arg(long, value_name = "CONDITION")]
+    pub(super) filter: Vec<String>,
+    /// Only rows in which this text or address occurs
+    #[arg(long, value_name = "TEXT")]
+    pub(super) search: Option<String>,
+    /// By which column; -COLUMN is the largest first
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    pub(super) sort: Option<String>,
+    /// At most so many rows
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: u32,
+    #[command(flatten)]
+    pub(super) watch: Watch,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        for line in [
+            "serve",
+            "serve --config /etc/pbx/other.toml",
+            "status",
+            "status --watch",
+            "--json status",
+            "--socket /tmp/s doctor",
+            "top --once --limit 3",
+            "top --interval 500ms",
+            "events --follow --since 1h",
+            "events --limit 5 --filter kind eq",
+            "explain 192.0.2.1",
+            "firewall status",
+            "firewall mode enforce --dry-run",
+            "firewall attach eth0",
+            "firewall detach eth0",
+            "firewall stats --watch=2s",
+            "firewall test -",
+            "block list --sort -packets --limit 10 --watch",
+            "block add 192.0.2.1",
+            "block add 41.202.0.0 255.255.0.0 --for 2h --reason flood --force --dry-run --json",
+            "block add 192.0.2.1 --until 2027-01-01T00:00:00Z",
+            "block remove 192.0.2.1 --allow-for 1d",
+            "block rm 192.0.2.1",
+            "block show 192.0.2.0/24",
+            "block import - --dry-run",
+            "block export --all",
+            "block flush --yes",
+            "block flush --automatic --dry-run",
+            "allow list",
+            "allow add 2001:db8::/64 --for 1d",
+            "allow remove 192.0.2.1",
+            "guard list --changed",
+            "guard get guard.level1.packets",
+            "guard set guard.level1.packets 100",
+            "guard set guard.level1.packets=100 guard.level2.packets=200 --dry-run",
+            "guard reset guard.level1.packets",
+            "guard reset --all",
+            "guard profile",
+            "guard profile strict",
+            "completions bash",
+            "man /tmp/man",
+        ] {
+            let words = std::iter::once("pbx").chain(line.split(' '));
+            // A condition has blanks and is one argument; only its first word matters here.
+            let words = words.filter(|word| *word != "eq");
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_command_is_a_usage_error() {
+        for (line, kind) in [
+            ("block", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("block add", ErrorKind::MissingRequiredArgument),
+            ("block add a b c", ErrorKind::TooManyValues),
+            ("block add 192.0.2.1 --for 1h --until 2027-01-01T00:00:00Z", ErrorKind::ArgumentConflict),
+            ("block flush --manual --automatic", ErrorKind::ArgumentConflict),
+            ("block list --limit 0", ErrorKind::ValueValidation),
+            ("firewall mode fast", ErrorKind::InvalidValue),
+            ("guard set", ErrorKind::MissingRequiredArgument),
+            ("guard reset", ErrorKind::MissingRequiredArgument),
+            ("explain", ErrorKind::MissingRequiredArgument),
+            ("nonsense", ErrorKind::InvalidSubcommand),
+        ] {
+            let words = std::iter::once("pbx").chain(line.split(' '));
+            let error = Cli::try_parse_from(words).expect_err(line);
+            // clap has no kind of its own for too many positional words.
+            let same = error.kind() == kind
+                || (kind == ErrorKind::TooManyValues && error.kind() == ErrorKind::UnknownArgument);
+            assert!(same, "{line}: {:?}", error.kind());
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_address_and_a_dotted_mask_are_one_range() {
+        let cli = Cli::try_parse_from(["pbx", "block", "add", "41.202.0.0", "255.255.0.0"]).unwrap();
+        let Command::Block(Block::Add(add)) = cli.command else { panic!("not block add") };
+        assert_eq!(add.address.text(), "41.202.0.0 255.255.0.0");
+    }
+}

@@ -1,0 +1,317 @@
+//! `pbx block` and `pbx allow`.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Read, Write},
+    path::Path,
+};
+
+use pbx_core::{rule::Action, time::Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    Session,
+    args::{Add, Allow, Block, Change, ListArgs},
+    client::{query, typed},
+    failure::Failure,
+    render::{Columns, ago, left, number, range, say, say_json},
+};
+use crate::{
+    api::FlushRequest,
+    filter::Hits,
+    ops::{AddRule, BlockEntry, BlockKind, Did, ImportAnswer, IpFilter, RemoveBlock, Removed, RuleAnswer},
+};
+
+pub(super) async fn block(session: &Session, command: Block) -> Result<(), Failure> {
+    match command {
+        Block::List(args) => session.watched(&args.watch, || list_blocks(session, &args)).await,
+        Block::Add(add) => make(session, Action::Block, add).await,
+        Block::Remove { address, allow_for, change } => {
+            let request = RemoveBlock { address: address.text(), allow_for, dry_run: change.dry_run };
+            remove(session, &request).await
+        }
+        Block::Show { address } => show(session, &address.text()).await,
+        Block::Import { file, force, change } => import(session, &file, force, change).await,
+        Block::Export { all } => {
+            let pairs: &[(&str, &str)] = if all { &[] } else { &[("target", "DENY")] };
+            let text = session.client.text(&format!("/api/ip_filters/export{}", query(pairs))).await?;
+            let _ = io::stdout().lock().write_all(text.as_bytes());
+            Ok(())
+        }
+        Block::Flush { manual, automatic, yes, change } => {
+            let request = FlushRequest {
+                manual: manual || !automatic,
+                automatic: automatic || !manual,
+                dry_run: change.dry_run,
+                ..FlushRequest::default()
+            };
+            flush(session, request, yes).await
+        }
+    }
+}
+
+pub(super) async fn allow(session: &Session, command: Allow) -> Result<(), Failure> {
+    match command {
+        Allow::List(args) => session.watched(&args.watch, || list_allowed(session, &args)).await,
+        Allow::Add(add) => make(session, Action::Allow, add).await,
+        Allow::Remove { address, change } => {
+            let body = json!({ "cidr": address.text(), "target": Action::Allow, "dry_run": change.dry_run });
+            let value = session.client.post("/api/ip_filters/destroy", &body).await?;
+            rule_answer(session, value)
+        }
+    }
+}
+
+async fn list_blocks(session: &Session, args: &ListArgs) -> Result<(), Failure> {
+    let listed = session.list("/api/security/blocks", args, &[], None, &[]).await?;
+    if session.json {
+        say_json(&listed.json());
+        return Ok(());
+    }
+    let mut table = Columns::new(&["address", "by", "reason", "dropped", "last seen", "since", "left"], &[3]);
+    let mut monitored = false;
+    for item in listed.items.iter().cloned() {
+        let entry: BlockEntry = typed(item)?;
+        monitored |= !entry.enforced;
+        table.row(block_row(&entry));
+    }
+    if table.is_empty() {
+        say("nothing is blocked");
+        return Ok(());
+    }
+    say(&table);
+    if monitored {
+        say("* drops nothing now: `pbx explain ADDRESS` says why");
+    }
+    listed.rest().into_iter().for_each(say);
+    Ok(())
+}
+
+fn block_row(entry: &BlockEntry) -> [String; 7] {
+    let by = match entry.kind {
+        BlockKind::Manual => entry.by.clone(),
+        BlockKind::Automatic => "automatic".to_owned(),
+    };
+    let mark = if entry.enforced { "" } else { " *" };
+    [
+        format!("{}{mark}", entry.cidr),
+        by,
+        entry.reason.clone(),
+        packets(&entry.hits),
+        seen(&entry.hits),
+        ago(entry.since),
+        left(entry.expire_at),
+    ]
+}
+
+async fn list_allowed(session: &Session, args: &ListArgs) -> Result<(), Failure> {
+    let listed = session.list("/api/ip_filters", args, &["target eq 'ACCEPT'"], Some("id desc"), &[]).await?;
+    if session.json {
+        say_json(&listed.json());
+        return Ok(());
+    }
+    let mut table = Columns::new(&["address", "by", "reason", "passed", "last seen", "since", "left"], &[3]);
+    for item in listed.items.iter().cloned() {
+        let rule: IpFilter = typed(item)?;
+        table.row([
+            rule.cidr.to_string(),
+            rule.created_by,
+            rule.description,
+            packets(&rule.hits),
+            seen(&rule.hits),
+            ago(rule.created_at),
+            left(rule.expire_at),
+        ]);
+    }
+    if table.is_empty() {
+        say("the allow list is empty");
+        return Ok(());
+    }
+    say(&table);
+    listed.rest().into_iter().for_each(say);
+    Ok(())
+}
+
+async fn make(session: &Session, target: Action, add: Add) -> Result<(), Failure> {
+    let Add { address, lasting, until, reason, force, change } = add;
+    let expire_at = until
+        .map(|text| text.parse::<Timestamp>().map_err(|error| Failure::Usage(error.to_string())))
+        .transpose()?;
+    let request = AddRule {
+        cidr: address.text(),
+        mask: None,
+        target,
+        expire_at,
+        lasting,
+        description: reason,
+        force,
+        dry_run: change.dry_run,
+    };
+    let value = session.client.post("/api/ip_filters", &request).await?;
+    rule_answer(session, value)
+}
+
+fn rule_answer(session: &Session, value: Value) -> Result<(), Failure> {
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let answer: RuleAnswer = typed(value)?;
+    say_rule(&answer);
+    if answer.did != Did::Removed {
+        say(format!("  undo: pbx {} remove {}", answer.item.target, answer.item.cidr));
+    }
+    Ok(())
+}
+
+fn say_rule(answer: &RuleAnswer) {
+    let RuleAnswer { did, dry_run, notes, item } = answer;
+    let would = if *dry_run { "would be " } else { "" };
+    let what = match (did, item.target) {
+        (Did::Added, Action::Block) => format!("{would}blocked"),
+        (Did::Added, Action::Allow) => format!("{would}allowed"),
+        (Did::Updated, action) => format!("{would}changed: {action}"),
+        (Did::Unchanged, action) => format!("is there already: {action}"),
+        (Did::Removed, Action::Block) => format!("{would}no longer blocked by hand"),
+        (Did::Removed, Action::Allow) => format!("{would}off the allow list"),
+    };
+    let end = match (did, item.expire_at) {
+        (Did::Removed, _) => String::new(),
+        (_, Some(end)) => format!(", until {end} ({})", left(Some(end))),
+        (_, None) => ", permanently".to_owned(),
+    };
+    say(format!("{} {what}{end}", item.cidr));
+    range(&item.cidr, &item.addresses).into_iter().for_each(|range| say(format!("  {range}")));
+    for note in notes {
+        say(format!("  {note}"));
+    }
+}
+
+async fn remove(session: &Session, request: &RemoveBlock) -> Result<(), Failure> {
+    let value = session.client.post("/api/security/blocks/remove", request).await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let Removed { dry_run, manual, automatic, allowed, notes } = typed(value)?;
+    manual.iter().for_each(say_rule);
+    for block in automatic {
+        let would = if dry_run { "would be " } else { "" };
+        say(format!("{} {would}no longer blocked automatically ({})", block.prefix, block.reason.as_str()));
+    }
+    allowed.iter().for_each(say_rule);
+    for note in notes {
+        say(format!("  {note}"));
+    }
+    Ok(())
+}
+
+async fn show(session: &Session, address: &str) -> Result<(), Failure> {
+    // The search knows ranges; a wrong address is told by the same parser as everywhere.
+    let typed_address = pbx_core::address::parse(address).map_err(|error| Failure::Usage(error.to_string()))?;
+    let prefix = typed_address.prefix.to_string();
+    let value = session.client.get(&format!("/api/security/blocks{}", query(&[("search", &prefix), ("count", "true")]))).await?;
+    let entries: Vec<BlockEntry> = typed(value["items"].clone())?;
+    let entries: Vec<BlockEntry> =
+        entries.into_iter().filter(|entry| entry.cidr.overlaps(&typed_address.prefix)).collect();
+    if entries.is_empty() {
+        return Err(Failure::Answer {
+            status: hyper::StatusCode::NOT_FOUND,
+            errors: vec![crate::ops::OpError::not_found(format!(
+                "{prefix} is not blocked; `pbx explain {}` says what happens to it",
+                typed_address.prefix.addr()
+            ))],
+        });
+    }
+    if session.json {
+        say_json(&json!({ "count": entries.len(), "items": entries }));
+        return Ok(());
+    }
+    for entry in entries {
+        let since = format!("since {} ({})", entry.since, ago(entry.since));
+        let end = entry.expire_at.map_or("permanent".to_owned(), |end| format!("until {end} ({} left)", left(Some(end))));
+        say(entry.cidr);
+        let count = entry.cidr.count().to_string();
+        range(&entry.cidr, &count).into_iter().for_each(|range| say(format!("  range    {range}")));
+        let kind = match entry.kind {
+            BlockKind::Manual => format!("by {}, a rule", entry.by),
+            BlockKind::Automatic => "by the filter itself".to_owned(),
+        };
+        say(format!("  made     {kind}, {since}"));
+        say(format!("  reason   {}", if entry.reason.is_empty() { "-" } else { &entry.reason }));
+        say(format!("  ends     {end}"));
+        say(format!("  dropped  {} packets, last {}", packets(&entry.hits), seen(&entry.hits)));
+        if !entry.enforced {
+            say("  note     drops nothing now: the filter only monitors, or an allow rule stands before it");
+        }
+        say(format!("  undo     {}", entry.undo));
+    }
+    Ok(())
+}
+
+async fn import(session: &Session, file: &Path, force: bool, change: Change) -> Result<(), Failure> {
+    let bytes = read(file)?;
+    let flags = [("force", force.to_string()), ("dry_run", change.dry_run.to_string())];
+    let pairs: Vec<(&str, &str)> = flags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let value = session.client.post_bytes(&format!("/api/ip_filters/import{}", query(&pairs)), bytes).await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let ImportAnswer { dry_run, added, updated, unchanged, notes, milliseconds, .. } = typed(value)?;
+    let would = if dry_run { "would be " } else { "" };
+    say(format!(
+        "{} {would}added, {} changed, {} there already ({milliseconds} ms)",
+        number(added as u64),
+        number(updated as u64),
+        number(unchanged as u64)
+    ));
+    for note in notes {
+        say(format!("  {note}"));
+    }
+    Ok(())
+}
+
+async fn flush(session: &Session, request: FlushRequest, yes: bool) -> Result<(), Failure> {
+    let would = FlushRequest { dry_run: true, ..request.clone() };
+    if !request.dry_run && !yes {
+        if !io::stdin().is_terminal() {
+            return Err(Failure::Usage("this removes every block: repeat it with --yes, or see with --dry-run what would go".to_owned()));
+        }
+        let preview: ImportAnswer = typed(session.client.post("/api/ip_filters/flush", &would).await?)?;
+        eprint!("Remove {} rules and {} automatic blocks? [y/N] ", preview.removed, preview.automatic_removed);
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::Failed(error.to_string()))?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Err(Failure::Failed("nothing was removed".to_owned()));
+        }
+    }
+    let value = session.client.post("/api/ip_filters/flush", &request).await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let ImportAnswer { dry_run, removed, automatic_removed, .. } = typed(value)?;
+    let would = if dry_run { "would be " } else { "" };
+    say(format!("{removed} rules and {automatic_removed} automatic blocks {would}removed"));
+    Ok(())
+}
+
+/// A file, or standard input.
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(file)
+    };
+    bytes.map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))
+}
+
+fn packets(hits: &Hits) -> String {
+    let estimated = if hits.estimated && hits.packets > 0 { "≈" } else { "" };
+    format!("{estimated}{}", number(hits.packets))
+}
+
+fn seen(hits: &Hits) -> String {
+    hits.last_seen.map_or_else(|| "-".to_owned(), ago)
+}

@@ -1,0 +1,127 @@
+//! The command line: turns words into requests and answers into text. It decides nothing and knows nothing
+//! that the API does not say.
+
+mod args;
+mod block;
+mod client;
+mod events;
+mod failure;
+mod firewall;
+mod guard;
+mod list;
+mod render;
+mod status;
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{CommandFactory, Parser};
+use pbx_core::time::parse_duration;
+
+pub use self::args::Cli;
+use self::{
+    args::{Command, Watch},
+    client::Client,
+    failure::Failure,
+};
+use crate::config::Config;
+
+/// The shortest time between two looks.
+const FASTEST: Duration = Duration::from_millis(100);
+
+/// Parses the arguments and does what they say. Wrong arguments end the process with code 2.
+pub fn main() -> ExitCode {
+    run(Cli::parse())
+}
+
+/// Does what the arguments say.
+pub fn run(cli: Cli) -> ExitCode {
+    let Cli { socket, json, command } = cli;
+    let serve = matches!(command, Command::Serve { .. });
+    let mut builder = if serve {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let outcome = match builder.enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(Session { client: Client::new(socket), json }, command)),
+        Err(error) => Err(Failure::Failed(format!("cannot start: {error}"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+/// What every command has.
+struct Session {
+    client: Client,
+    json: bool,
+}
+
+async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve { config } => serve(config.as_deref()).await,
+        Command::Status(watch) => session.watched(&watch, || status::status(&session)).await,
+        Command::Doctor => status::doctor(&session).await,
+        Command::Top { once, interval, limit } => {
+            status::top(&session, once, pause(&interval)?, limit).await
+        }
+        Command::Events { follow, since, list } => events::events(&session, follow, since.as_deref(), &list).await,
+        Command::Explain { ip } => status::explain(&session, &ip).await,
+        Command::Firewall(command) => firewall::run(&session, command).await,
+        Command::Block(command) => block::block(&session, command).await,
+        Command::Allow(command) => block::allow(&session, command).await,
+        Command::Guard(command) => guard::run(&session, command).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pbx", &mut script);
+            let _ = io::stdout().write_all(&script);
+            Ok(())
+        }
+        Command::Man { folder } => man(&folder),
+    }
+}
+
+impl Session {
+    /// Does it once, or again and again.
+    async fn watched<F: Future<Output = Result<(), Failure>>>(
+        &self,
+        watch: &Watch,
+        look: impl Fn() -> F,
+    ) -> Result<(), Failure> {
+        let Some(interval) = &watch.watch else { return look().await };
+        let interval = pause(interval)?;
+        loop {
+            if !self.json {
+                render::clear();
+            }
+            look().await?;
+            tokio::time::sleep(interval).await;
+        }
+    }
+}
+
+fn pause(text: &str) -> Result<Duration, Failure> {
+    let span = parse_duration(text).map_err(|error| Failure::Usage(error.to_string()))?;
+    if span < FASTEST {
+        return Err(Failure::Usage(format!("{text} is too short: at least 100ms")));
+    }
+    Ok(span)
+}
+
+async fn serve(config: Option<&Path>) -> Result<(), Failure> {
+    let config = Config::load(config).map_err(|error| Failure::Usage(error.to_string()))?;
+    crate::daemon::run(config).await.map_err(|error| Failure::Failed(format!("{error:#}")))
+}
+
+fn man(folder: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::Failed(format!("cannot write into {}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), folder).map_err(failed)
+}

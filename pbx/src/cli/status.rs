@@ -1,0 +1,162 @@
+//! `pbx status`, `doctor`, `top`, `explain`.
+
+use std::time::{Duration, Instant};
+
+use pbx_core::settings::Enforcement;
+
+use super::{
+    Session,
+    client::{query, typed},
+    failure::Failure,
+    firewall::say_filter,
+    render::{Columns, ago, clear, number, say, say_json},
+};
+use crate::{
+    filter::{Finding, InterfaceCounters, Outcome, Severity, Talker},
+    ops::{Explanation, Fate, Status},
+};
+
+pub(super) async fn status(session: &Session) -> Result<(), Failure> {
+    let value = session.client.get("/api/security/status").await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let status: Status = typed(value)?;
+    let mode = match status.mode {
+        Enforcement::Enforce => "enforces",
+        Enforcement::Monitor => "MONITORS, drops nothing",
+        Enforcement::Off => "is OFF",
+    };
+    say(format!("pbx {} {mode}, settings revision {}", status.version, status.settings_revision));
+    say(format!(
+        "rules    {} block, {} allow; {} automatic blocks",
+        number(status.block_rules as u64),
+        number(status.allow_rules as u64),
+        number(status.automatic_blocks as u64)
+    ));
+    say_filter(&status.filter);
+    for warning in &status.warnings {
+        say(format!("warning  {warning}"));
+    }
+    Ok(())
+}
+
+/// Exit code 1 when something is wrong, so that a script sees it.
+pub(super) async fn doctor(session: &Session) -> Result<(), Failure> {
+    let value = session.client.get("/api/security/doctor").await?;
+    let findings: Vec<Finding> = typed(value["items"].clone())?;
+    let wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
+    if session.json {
+        say_json(&value);
+    } else {
+        for Finding { severity, subject, message, advice } in findings {
+            let mark = match severity {
+                Severity::Ok => "ok     ",
+                Severity::Warning => "warning",
+                Severity::Error => "ERROR  ",
+            };
+            say(format!("{mark}  {subject}: {message}"));
+            advice.into_iter().for_each(|advice| say(format!("         {advice}")));
+        }
+    }
+    if wrong { Err(Failure::Code(1)) } else { Ok(()) }
+}
+
+pub(super) async fn top(session: &Session, once: bool, interval: Duration, limit: u32) -> Result<(), Failure> {
+    let mut before: Option<(Instant, [u64; 3])> = None;
+    loop {
+        let value = session.client.get(&format!("/api/security/top{}", query(&[("limit", &limit.to_string())]))).await?;
+        let stats = session.client.get("/api/security/stats").await?;
+        if session.json {
+            say(serde_json::json!({ "top": value["items"], "stats": stats["items"] }));
+        } else {
+            let counters: Vec<InterfaceCounters> = typed(stats["items"].clone())?;
+            let now = (Instant::now(), totals(&counters));
+            if !once {
+                clear();
+            }
+            say(rates(before, now));
+            say(talkers(typed(value["items"].clone())?));
+            before = Some(now);
+        }
+        if once {
+            return Ok(());
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn totals(counters: &[InterfaceCounters]) -> [u64; 3] {
+    let mut totals = [0; 3];
+    for reason in counters.iter().flat_map(|interface| &interface.reasons) {
+        let index = match reason.outcome {
+            Outcome::Passed => 0,
+            Outcome::Dropped => 1,
+            Outcome::WouldDrop => 2,
+        };
+        totals[index] += reason.packets;
+    }
+    totals
+}
+
+fn rates(before: Option<(Instant, [u64; 3])>, (now, counts): (Instant, [u64; 3])) -> String {
+    let Some((then, old)) = before else {
+        let [passed, dropped, would] = counts.map(number);
+        return format!("packets so far: {passed} passed, {dropped} dropped, {would} would be dropped");
+    };
+    let seconds = now.duration_since(then).as_secs_f64().max(0.001);
+    let mut index = 0;
+    let [passed, dropped, would] = counts.map(|count| {
+        let rate = count.saturating_sub(old[index]) as f64 / seconds;
+        index += 1;
+        number(rate.round() as u64)
+    });
+    format!("packets a second: {passed} passed, {dropped} dropped, {would} would be dropped")
+}
+
+fn talkers(talkers: Vec<Talker>) -> String {
+    let mut table = Columns::new(&["source", "packets/s", "blocked", "last seen"], &[1]);
+    for talker in talkers {
+        table.row([
+            talker.source.to_string(),
+            number(u64::from(talker.packets_per_second)),
+            talker.blocked.map_or_else(|| "-".to_owned(), |reason| reason.as_str().to_owned()),
+            talker.last_seen.map_or_else(|| "-".to_owned(), ago),
+        ]);
+    }
+    if table.is_empty() { "nobody is being counted".to_owned() } else { table.to_string() }
+}
+
+pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> {
+    let value = session.client.get(&format!("/api/security/explain{}", query(&[("ip", ip)]))).await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let Explanation { address, fate, because, undo, steps, also, events } = typed(value)?;
+    let fate = match fate {
+        Fate::Pass => "passes",
+        Fate::Police => "passes up to a limit",
+        Fate::WouldDrop => "passes, and would be blocked under enforce",
+        Fate::Drop => "IS BLOCKED",
+    };
+    say(format!("{address} {fate}"));
+    say(format!("  {because}"));
+    undo.into_iter().for_each(|undo| say(format!("  undo: {undo}")));
+    say("");
+    for step in steps {
+        let mark = if step.decides { "→" } else { " " };
+        say(format!("{mark} {:<17} {}", step.tier, step.says));
+    }
+    for rule in also {
+        say(format!("  also covered by   {rule}"));
+    }
+    if !events.is_empty() {
+        say("");
+    }
+    for event in events {
+        say(format!("  {}  {}", event.at, event.message));
+    }
+    Ok(())
+}

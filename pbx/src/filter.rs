@@ -1,0 +1,332 @@
+//! The boundary between the operations and the packet filter: what a filter can do and what it tells.
+//! The kernel implementation is in [`crate::xdp`]; everything above speaks only this trait.
+//! Calls may block for milliseconds (bulk changes for longer): operations make them off the async threads.
+
+use std::net::IpAddr;
+
+use pbx_core::{
+    address::Prefix,
+    rule::{Action, Rule},
+    settings::{Enforcement, Settings},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// A packet filter: holds the manual rules, makes automatic blocks, counts.
+///
+/// All methods are called from several threads; an implementation serializes its own writers.
+pub trait Filter: Send + Sync {
+    /// Says whether the tables have room for `change`; asked before anything is written, and by dry runs.
+    fn check(&self, change: &Change) -> anyhow::Result<()>;
+    /// Makes the tables equal the state after `change`, which the store already holds.
+    /// On an error nothing may be left half applied; the caller undoes the store.
+    fn apply(&self, change: &Change) -> anyhow::Result<()>;
+    /// Takes over the whole settings; `revision` is the store's and comes back in [`FilterStatus`].
+    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()>;
+    /// The automatic blocks that are live now, in no order.
+    fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>>;
+    /// Ends the automatic block of exactly this source, and resets the counters that led to it.
+    /// `false`: there was none.
+    fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool>;
+    /// Forgets the rate counters and hits of every source inside `prefix`.
+    fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()>;
+    /// What the tables say about this address now, tier by tier.
+    fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView>;
+    /// What the rule (prefix, action) has matched so far.
+    fn hits(&self, prefix: &Prefix, action: Action) -> Hits;
+    /// Packets and bytes by interface and reason, since the tables were made.
+    fn counters(&self) -> anyhow::Result<Vec<InterfaceCounters>>;
+    /// The sources with the highest rates now, highest first, at most `limit`.
+    fn top(&self, limit: usize) -> Vec<Talker>;
+    /// What is loaded, where it is attached, and what is not enforced.
+    fn status(&self) -> FilterStatus;
+    /// Attaches to an interface by name, and keeps it attached when it vanishes and returns.
+    fn attach(&self, interface: &str) -> anyhow::Result<()>;
+    /// Detaches from an interface and leaves it alone from now on.
+    fn detach(&self, interface: &str) -> anyhow::Result<()>;
+    /// Recomputes every table from the rules and settings and compares; also looks at the surroundings.
+    fn doctor(&self) -> Vec<Finding>;
+    /// Runs frames (arrival in ns since the first, bytes from the Ethernet header on) through a scratch copy
+    /// of the program with copies of the tables; nothing that is live changes.
+    fn test_frames(&self, frames: &[(u64, Vec<u8>)]) -> anyhow::Result<Vec<TestVerdict>>;
+}
+
+/// A change of the manual rules, as the store committed it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A rule that was not there.
+    Add(Rule),
+    /// A rule that is gone.
+    Remove(Rule),
+    /// The same prefix and action with another expiry or description.
+    Replace {
+        /// As it was.
+        old: Rule,
+        /// As it is.
+        new: Rule,
+    },
+    /// Any number at once: an import, a flush, a sweep. A rule in both lists was replaced.
+    Many {
+        /// Gone.
+        removed: Vec<Rule>,
+        /// New.
+        added: Vec<Rule>,
+    },
+}
+
+impl Change {
+    /// The change that takes this one back.
+    pub fn inverse(&self) -> Self {
+        match self.clone() {
+            Self::Add(rule) => Self::Remove(rule),
+            Self::Remove(rule) => Self::Add(rule),
+            Self::Replace { old, new } => Self::Replace { old: new, new: old },
+            Self::Many { removed, added } => Self::Many { removed: added, added: removed },
+        }
+    }
+}
+
+/// Why a source was blocked without anybody asking for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockReason {
+    /// More than `guard.level1.packets` in a second.
+    Level1,
+    /// More than `guard.level2.packets` in a second.
+    Level2,
+}
+
+impl BlockReason {
+    /// The name in the database and in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Level1 => "level1",
+            Self::Level2 => "level2",
+        }
+    }
+
+    /// The reason of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Level1, Self::Level2].into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// A block that the filter made by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutomaticBlock {
+    /// A host, or the /64 of an IPv6 source.
+    pub prefix: Prefix,
+    /// What the source did.
+    pub reason: BlockReason,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// Packets it has dropped, or under monitor would have dropped.
+    pub packets: u64,
+    /// `false`: made under monitor, drops nothing.
+    pub enforced: bool,
+}
+
+/// What a rule has matched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hits {
+    /// Packets.
+    pub packets: u64,
+    /// The last of them.
+    pub last_seen: Option<Timestamp>,
+    /// The count is a sampled estimate (prefixes): show it with ≈.
+    pub estimated: bool,
+}
+
+/// What the kernel tables say about one address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelView {
+    /// It is one of the appliance's own addresses: as a source it passes before all rules.
+    pub own: bool,
+    /// The manual tier's answer.
+    pub manual: Option<ManualVerdict>,
+    /// It is a known source: policed by a budget, never blocked by rates.
+    pub known: Option<KnownSource>,
+    /// The automatic block that covers it.
+    pub automatic: Option<AutomaticBlock>,
+    /// Its rate slot, when it has one in the current second.
+    pub rate: Option<Rate>,
+}
+
+/// The manual tier's answer for one address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManualVerdict {
+    /// Allow or block.
+    pub action: Action,
+    /// The range of the rule that decided, where the tables know it.
+    pub prefix: Option<Prefix>,
+    /// When that rule ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A known source's budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownSource {
+    /// Packets per second that it may send to protected ports.
+    pub budget: u32,
+}
+
+/// A source's count in the current window of one second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Packets to protected ports in the window so far.
+    pub packets: u32,
+    /// When the window began.
+    pub since: Timestamp,
+}
+
+/// The counters of one interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceCounters {
+    /// Its name, or `#ifindex` when it is gone.
+    pub interface: String,
+    /// By reason; reasons that never counted are left out.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// What became of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Went on to the host.
+    Passed,
+    /// Was dropped.
+    Dropped,
+    /// Went on, and would have been dropped under enforce.
+    WouldDrop,
+}
+
+/// One counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// The kernel contract's name of the reason (`manual_block`, `malformed`, …).
+    pub reason: String,
+    /// What became of the packets.
+    pub outcome: Outcome,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// A source that is being counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Talker {
+    /// A host, or the /64 of an IPv6 source.
+    pub source: Prefix,
+    /// Packets to protected ports in its last window of one second.
+    pub packets_per_second: u32,
+    /// It is blocked now, and why.
+    pub blocked: Option<BlockReason>,
+    /// When it was last seen.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// What is loaded and what it does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterStatus {
+    /// The kernel program is loaded and its tables are ours.
+    pub loaded: bool,
+    /// Why not, and the command that helps.
+    pub problem: Option<String>,
+    /// The ceiling over all rules, as the kernel has it.
+    pub mode: Enforcement,
+    /// The revision of the settings in the kernel tables.
+    pub settings_revision: i64,
+    /// Where it is attached, wanted, or refused.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// More new sources a second than `guard.new_sources`: policing only, no new automatic blocks.
+    pub guard_active: bool,
+    /// The automatic blocks' table is full: policing only.
+    pub automatic_full: bool,
+    /// Table by table: how full.
+    pub usage: Vec<Usage>,
+    /// Memory that the kernel tables hold, in bytes.
+    pub memory: u64,
+    /// What is not enforced in the present state, one sentence each; empty when all is.
+    pub not_enforced: Vec<String>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index, while it exists.
+    pub index: Option<u32>,
+    /// How it is attached.
+    pub attach: AttachState,
+    /// The cause of a refusal or a fallback, and the command that helps.
+    pub note: Option<String>,
+}
+
+/// How the program sits on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachState {
+    /// In the driver.
+    Native,
+    /// In the generic path, slower.
+    Generic,
+    /// The interface does not exist now; it is attached when it returns.
+    Waiting,
+    /// The kernel or the driver refuses.
+    Refused,
+    /// Not wanted.
+    Detached,
+}
+
+/// How full a table is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// What is counted, e.g. `IPv4 addresses`.
+    pub table: String,
+    /// Entries.
+    pub used: u64,
+    /// Entries that fit.
+    pub limit: u64,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Works, with a limit that somebody should know.
+    Warning,
+    /// Does not work.
+    Error,
+}
+
+/// One thing that the doctor looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was looked at.
+    pub subject: String,
+    /// What was found.
+    pub message: String,
+    /// The command or step that helps.
+    pub advice: Option<String>,
+}
+
+/// The verdict on one frame of a test run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestVerdict {
+    /// Index of the frame.
+    pub frame: usize,
+    /// What would become of it.
+    pub outcome: Outcome,
+    /// The kernel contract's name of the reason.
+    pub reason: String,
+    /// Who sent it, where the frame says so.
+    pub source: Option<IpAddr>,
+}

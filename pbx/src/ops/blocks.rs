@@ -1,0 +1,260 @@
+//! Everything that is blocked, by hand or by itself, in one list; and the way out of it.
+
+use pbx_core::{
+    address::{self, Prefix},
+    rule::{Action, Rule},
+    settings::Enforcement,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AddRule, Context, ListOptions, OpError, Operations, Page, RuleAnswer,
+    query::{Kind, Query, Row, Value},
+};
+use crate::filter::{AutomaticBlock, Hits};
+
+/// Who made a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockKind {
+    /// A rule.
+    Manual,
+    /// The filter.
+    Automatic,
+}
+
+/// A block as the list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockEntry {
+    /// The range.
+    pub cidr: Prefix,
+    /// Who made it.
+    pub kind: BlockKind,
+    /// Description of a rule; `level1` or `level2`.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub expire_at: Option<Timestamp>,
+    /// By whose name.
+    pub by: String,
+    /// It drops; otherwise it only counts, or an allow rule stands before it.
+    pub enforced: bool,
+    /// What it has dropped.
+    #[serde(flatten)]
+    pub hits: Hits,
+    /// The command that ends it.
+    pub undo: String,
+}
+
+/// Whom to let go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveBlock {
+    /// An address or range.
+    pub address: String,
+    /// Also allow it for so long (`1d`).
+    #[serde(default)]
+    pub allow_for: Option<String>,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Whom it let go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The rule that is gone.
+    pub manual: Option<RuleAnswer>,
+    /// The automatic blocks that are gone.
+    pub automatic: Vec<AutomaticBlock>,
+    /// The allow rule that was made.
+    pub allowed: Option<RuleAnswer>,
+    /// What is worth knowing about it.
+    pub notes: Vec<String>,
+}
+
+impl Operations {
+    /// A page of everything that is blocked, by default the newest first.
+    pub async fn blocks(&self, options: &ListOptions) -> Result<Page<BlockEntry>, OpError> {
+        let query = Query::parse::<BlockEntry>(options).map_err(OpError::usage)?;
+        let (settings, _) = self.current_settings();
+        let manual = settings.guard.manual.enforcement.under(settings.filter.mode) == Enforcement::Enforce;
+        let now = self.now();
+        let mut entries: Vec<BlockEntry> = {
+            let book = self.book();
+            let shadowed = |rule: &Rule| book.of(&rule.prefix, Action::Allow).is_some_and(|allow| allow.is_live(now));
+            book.with(Action::Block)
+                .filter(|rule| rule.is_live(now))
+                .map(|rule| of_rule(rule, manual && !shadowed(rule)))
+                .collect()
+        };
+        entries.extend(self.automatic_now().await?.iter().map(of_automatic));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.since));
+        // Hits cost a look into the kernel each: for all rows only when rows are chosen by them.
+        if query.needs::<BlockEntry>("packets") || query.needs::<BlockEntry>("last_seen") {
+            entries = self.with_hits(entries).await?;
+            return Ok(query.page(entries.into_iter()));
+        }
+        let page = query.page(entries.into_iter());
+        Ok(Page { count: page.count, items: self.with_hits(page.items).await? })
+    }
+
+    /// Lets an address go: the rule for exactly it, and every automatic block that covers it or lies in it.
+    pub async fn remove_block(&self, context: &Context, request: RemoveBlock) -> Result<Removed, OpError> {
+        context.may_change()?;
+        let (operations, context) = (self.clone(), context.clone());
+        self.to_the_end(async move {
+            let _changing = operations.inner.changing.lock().await;
+            operations.remove_block_now(&context, request).await
+        })
+        .await
+    }
+
+    async fn remove_block_now(&self, context: &Context, request: RemoveBlock) -> Result<Removed, OpError> {
+        let RemoveBlock { address, allow_for, dry_run } = request;
+        let typed = address::parse(&address).map_err(|error| OpError::usage(error.to_string()))?;
+        let prefix = typed.prefix;
+        let allow = allow_for.map(|lasting| AddRule {
+            cidr: prefix.to_string(),
+            mask: None,
+            target: Action::Allow,
+            expire_at: None,
+            lasting: Some(lasting),
+            description: Some(format!("let go by {}", context.actor)),
+            force: false,
+            dry_run: true,
+        });
+        if let Some(allow) = &allow {
+            // A wrong duration must be found before anything is removed.
+            self.add_rule_now(context, allow.clone()).await?;
+        }
+        let rule = self.book().of(&prefix, Action::Block).cloned();
+        let automatic: Vec<AutomaticBlock> =
+            self.automatic_now().await?.into_iter().filter(|block| block.prefix.overlaps(&prefix)).collect();
+        if rule.is_none() && automatic.is_empty() {
+            return Err(OpError::not_found(self.why_not_removed(&prefix)));
+        }
+        let mut notes = Vec::new();
+        if typed.host_bits_cleared {
+            notes.push(format!("{} means {prefix}", address.trim()));
+        }
+        let manual = match rule {
+            Some(rule) => Some(self.remove_rule_now(context, rule, dry_run).await?),
+            None => None,
+        };
+        if !automatic.is_empty() && !dry_run {
+            self.end_automatic(context, &automatic).await?;
+            if manual.is_none() {
+                notes.push("the counters that led to the block were reset".to_owned());
+            }
+        }
+        let allowed = match allow {
+            Some(allow) => Some(self.add_rule_now(context, AddRule { dry_run, ..allow }).await?),
+            None => None,
+        };
+        if manual.is_none() && allowed.is_none() {
+            let now = self.now();
+            let book = self.book();
+            if let Some(wider) = book.covering(&prefix, now).first().filter(|rule| rule.action == Action::Block) {
+                notes.push(format!(
+                    "{prefix} is still blocked by the rule {wider}; `pbx block remove {wider}` removes that",
+                    wider = wider.prefix
+                ));
+            }
+        }
+        Ok(Removed { dry_run, manual, automatic, allowed, notes })
+    }
+
+    fn why_not_removed(&self, prefix: &Prefix) -> String {
+        let now = self.now();
+        let book = self.book();
+        let covering = book.covering(prefix, now);
+        let wider = covering.iter().find(|rule| rule.action == Action::Block);
+        let inside = book.inside(prefix, Action::Block).count();
+        match (wider, inside) {
+            (Some(wider), _) => format!(
+                "{prefix} has no block of its own; the rule {wider} covers it: `pbx block remove {wider}` removes that, `pbx allow add {prefix}` makes an exception",
+                wider = wider.prefix
+            ),
+            (None, 1..) => format!(
+                "there is no block of {prefix} as a whole, but {inside} inside it: `pbx block list --filter \"contains(cidr,'…')\"` finds them, each is removed by its own range"
+            ),
+            (None, 0) => format!("{prefix} is not blocked; `pbx explain {}` says what happens to it", prefix.addr()),
+        }
+    }
+
+    async fn with_hits(&self, mut entries: Vec<BlockEntry>) -> Result<Vec<BlockEntry>, OpError> {
+        self.with_filter(move |filter| {
+            for entry in entries.iter_mut().filter(|entry| entry.kind == BlockKind::Manual) {
+                entry.hits = filter.hits(&entry.cidr, Action::Block);
+            }
+            entries
+        })
+        .await
+    }
+}
+
+fn of_rule(rule: &Rule, enforced: bool) -> BlockEntry {
+    BlockEntry {
+        cidr: rule.prefix,
+        kind: BlockKind::Manual,
+        reason: rule.description.clone(),
+        since: rule.created_at,
+        expire_at: rule.expires_at,
+        by: rule.created_by.clone(),
+        enforced,
+        hits: Hits::default(),
+        undo: undo(&rule.prefix),
+    }
+}
+
+fn of_automatic(block: &AutomaticBlock) -> BlockEntry {
+    BlockEntry {
+        cidr: block.prefix,
+        kind: BlockKind::Automatic,
+        reason: block.reason.as_str().to_owned(),
+        since: block.since,
+        expire_at: Some(block.expires_at),
+        by: "filter".to_owned(),
+        enforced: block.enforced,
+        hits: Hits { packets: block.packets, last_seen: None, estimated: false },
+        undo: undo(&block.prefix),
+    }
+}
+
+/// The command that ends a block.
+pub(super) fn undo(prefix: &Prefix) -> String {
+    format!("pbx block remove {prefix}")
+}
+
+impl Row for BlockEntry {
+    const FIELDS: &'static [(&'static str, Kind)] = &[
+        ("cidr", Kind::Address),
+        ("kind", Kind::Text),
+        ("reason", Kind::Text),
+        ("since", Kind::Time),
+        ("expire_at", Kind::Time),
+        ("by", Kind::Text),
+        ("enforced", Kind::Bool),
+        ("packets", Kind::Number),
+        ("last_seen", Kind::Time),
+    ];
+
+    fn field(&self, index: usize) -> Value<'_> {
+        match index {
+            0 => Value::Address(self.cidr),
+            1 => Value::Text(if self.kind == BlockKind::Manual { "manual" } else { "automatic" }.into()),
+            2 => Value::Text(self.reason.as_str().into()),
+            3 => Value::Time(self.since),
+            4 => self.expire_at.map_or(Value::Null, Value::Time),
+            5 => Value::Text(self.by.as_str().into()),
+            6 => Value::Bool(self.enforced),
+            7 => Value::Number(i64::try_from(self.hits.packets).unwrap_or(i64::MAX)),
+            _ => self.hits.last_seen.map_or(Value::Null, Value::Time),
+        }
+    }
+}

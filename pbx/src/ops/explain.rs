@@ -1,0 +1,257 @@
+//! Why an address is blocked, passes, or would: every tier in the order of judgement, the one that decides marked.
+
+use std::net::IpAddr;
+
+use pbx_core::{
+    address::{self, Prefix},
+    rule::{Action, Rule},
+    settings::{Enforcement, Scope, Settings},
+    time::{Timestamp, format_duration},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{OpError, Operations, blocks::undo};
+use crate::{
+    filter::{AutomaticBlock, BlockReason, KernelView},
+    store::Event,
+};
+
+/// Events about the address that are shown.
+const EVENTS: u32 = 5;
+
+/// What becomes of packets from an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// They pass.
+    Pass,
+    /// They pass up to a budget or a rate.
+    Police,
+    /// They pass, and would be dropped under enforce.
+    WouldDrop,
+    /// They are dropped.
+    Drop,
+}
+
+/// One tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which: `own address`, `manual rules`, `known sources`, `automatic blocks`, `rate levels`.
+    pub tier: String,
+    /// It is the one that decides.
+    pub decides: bool,
+    /// What it says about the address.
+    pub says: String,
+}
+
+/// The whole answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Whose.
+    pub address: IpAddr,
+    /// What becomes of its packets.
+    pub fate: Fate,
+    /// Why, in one sentence.
+    pub because: String,
+    /// The command that changes it.
+    pub undo: Option<String>,
+    /// Tier by tier, in the order of judgement.
+    pub steps: Vec<Step>,
+    /// Rules that cover the address and do not decide.
+    pub also: Vec<String>,
+    /// What happened to it, the newest first.
+    pub events: Vec<Event>,
+}
+
+impl Operations {
+    /// Explains one address; one that was never seen, too.
+    pub async fn explain(&self, text: &str) -> Result<Explanation, OpError> {
+        let address = address::parse_host(text).map_err(|error| OpError::usage(error.to_string()))?;
+        let kernel = self
+            .with_filter(move |filter| (filter.status().loaded, filter.explain(address)))
+            .await?;
+        let (loaded, view) = kernel;
+        let view = view.map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
+        let now = self.now();
+        let rules: Vec<Rule> =
+            self.book().covering(&Prefix::host(address), now).into_iter().cloned().collect();
+        let (settings, _) = self.current_settings();
+        let mut about = vec![Prefix::host(address)];
+        about.extend(view.automatic.as_ref().map(|block| block.prefix));
+        if address.is_ipv6() {
+            about.extend(Prefix::new(address, 64));
+        }
+        let events = self.store().events_about(&about, EVENTS).await?;
+        let mut explanation = explain(address, &rules, &view, &settings, now);
+        explanation.events = events;
+        if !loaded {
+            explanation.because = format!("the filter is not loaded, so everything passes; with it: {}", explanation.because);
+            explanation.fate = Fate::Pass;
+        }
+        Ok(explanation)
+    }
+}
+
+struct Verdict {
+    fate: Fate,
+    because: String,
+    undo: Option<String>,
+}
+
+fn explain(
+    address: IpAddr,
+    rules: &[Rule],
+    view: &KernelView,
+    settings: &Settings,
+    now: Timestamp,
+) -> Explanation {
+    let mut steps = Vec::new();
+    let mut winner: Option<Verdict> = None;
+    let mut tier = |name: &str, says: String, verdict: Option<Verdict>| {
+        let decides = winner.is_none() && verdict.is_some();
+        steps.push(Step { tier: name.to_owned(), decides, says });
+        if decides {
+            winner = verdict;
+        }
+    };
+    let (says, verdict) = own(address, view);
+    tier("own address", says, verdict);
+    let (says, verdict) = manual(address, rules, view, settings, now);
+    tier("manual rules", says, verdict);
+    let (says, verdict) = known(address, view);
+    tier("known sources", says, verdict);
+    let (says, verdict) = automatic(view.automatic.as_ref(), settings, now);
+    tier("automatic blocks", says, verdict);
+    let (says, verdict) = rates(address, view, settings);
+    tier("rate levels", says, Some(verdict));
+    let winner = winner.unwrap_or(Verdict { fate: Fate::Pass, because: "nothing decides".to_owned(), undo: None });
+    let also = rules.iter().skip(1).map(|rule| describe(rule, now)).collect();
+    let Verdict { fate, because, undo } = winner;
+    Explanation { address, fate, because, undo, steps, also, events: Vec::new() }
+}
+
+fn own(address: IpAddr, view: &KernelView) -> (String, Option<Verdict>) {
+    if !view.own {
+        return ("no".to_owned(), None);
+    }
+    let because = format!("{address} is an address of this appliance, which passes before every rule");
+    ("yes: passes before every rule".to_owned(), Some(Verdict { fate: Fate::Pass, because, undo: None }))
+}
+
+fn manual(
+    address: IpAddr,
+    rules: &[Rule],
+    view: &KernelView,
+    settings: &Settings,
+    now: Timestamp,
+) -> (String, Option<Verdict>) {
+    let says = match (&view.manual, rules.first()) {
+        (Some(kernel), Some(rule)) if kernel.action != rule.action => {
+            format!("the kernel says {} and the store {}: run `pbx doctor`", kernel.action, describe(rule, now))
+        }
+        (None, Some(rule)) => format!("{}; the kernel does not have it: run `pbx doctor`", describe(rule, now)),
+        (Some(kernel), None) => format!("the kernel says {}, the store has no such rule: run `pbx doctor`", kernel.action),
+        (Some(_), Some(rule)) => describe(rule, now),
+        (None, None) => "none covers it".to_owned(),
+    };
+    // What the kernel says is what happens; the store says why.
+    let Some(action) = view.manual.as_ref().map(|kernel| kernel.action) else { return (says, None) };
+    let rule = rules.iter().find(|rule| rule.action == action);
+    let prefix = rule.map(|rule| rule.prefix).or(view.manual.as_ref().and_then(|kernel| kernel.prefix));
+    let name = prefix.map_or_else(|| "a rule".to_owned(), |prefix| format!("the {action} rule {prefix}"));
+    let reason = rule
+        .map(|rule| rule.description.as_str())
+        .filter(|description| !description.is_empty())
+        .map(|description| format!(" ({description})"))
+        .unwrap_or_default();
+    match action {
+        Action::Allow => {
+            let because = format!("{name}{reason} lets {address} pass uncounted");
+            let undo = prefix.map(|prefix| format!("pbx allow remove {prefix}"));
+            (says, Some(Verdict { fate: Fate::Pass, because, undo }))
+        }
+        Action::Block => {
+            let enforcement = settings.guard.manual.enforcement.under(settings.filter.mode);
+            let Some(fate) = fate(enforcement) else {
+                return (format!("{says}; manual rules are off"), None);
+            };
+            let because = format!("{name}{reason} {} everything from {address}", verb(fate));
+            (says, Some(Verdict { fate, because, undo: prefix.map(|prefix| undo(&prefix)) }))
+        }
+    }
+}
+
+fn known(address: IpAddr, view: &KernelView) -> (String, Option<Verdict>) {
+    let Some(known) = view.known else { return ("no".to_owned(), None) };
+    let because = format!(
+        "{address} is a known source: up to {} packets a second to protected ports pass, more are dropped one by one, and it is never blocked for its rate",
+        known.budget
+    );
+    (format!("yes: {} packets a second", known.budget), Some(Verdict { fate: Fate::Police, because, undo: None }))
+}
+
+fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp) -> (String, Option<Verdict>) {
+    let Some(block) = block else { return ("none".to_owned(), None) };
+    let (level, limit) = level(block.reason, settings);
+    let left = format_duration(whole_seconds(block.expires_at.saturating_since(now)));
+    let enforcement = if block.enforced { settings.filter.mode } else { Enforcement::Monitor.under(settings.filter.mode) };
+    let says = format!("{} for {level} since {}, {left} left, {} packets", block.prefix, block.since, block.packets);
+    let Some(fate) = fate(enforcement) else { return (format!("{says}; the filter is off"), None) };
+    let ports = match settings.guard.scope {
+        Scope::Appliance => "to protected and media ports",
+        Scope::All => "to every port",
+    };
+    let because = format!(
+        "{} sent more packets in a second than {level} lets pass ({limit}): it {} what it sends {ports}, {left} more",
+        block.prefix,
+        verb(fate)
+    );
+    (says, Some(Verdict { fate, because, undo: Some(undo(&block.prefix)) }))
+}
+
+fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Verdict) {
+    let (_, limit) = level(BlockReason::Level1, settings);
+    let says = match view.rate {
+        Some(rate) => format!("{} packets since {}; level 1 lets {limit} a second pass", rate.packets, rate.since),
+        None => format!("not seen in this second; level 1 lets {limit} a second pass"),
+    };
+    let because = format!(
+        "no rule covers {address} and its rate is under level 1: it passes; to protected ports, up to {limit} packets a second"
+    );
+    (says, Verdict { fate: Fate::Pass, because, undo: None })
+}
+
+fn level(reason: BlockReason, settings: &Settings) -> (&'static str, u32) {
+    match reason {
+        BlockReason::Level1 => ("level 1", settings.guard.level1.packets.get()),
+        BlockReason::Level2 => ("level 2", settings.guard.level2.packets.get()),
+    }
+}
+
+const fn fate(enforcement: Enforcement) -> Option<Fate> {
+    match enforcement {
+        Enforcement::Enforce => Some(Fate::Drop),
+        Enforcement::Monitor => Some(Fate::WouldDrop),
+        Enforcement::Off => None,
+    }
+}
+
+const fn verb(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Drop => "drops",
+        _ => "would drop (the filter only monitors)",
+    }
+}
+
+fn describe(rule: &Rule, now: Timestamp) -> String {
+    let left = rule.expires_at.map_or_else(
+        || "permanent".to_owned(),
+        |end| format!("{} left", format_duration(whole_seconds(end.saturating_since(now)))),
+    );
+    let why = if rule.description.is_empty() { String::new() } else { format!(", \"{}\"", rule.description) };
+    format!("{} {}{why}, by {} at {}, {left}", rule.action, rule.prefix, rule.created_by, rule.created_at)
+}
+
+fn whole_seconds(span: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_secs(span.as_secs())
+}

@@ -1,0 +1,226 @@
+//! A filter in memory that remembers what it was asked and fails when it is told to; and operations on it.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use pbx_core::{
+    address::Prefix,
+    lockout::{Peer, Surroundings},
+    rule::Action,
+    settings::{Enforcement, Settings},
+    time::Timestamp,
+};
+
+use super::{Environment, Operations, State};
+use crate::{
+    filter::{
+        AutomaticBlock, BlockReason, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
+        ManualVerdict, Outcome, ReasonCount, Severity, Talker, TestVerdict,
+    },
+    store::Store,
+};
+
+/// The time at which every test begins.
+pub(crate) const BEGIN: Timestamp = Timestamp::from_millis(1_795_412_400_000);
+
+#[derive(Default)]
+pub(crate) struct FakeFilter {
+    pub(crate) fails: AtomicBool,
+    pub(crate) full: AtomicBool,
+    pub(crate) changes: Mutex<Vec<Change>>,
+    pub(crate) calls: Mutex<Vec<String>>,
+    pub(crate) automatic: Mutex<Vec<AutomaticBlock>>,
+    pub(crate) view: Mutex<KernelView>,
+    settings: Mutex<(Option<Settings>, i64)>,
+}
+
+impl FakeFilter {
+    fn call(&self, what: String) -> anyhow::Result<()> {
+        self.calls.lock().unwrap().push(what);
+        anyhow::ensure!(!self.fails.load(Ordering::Relaxed), "the map is gone");
+        Ok(())
+    }
+
+    pub(crate) fn called(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Relaxed);
+    }
+}
+
+impl Filter for FakeFilter {
+    fn check(&self, _: &Change) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.full.load(Ordering::Relaxed), "65536 of 65536 ranges are in use");
+        Ok(())
+    }
+
+    fn apply(&self, change: &Change) -> anyhow::Result<()> {
+        self.call("apply".into())?;
+        self.changes.lock().unwrap().push(change.clone());
+        Ok(())
+    }
+
+    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()> {
+        self.call(format!("settings {revision}"))?;
+        *self.settings.lock().unwrap() = (Some(settings.clone()), revision);
+        Ok(())
+    }
+
+    fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
+        Ok(self.automatic.lock().unwrap().clone())
+    }
+
+    fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
+        self.call(format!("remove_automatic {prefix}"))?;
+        let mut blocks = self.automatic.lock().unwrap();
+        let before = blocks.len();
+        blocks.retain(|block| block.prefix != *prefix);
+        Ok(blocks.len() < before)
+    }
+
+    fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()> {
+        self.call(format!("reset_counters {prefix}"))
+    }
+
+    fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {
+        Ok(self.view.lock().unwrap().clone())
+    }
+
+    fn hits(&self, prefix: &Prefix, _: Action) -> Hits {
+        Hits { packets: u64::from(prefix.len()), last_seen: Some(BEGIN), estimated: !prefix.is_host() }
+    }
+
+    fn counters(&self) -> anyhow::Result<Vec<InterfaceCounters>> {
+        let reasons = vec![ReasonCount {
+            reason: "manual_block".into(),
+            outcome: Outcome::Dropped,
+            packets: 5,
+            bytes: 320,
+        }];
+        Ok(vec![InterfaceCounters { interface: "eth0".into(), reasons }])
+    }
+
+    fn top(&self, limit: usize) -> Vec<Talker> {
+        let source = "198.51.100.9".parse().unwrap();
+        let talker = Talker { source, packets_per_second: 900, blocked: None, last_seen: Some(BEGIN) };
+        std::iter::repeat_n(talker, limit.min(3)).collect()
+    }
+
+    fn status(&self) -> FilterStatus {
+        FilterStatus {
+            loaded: true,
+            problem: None,
+            mode: self.settings.lock().unwrap().0.as_ref().map_or(Enforcement::Monitor, |one| one.filter.mode),
+            settings_revision: self.settings.lock().unwrap().1,
+            interfaces: Vec::new(),
+            guard_active: false,
+            automatic_full: false,
+            usage: Vec::new(),
+            memory: 0,
+            not_enforced: Vec::new(),
+        }
+    }
+
+    fn attach(&self, interface: &str) -> anyhow::Result<()> {
+        self.call(format!("attach {interface}"))
+    }
+
+    fn detach(&self, interface: &str) -> anyhow::Result<()> {
+        self.call(format!("detach {interface}"))
+    }
+
+    fn doctor(&self) -> Vec<Finding> {
+        vec![Finding { severity: Severity::Ok, subject: "tables".into(), message: "equal".into(), advice: None }]
+    }
+
+    fn test_frames(&self, frames: &[(u64, Vec<u8>)]) -> anyhow::Result<Vec<TestVerdict>> {
+        let verdict = |frame| TestVerdict { frame, outcome: Outcome::Passed, reason: "other".into(), source: None };
+        Ok((0..frames.len()).map(verdict).collect())
+    }
+}
+
+/// Operations on a real store in a folder of their own, a fake filter, and a clock that stands still.
+pub(crate) struct Bench {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) operations: Operations,
+    pub(crate) filter: Arc<FakeFilter>,
+    pub(crate) surroundings: Arc<Mutex<Surroundings>>,
+    clock: Arc<AtomicI64>,
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        Self::on(tempfile::tempdir().unwrap(), Arc::default()).await
+    }
+
+    /// The next daemon on the same store and filter.
+    pub(crate) async fn restarted(self) -> (Self, State) {
+        let Self { folder, operations, filter, clock, .. } = self;
+        operations.store().close().await;
+        drop(operations);
+        let now = Timestamp::from_millis(clock.load(Ordering::Relaxed));
+        let store = Store::open(&folder.path().join("pbx.db")).await.unwrap();
+        let state = State::load(&store, now).await.unwrap();
+        store.close().await;
+        (Self::on(folder, filter).await, state)
+    }
+
+    async fn on(folder: tempfile::TempDir, filter: Arc<FakeFilter>) -> Self {
+        let surroundings = Arc::new(Mutex::new(Surroundings {
+            own: vec!["192.0.2.5".parse().unwrap()],
+            gateways: vec!["192.0.2.254".parse().unwrap()],
+            peers: vec![Peer { addr: "203.0.113.50".parse().unwrap(), service: "ssh".into(), port: 22 }],
+            ..Surroundings::default()
+        }));
+        let clock = Arc::new(AtomicI64::new(BEGIN.as_millis()));
+        let store = Store::open(&folder.path().join("pbx.db")).await.unwrap();
+        let state = State::load(&store, BEGIN).await.unwrap();
+        let environment = Environment {
+            filter: filter.clone(),
+            surroundings: {
+                let surroundings = surroundings.clone();
+                Arc::new(move || surroundings.lock().unwrap().clone())
+            },
+            clock: {
+                let clock = clock.clone();
+                Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed)))
+            },
+        };
+        Self { folder, operations: Operations::new(store, state, environment), filter, surroundings, clock }
+    }
+
+    pub(crate) fn advance(&self, span: Duration) {
+        self.clock.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.operations.now()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.operations.store()
+    }
+
+    pub(crate) fn block_automatically(&self, prefix: &str) {
+        self.filter.automatic.lock().unwrap().push(AutomaticBlock {
+            prefix: prefix.parse().unwrap(),
+            reason: BlockReason::Level1,
+            since: self.now(),
+            expires_at: self.now().saturating_add(Duration::from_secs(30)),
+            packets: 700,
+            enforced: true,
+        });
+    }
+
+    pub(crate) fn kernel_says(&self, action: Action) {
+        self.filter.view.lock().unwrap().manual = Some(ManualVerdict { action, prefix: None, expires_at: None });
+    }
+}

@@ -1,0 +1,195 @@
+//! Whole lists: imported in one transaction or not at all, flushed, swept.
+
+use std::time::Instant;
+
+use pbx_core::{
+    lockout,
+    rule::{self, Action, NewRule, Origin, Rule, Zone},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Context, OpError, Operations,
+    change::{Plan, Wording},
+};
+
+/// A list to import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportRequest {
+    /// One rule a line; see [`pbx_core::rule::parse_import`].
+    pub text: String,
+    /// Do it although connections are cut.
+    pub force: bool,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// What an import, a flush or a sweep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportAnswer {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Rules that are new.
+    pub added: usize,
+    /// Rules that were there with another end or description.
+    pub updated: usize,
+    /// Rules that were there as they are in the list.
+    pub unchanged: usize,
+    /// Rules that are gone.
+    pub removed: usize,
+    /// Automatic blocks that are gone.
+    pub automatic_removed: usize,
+    /// What is worth knowing about it.
+    pub notes: Vec<String>,
+    /// Milliseconds from the request to the end, and of that in the store and the filter.
+    pub milliseconds: u64,
+}
+
+impl Operations {
+    /// Imports a list. Every line is checked before anything is written.
+    pub async fn import(&self, context: &Context, request: ImportRequest) -> Result<ImportAnswer, OpError> {
+        context.may_change()?;
+        let (operations, context) = (self.clone(), context.clone());
+        self.to_the_end(async move {
+            let begun = Instant::now();
+            let now = operations.now();
+            let ImportRequest { text, force, dry_run } = request;
+            // Half a million lines are a noticeable piece of work: off the async threads.
+            let list = tokio::task::spawn_blocking(move || rule::parse_import(&text, now))
+                .await
+                .map_err(|error| OpError::internal(error.to_string()))?
+                .map_err(|error| {
+                    OpError::usage(format!(
+                        "nothing was imported, {} bad line{}",
+                        error.total,
+                        if error.total == 1 { "" } else { "s" }
+                    ))
+                    .with_detail(error.to_string())
+                })?;
+            let surroundings = operations.look_around().await?;
+            let _changing = operations.inner.changing.lock().await;
+            operations.check_list(&list.rules, &surroundings, force)?;
+            let mut answer = ImportAnswer { dry_run, ..ImportAnswer::default() };
+            let plan = operations.plan_list(&context, list.rules, now, &mut answer);
+            answer.notes.extend(list.remarks.iter().map(ToString::to_string));
+            if list.merged > 0 {
+                answer.notes.push(format!("{} lines repeated an earlier one", list.merged));
+            }
+            if !plan.is_empty() {
+                operations.fits(&plan).await?;
+            }
+            if !dry_run {
+                let ImportAnswer { added, updated, .. } = answer;
+                let wording = Wording {
+                    verb: "rule.import",
+                    object: format!("{} rules", added + updated),
+                    sentence: format!("{} imported a list: {added} rules new, {updated} changed", context.actor),
+                };
+                operations.carry_out(&context, plan, &wording).await?;
+            }
+            answer.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// Removes every rule of one action. Automatic blocks are another matter: see `remove_all_automatic`.
+    pub async fn flush(&self, context: &Context, action: Action, dry_run: bool) -> Result<ImportAnswer, OpError> {
+        context.may_change()?;
+        let (operations, context) = (self.clone(), context.clone());
+        self.to_the_end(async move {
+            let _changing = operations.inner.changing.lock().await;
+            let removed: Vec<Rule> = operations.book().with(action).cloned().collect();
+            let answer = ImportAnswer { dry_run, removed: removed.len(), ..ImportAnswer::default() };
+            if !dry_run {
+                let wording = Wording {
+                    verb: "rule.flush",
+                    object: format!("all {action} rules"),
+                    sentence: format!("{} removed all {} {action} rules", context.actor, removed.len()),
+                };
+                operations.carry_out(&context, Plan { removed, added: Vec::new() }, &wording).await?;
+            }
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// Removes the rules whose time is over at `now` and says how many; the kernel stopped obeying them by itself.
+    pub async fn sweep(&self, now: Timestamp) -> Result<usize, OpError> {
+        let operations = self.clone();
+        self.to_the_end(async move {
+            let _changing = operations.inner.changing.lock().await;
+            let removed = operations.book().expired(now);
+            let count = removed.len();
+            let ranges: Vec<String> =
+                removed.iter().take(3).map(|rule| format!("{} {}", rule.action, rule.prefix)).collect();
+            let and_more = if count > 3 { format!(" and {} more", count - 3) } else { String::new() };
+            let wording = Wording {
+                verb: "rule.expire",
+                object: format!("{}{and_more}", ranges.join(", ")),
+                sentence: format!("the time of {}{and_more} is over", ranges.join(", ")),
+            };
+            operations.carry_out(&Context::daemon(), Plan { removed, added: Vec::new() }, &wording).await?;
+            Ok(count)
+        })
+        .await
+    }
+
+    fn check_list(
+        &self,
+        rules: &[NewRule],
+        surroundings: &lockout::Surroundings,
+        force: bool,
+    ) -> Result<(), OpError> {
+        let blocks = rules.iter().filter(|rule| rule.action == Action::Block).map(|rule| &rule.prefix);
+        let refusals = lockout::check_blocks(blocks, surroundings, force);
+        let Some(first) = refusals.first() else { return Ok(()) };
+        let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        Err(OpError::from(first.clone()).with_detail(all.join("\n")))
+    }
+
+    fn plan_list(
+        &self,
+        context: &Context,
+        rules: Vec<NewRule>,
+        now: Timestamp,
+        answer: &mut ImportAnswer,
+    ) -> Plan {
+        let book = self.book();
+        let mut plan = Plan { removed: Vec::new(), added: Vec::with_capacity(rules.len()) };
+        let mut id = book.next_id();
+        for NewRule { prefix, action, expires_at, description } in rules {
+            match book.of(&prefix, action) {
+                Some(old) => {
+                    // A list without a description does not take one away.
+                    let description = if description.is_empty() { old.description.clone() } else { description };
+                    if old.expires_at == expires_at && old.description == description {
+                        answer.unchanged += 1;
+                        continue;
+                    }
+                    answer.updated += 1;
+                    plan.removed.push(old.clone());
+                    plan.added.push(Rule { expires_at, description, ..old.clone() });
+                }
+                None => {
+                    answer.added += 1;
+                    plan.added.push(Rule {
+                        id,
+                        prefix,
+                        action,
+                        zone: Zone::Any,
+                        origin: Origin::Import,
+                        description,
+                        created_at: now,
+                        created_by: context.actor.clone(),
+                        expires_at,
+                    });
+                    id += 1;
+                }
+            }
+        }
+        plan
+    }
+}

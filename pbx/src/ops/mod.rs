@@ -1,0 +1,207 @@
+//! The operations: everything that somebody can ask of the filter, one file a noun. API, command line and
+//! daemon call these and nothing below them.
+//!
+//! A change goes: validate → would it lock somebody out → does it fit → store → filter → memory. When the
+//! filter does not take it, the store is put back and the error says so. Changes are made one after the
+//! other, and a change that has begun is finished even when whoever asked hangs up.
+
+mod automatic;
+mod blocks;
+mod book;
+mod change;
+mod error;
+mod events;
+mod explain;
+mod filter;
+mod import;
+mod lexer;
+mod pcap;
+mod query;
+mod rules;
+mod settings;
+mod state;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicUsize},
+};
+
+use pbx_core::{address::Prefix, lockout::Surroundings, settings::Settings, time::Timestamp};
+use tokio::sync::broadcast;
+
+pub use self::{
+    automatic::Recorded,
+    blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
+    book::Book,
+    error::{Kind, OpError},
+    explain::{Explanation, Fate, Step},
+    filter::{Status, TestReport},
+    import::{ImportAnswer, ImportRequest},
+    query::{ListOptions, PAGE, Page},
+    rules::{AddRule, Did, IpFilter, RuleAnswer, UpdateRule},
+    settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
+    state::State,
+};
+use crate::{
+    filter::Filter,
+    store::{Event, Store, StoredBlock},
+};
+
+/// Events that a follower may lag behind before it loses some, and is told how many.
+const EVENT_BACKLOG: usize = 1024;
+
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads.
+    View,
+    /// Reads and changes.
+    Admin,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The name that audit and rules keep.
+    pub actor: String,
+    /// What they may do.
+    pub role: Role,
+    /// Over which way they came.
+    pub origin: &'static str,
+}
+
+impl Context {
+    /// The daemon itself.
+    pub fn daemon() -> Self {
+        Self { actor: "pbx".to_owned(), role: Role::Admin, origin: "daemon" }
+    }
+
+    fn may_change(&self) -> Result<(), OpError> {
+        if self.role == Role::Admin {
+            return Ok(());
+        }
+        Err(OpError::denied(format!(
+            "{} may look and not change: ask root, or join the group pbx-admin (`usermod -aG pbx-admin {}`)",
+            self.actor, self.actor
+        )))
+    }
+}
+
+/// What the operations need from outside.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where the rules take effect.
+    pub filter: Arc<dyn Filter>,
+    /// What the machine looks like now.
+    pub surroundings: Arc<dyn Fn() -> Surroundings + Send + Sync>,
+    /// The time of day.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// Every operation. A handle: clones share one state.
+#[derive(Clone)]
+pub struct Operations {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    environment: Environment,
+    book: RwLock<Book>,
+    settings: RwLock<(Settings, i64)>,
+    /// Automatic blocks as the store has them.
+    kept: Mutex<HashMap<Prefix, StoredBlock>>,
+    /// Automatic blocks that the store should have and has not.
+    unsaved: AtomicUsize,
+    /// Held by the change that is under way.
+    changing: tokio::sync::Mutex<()>,
+    followers: broadcast::Sender<Arc<Event>>,
+}
+
+impl Operations {
+    /// The operations on a loaded state; the filter already has it.
+    pub fn new(store: Store, state: State, environment: Environment) -> Self {
+        let State { rules, next_rule_id, settings, settings_revision, automatic, .. } = state;
+        let kept = automatic.into_iter().map(|block| (block.prefix, block)).collect();
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                environment,
+                book: RwLock::new(Book::new(rules, next_rule_id)),
+                settings: RwLock::new((settings, settings_revision)),
+                kept: Mutex::new(kept),
+                unsaved: AtomicUsize::new(0),
+                changing: tokio::sync::Mutex::new(()),
+                followers: broadcast::channel(EVENT_BACKLOG).0,
+            }),
+        }
+    }
+
+    /// The settings as they are now, and their revision.
+    pub fn current_settings(&self) -> (Settings, i64) {
+        self.inner.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the machine looks like now.
+    pub async fn surroundings(&self) -> Result<Surroundings, OpError> {
+        self.look_around().await
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.inner.environment.clock)()
+    }
+
+    fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    fn book(&self) -> RwLockReadGuard<'_, Book> {
+        self.inner.book.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
+        self.inner.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Prefix, StoredBlock>> {
+        self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a change to its end, even when whoever waits for it goes away.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, OpError>> + Send + 'static,
+    ) -> Result<T, OpError> {
+        match tokio::spawn(change).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(OpError::internal(format!(
+                "the change broke off: {error}; `pbx doctor` says whether store and filter agree"
+            ))),
+        }
+    }
+
+    /// Calls the filter, which may take its time, off the async threads.
+    async fn with_filter<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Filter) -> T + Send + 'static,
+    ) -> Result<T, OpError> {
+        let filter = Arc::clone(&self.inner.environment.filter);
+        tokio::task::spawn_blocking(move || call(filter.as_ref()))
+            .await
+            .map_err(|error| OpError::internal(format!("the filter broke off: {error}")))
+    }
+
+    /// As [`Self::with_filter`], with the surroundings, which are read from the system as well.
+    async fn look_around(&self) -> Result<Surroundings, OpError> {
+        let surroundings = Arc::clone(&self.inner.environment.surroundings);
+        tokio::task::spawn_blocking(move || surroundings())
+            .await
+            .map_err(|error| OpError::internal(format!("cannot look at the surroundings: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! Settings: read, set together, reset, taken from a profile. The first enforcement lets the administrator in first.
+
+use std::collections::BTreeMap;
+
+use pbx_core::{
+    address::Prefix,
+    rule::Action,
+    settings::{self, Definition, Enforcement, Settings},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{AddRule, Context, Did, OpError, Operations};
+use crate::store::{Audit, EventKind, NewEvent, SettingsChange};
+
+/// The service name under which [`pbx_core::lockout::Surroundings`] lists connections to sshd.
+const SSH: &str = "ssh";
+
+/// Values to set together: all of them or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetSettings {
+    /// Key and value as text.
+    pub values: BTreeMap<String, String>,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// One setting as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingView {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Its value in a new installation.
+    pub default: String,
+    /// What a number counts.
+    pub unit: String,
+    /// What it takes, in words.
+    pub takes: String,
+    /// One line on what it does.
+    pub help: String,
+}
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsView {
+    /// Counts the changes.
+    pub revision: i64,
+    /// In the order in which a person reads them.
+    pub items: Vec<SettingView>,
+}
+
+/// A setting that is different now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingChange {
+    /// Its name.
+    pub key: String,
+    /// What it was.
+    pub before: String,
+    /// What it is.
+    pub after: String,
+}
+
+/// The answer to a change of settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsAnswer {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The revision after the change.
+    pub revision: i64,
+    /// What is different; empty when nothing is.
+    pub changes: Vec<SettingChange>,
+    /// What is worth knowing about it.
+    pub notes: Vec<String>,
+}
+
+impl Operations {
+    /// All settings with their meaning.
+    pub fn settings(&self) -> SettingsView {
+        let (settings, revision) = self.current_settings();
+        SettingsView { revision, items: settings::definitions().iter().map(|one| view(one, &settings)).collect() }
+    }
+
+    /// Sets some.
+    pub async fn set_settings(&self, context: &Context, request: SetSettings) -> Result<SettingsAnswer, OpError> {
+        let (mut wanted, _) = self.current_settings();
+        for (key, value) in &request.values {
+            wanted.set(key, value).map_err(|error| OpError::usage(error.to_string()))?;
+        }
+        self.take_over(context, request.values, request.dry_run).await
+    }
+
+    /// Sets some, or all, back to their defaults.
+    pub async fn reset_settings(
+        &self,
+        context: &Context,
+        keys: Option<Vec<String>>,
+        dry_run: bool,
+    ) -> Result<SettingsAnswer, OpError> {
+        let values = match keys {
+            None => {
+                // The mode says that the set-up is over; it is not part of how the guard is tuned.
+                settings::definitions()
+                    .iter()
+                    .filter(|one| one.key != "filter.mode")
+                    .map(|one| (one.key.to_owned(), one.default.to_owned()))
+                    .collect()
+            }
+            Some(keys) => keys
+                .into_iter()
+                .map(|key| match settings::definition(&key) {
+                    Some(one) => Ok((key, one.default.to_owned())),
+                    None => Err(unknown(&key)),
+                })
+                .collect::<Result<_, _>>()?,
+        };
+        self.take_over(context, values, dry_run).await
+    }
+
+    /// Takes the values of a profile over.
+    pub async fn apply_profile(&self, context: &Context, name: &str, dry_run: bool) -> Result<SettingsAnswer, OpError> {
+        let Some(values) = settings::profile(name) else {
+            let names: Vec<&str> = settings::profiles().iter().map(|profile| profile.name).collect();
+            return Err(OpError::not_found(format!(
+                "there is no profile {:.40}; there are {}",
+                name.escape_debug().to_string(),
+                names.join(", ")
+            )));
+        };
+        let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.take_over(context, values, dry_run).await
+    }
+
+    async fn take_over(
+        &self,
+        context: &Context,
+        values: BTreeMap<String, String>,
+        dry_run: bool,
+    ) -> Result<SettingsAnswer, OpError> {
+        context.may_change()?;
+        let (operations, context) = (self.clone(), context.clone());
+        self.to_the_end(async move {
+            let _changing = operations.inner.changing.lock().await;
+            operations.take_over_now(&context, values, dry_run).await
+        })
+        .await
+    }
+
+    async fn take_over_now(
+        &self,
+        context: &Context,
+        values: BTreeMap<String, String>,
+        dry_run: bool,
+    ) -> Result<SettingsAnswer, OpError> {
+        let (old, revision) = self.current_settings();
+        let mut new = old.clone();
+        for (key, value) in &values {
+            new.set(key, value).map_err(|error| OpError::usage(error.to_string()))?;
+        }
+        new.check().map_err(|error| OpError::usage(error.to_string()))?;
+        let changes: Vec<SettingChange> = old
+            .differences(&new)
+            .into_iter()
+            .map(|(key, before, after)| SettingChange { key: key.to_owned(), before, after })
+            .collect();
+        let mut answer = SettingsAnswer { dry_run, revision, changes, notes: Vec::new() };
+        if answer.changes.is_empty() {
+            return Ok(answer);
+        }
+        let begins = new.filter.mode == Enforcement::Enforce && old.filter.mode != Enforcement::Enforce;
+        if begins && !self.store().has_enforced().await? {
+            self.let_administrators_in(context, dry_run, &mut answer.notes).await?;
+        }
+        if !dry_run {
+            answer.revision = self.write_settings(context, old, new, &answer.changes, begins).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Whoever is connected to sshd now is allowed before the filter drops anything for the first time.
+    async fn let_administrators_in(
+        &self,
+        context: &Context,
+        dry_run: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<(), OpError> {
+        let mut peers: Vec<Prefix> = self
+            .look_around()
+            .await?
+            .peers
+            .iter()
+            .filter(|peer| peer.service == SSH && !peer.addr.is_loopback())
+            .map(|peer| Prefix::host(peer.addr))
+            .collect();
+        peers.sort();
+        peers.dedup();
+        if peers.is_empty() {
+            notes.push(
+                "nobody is connected over ssh, so no address was put on the allow list; `pbx allow add ADDRESS` does"
+                    .to_owned(),
+            );
+        }
+        for peer in peers {
+            let request = AddRule {
+                cidr: peer.to_string(),
+                mask: None,
+                target: Action::Allow,
+                expire_at: None,
+                lasting: None,
+                description: Some("connected over ssh when the filter began to enforce".to_owned()),
+                force: false,
+                dry_run,
+            };
+            let existing = self.book().of(&peer, Action::Allow).is_some_and(|rule| rule.expires_at.is_none());
+            if existing {
+                continue;
+            }
+            let answer = self.add_rule_now(context, request).await?;
+            if answer.did != Did::Unchanged {
+                let would = if dry_run { "would be" } else { "was" };
+                notes.push(format!(
+                    "{peer}, connected over ssh, {would} put on the allow list first; `pbx allow remove {peer}` takes it off"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_settings(
+        &self,
+        context: &Context,
+        old: Settings,
+        new: Settings,
+        changes: &[SettingChange],
+        begins: bool,
+    ) -> Result<i64, OpError> {
+        let revision = self.store_settings(context, &new, changes, begins).await?;
+        if let Err(error) = self.project(new.clone(), revision).await {
+            let back: Vec<SettingChange> = changes
+                .iter()
+                .map(|one| SettingChange { key: one.key.clone(), before: one.after.clone(), after: one.before.clone() })
+                .collect();
+            return Err(match self.store_settings(context, &old, &back, false).await {
+                Ok(revision) => {
+                    // The filter may hold a part of the new ones.
+                    let restored = self.project(old, revision).await;
+                    let rest = match restored {
+                        Ok(()) => "the old settings stand".to_owned(),
+                        Err(second) => format!("and the old ones were not taken back either ({second})"),
+                    };
+                    OpError::filter(format!("the filter did not take the settings: {error}; {rest}"))
+                }
+                Err(second) => OpError::filter(format!(
+                    "the filter did not take the settings: {error}; the store was not put back ({second}): they take effect when the daemon starts again"
+                )),
+            });
+        }
+        Ok(revision)
+    }
+
+    async fn project(&self, settings: Settings, revision: i64) -> Result<(), OpError> {
+        let given = settings.clone();
+        self.with_filter(move |filter| filter.settings(&given, revision))
+            .await?
+            .map_err(|error| OpError::filter(format!("{error:#}")))?;
+        *self.inner.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (settings, revision);
+        Ok(())
+    }
+
+    async fn store_settings(
+        &self,
+        context: &Context,
+        settings: &Settings,
+        changes: &[SettingChange],
+        begins: bool,
+    ) -> Result<i64, OpError> {
+        let at = self.now();
+        let values: Vec<(String, Option<String>)> = changes
+            .iter()
+            .map(|change| {
+                let default = settings::definition(&change.key).map(|one| one.read(&Settings::default()));
+                let value = settings.value(&change.key).filter(|value| Some(value) != default.as_ref());
+                (change.key.clone(), value)
+            })
+            .collect();
+        let audit: Vec<Audit> = changes
+            .iter()
+            .map(|change| Audit {
+                at,
+                actor: context.actor.clone(),
+                origin: context.origin.to_owned(),
+                what: "setting.set".to_owned(),
+                object: change.key.clone(),
+                before: serde_json::to_string(&change.before).ok(),
+                after: serde_json::to_string(&change.after).ok(),
+            })
+            .collect();
+        let events: Vec<NewEvent> = changes
+            .iter()
+            .map(|change| NewEvent {
+                at,
+                kind: EventKind::Settings,
+                prefix: None,
+                interface: None,
+                message: format!("{} set {} from {} to {}", context.actor, change.key, change.before, change.after),
+            })
+            .collect();
+        let (revision, events) = self
+            .store()
+            .change_settings(SettingsChange { values: &values, audit: &audit, events: &events, enforced: begins })
+            .await?;
+        self.publish(events);
+        Ok(revision)
+    }
+}
+
+fn view(definition: &Definition, settings: &Settings) -> SettingView {
+    SettingView {
+        key: definition.key.to_owned(),
+        value: definition.read(settings),
+        default: definition.read(&Settings::default()),
+        unit: definition.unit.to_owned(),
+        takes: definition.wanted(),
+        help: definition.help.to_owned(),
+    }
+}
+
+fn unknown(key: &str) -> OpError {
+    // The setter finds the key that may have been meant.
+    match Settings::default().set(key, "") {
+        Err(error) => OpError::usage(error.to_string()),
+        Ok(()) => OpError::usage(format!("there is no setting {key:.60}")),
+    }
+}

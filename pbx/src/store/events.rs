@@ -1,0 +1,157 @@
+//! What happened: blocks that the kernel made, changes of state. Bounded: the oldest rows go.
+
+use pbx_core::{address::Prefix, time::Timestamp};
+use serde::{Deserialize, Serialize};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{Store, StoreError, millis};
+
+/// Rows that are kept.
+pub const EVENTS_KEPT: i64 = 100_000;
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A source was blocked by the filter.
+    Block,
+    /// An automatic block ended or was removed.
+    Unblock,
+    /// The guard against floods of new sources went on or off, or the table of blocks is full.
+    Guard,
+    /// An interface was attached, detached, refused, or came back.
+    Interface,
+    /// Rules were added or removed by somebody, or expired.
+    Rules,
+    /// Settings were changed.
+    Settings,
+    /// The daemon started, stopped, or finished what an earlier one had begun.
+    Daemon,
+}
+
+/// An event that has no id yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What kind.
+    pub kind: EventKind,
+    /// Whom it is about.
+    pub prefix: Option<Prefix>,
+    /// Where.
+    pub interface: Option<String>,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// An event as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What kind.
+    pub kind: EventKind,
+    /// Whom it is about.
+    pub prefix: Option<Prefix>,
+    /// Where.
+    pub interface: Option<String>,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+impl EventKind {
+    const ALL: [Self; 7] =
+        [Self::Block, Self::Unblock, Self::Guard, Self::Interface, Self::Rules, Self::Settings, Self::Daemon];
+
+    /// The name in the database and in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Unblock => "unblock",
+            Self::Guard => "guard",
+            Self::Interface => "interface",
+            Self::Rules => "rules",
+            Self::Settings => "settings",
+            Self::Daemon => "daemon",
+        }
+    }
+}
+
+impl Store {
+    /// Stores events in one transaction and returns them with their ids.
+    pub async fn add_events(&self, events: &[NewEvent]) -> Result<Vec<Event>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let stored = insert(&mut transaction, events).await.map_err(|error| self.failed(error))?;
+        self.commit(transaction).await?;
+        Ok(stored)
+    }
+
+    /// The newest events at or after `since`, newest first, at most `limit`.
+    pub async fn events(&self, since: Timestamp, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, at, kind, prefix, interface, message FROM events WHERE at >= ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(millis(since))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| self.failed(error))?;
+        rows.iter().map(|row| self.event(row)).collect()
+    }
+
+    /// The newest events about exactly these ranges, newest first.
+    pub async fn events_about(&self, prefixes: &[Prefix], limit: u32) -> Result<Vec<Event>, StoreError> {
+        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
+            "SELECT id, at, kind, prefix, interface, message FROM events WHERE prefix IN (",
+        );
+        let mut list = query.separated(", ");
+        for prefix in prefixes {
+            list.push_bind(prefix.to_string());
+        }
+        list.push_unseparated(") ORDER BY id DESC LIMIT ");
+        query.push_bind(limit);
+        let rows = query.build().fetch_all(&self.readers).await.map_err(|error| self.failed(error))?;
+        rows.iter().map(|row| self.event(row)).collect()
+    }
+
+    fn event(&self, row: &SqliteRow) -> Result<Event, StoreError> {
+        let kind: &str = row.get(2);
+        Ok(Event {
+            id: row.get(0),
+            at: Timestamp::from_millis(row.get(1)),
+            kind: EventKind::ALL
+                .into_iter()
+                .find(|known| known.as_str() == kind)
+                .ok_or_else(|| self.corrupt(format!("event kind {kind:?}")))?,
+            prefix: row.get::<Option<&str>, _>(3).map(|text| self.prefix(text)).transpose()?,
+            interface: row.get(4),
+            message: row.get(5),
+        })
+    }
+}
+
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    events: &[NewEvent],
+) -> Result<Vec<Event>, sqlx::Error> {
+    let mut stored = Vec::with_capacity(events.len());
+    for event in events {
+        let NewEvent { at, kind, prefix, interface, message } = event.clone();
+        let done =
+            sqlx::query("INSERT INTO events (at, kind, prefix, interface, message) VALUES (?, ?, ?, ?, ?)")
+                .bind(millis(at))
+                .bind(kind.as_str())
+                .bind(prefix.map(|prefix| prefix.to_string()))
+                .bind(&interface)
+                .bind(&message)
+                .execute(&mut *connection)
+                .await?;
+        stored.push(Event { id: done.last_insert_rowid(), at, kind, prefix, interface, message });
+    }
+    if let Some(last) = stored.last() {
+        sqlx::query("DELETE FROM events WHERE id <= ?").bind(last.id - EVENTS_KEPT).execute(connection).await?;
+    }
+    Ok(stored)
+}

@@ -1,0 +1,228 @@
+use pbx_core::rule::{Action, Origin, Rule, Zone};
+
+use super::*;
+use crate::filter::{AutomaticBlock, BlockReason};
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_412_400_000);
+
+async fn store(folder: &tempfile::TempDir) -> Store {
+    Store::open(&folder.path().join("data/pbx.db")).await.unwrap()
+}
+
+fn rule(id: i64, prefix: &str, action: Action) -> Rule {
+    Rule {
+        id,
+        prefix: prefix.parse().unwrap(),
+        action,
+        zone: Zone::Any,
+        origin: Origin::Manual,
+        description: "My Remote office".into(),
+        created_at: NOW,
+        created_by: "root".into(),
+        expires_at: (id % 2 == 0).then_some(NOW),
+    }
+}
+
+fn change<'a>(removed: &'a [Rule], added: &'a [Rule]) -> RuleChange<'a> {
+    RuleChange { removed, added, audit: &[], events: &[], pending: None }
+}
+
+fn event(message: &str) -> NewEvent {
+    NewEvent {
+        at: NOW,
+        kind: EventKind::Block,
+        prefix: Some("192.0.2.1".parse().unwrap()),
+        interface: Some("eth0".into()),
+        message: message.into(),
+    }
+}
+
+fn audit(what: &str) -> Audit {
+    Audit {
+        at: NOW,
+        actor: "root".into(),
+        origin: "socket".into(),
+        what: what.into(),
+        object: "192.0.2.1".into(),
+        before: None,
+        after: Some("{}".into()),
+    }
+}
+
+#[tokio::test]
+async fn rules_come_back_as_they_were_stored_also_after_a_new_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = [
+        rule(1, "192.0.2.1", Action::Block),
+        rule(2, "192.0.2.1", Action::Allow),
+        rule(3, "41.202.0.0/16", Action::Block),
+        rule(4, "2001:db8::/64", Action::Allow),
+    ];
+    let first = store(&folder).await;
+    first.change_rules(change(&[], &rules)).await.unwrap();
+    assert_eq!(first.rules().await.unwrap(), rules);
+    first.close().await;
+    let second = store(&folder).await;
+    assert_eq!(second.rules().await.unwrap(), rules);
+    second.change_rules(change(&rules[..3], &[])).await.unwrap();
+    assert_eq!(second.rules().await.unwrap(), rules[3..]);
+}
+
+#[tokio::test]
+async fn an_id_is_never_used_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    assert_eq!(store.next_rule_id().await.unwrap(), 1);
+    let rules = [rule(7, "192.0.2.1", Action::Block)];
+    store.change_rules(change(&[], &rules)).await.unwrap();
+    store.change_rules(change(&rules, &[])).await.unwrap();
+    assert_eq!(store.next_rule_id().await.unwrap(), 8);
+}
+
+#[tokio::test]
+async fn a_change_is_stored_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let rules = [rule(1, "192.0.2.1", Action::Block)];
+    store.change_rules(change(&[], &rules)).await.unwrap();
+    // The second of the new ones has a prefix and action that are there.
+    let bad = [rule(2, "192.0.2.2", Action::Block), rule(3, "192.0.2.1", Action::Block)];
+    let failed = store
+        .change_rules(RuleChange {
+            removed: &[],
+            added: &bad,
+            audit: &[audit("rule.import")],
+            events: &[event("x")],
+            pending: Some("x"),
+        })
+        .await;
+    assert!(failed.is_err());
+    assert_eq!(store.rules().await.unwrap(), rules);
+    assert!(store.audit_rows(10).await.unwrap().is_empty());
+    assert!(store.events(Timestamp::EPOCH, 10).await.unwrap().is_empty());
+    assert_eq!(store.pending().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_full_disk_says_so_and_the_old_state_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let first = [rule(1, "192.0.2.1", Action::Block)];
+    store.change_rules(change(&[], &first)).await.unwrap();
+    // SQLite's own limit of pages gives the error that a full disk gives.
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(&store.writer).await.unwrap();
+    let many: Vec<Rule> =
+        (0..5000_u32).map(|n| rule(i64::from(n) + 2, &std::net::Ipv4Addr::from_bits(0x0A00_0000 + n).to_string(), Action::Block)).collect();
+    let error = store.change_rules(change(&[], &many)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Full(_)), "{error}");
+    assert!(error.to_string().contains("is full"), "{error}");
+    assert_eq!(store.rules().await.unwrap(), first);
+    sqlx::query("PRAGMA max_page_count = 1073741823").execute(&store.writer).await.unwrap();
+    store.change_rules(change(&[], &many)).await.unwrap();
+    assert_eq!(store.rules().await.unwrap().len(), 5001);
+}
+
+#[tokio::test]
+async fn commits_are_synced_and_readers_do_not_wait_for_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&store.writer).await.unwrap();
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.unwrap();
+    assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+    let _held = store.begin().await.unwrap();
+    assert!(store.rules().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn settings_keep_their_revision_and_defaults_are_not_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let set = |key: &str, value: Option<&str>| vec![(key.to_owned(), value.map(str::to_owned))];
+    let write = async |values: &[(String, Option<String>)], enforced| {
+        let audit = [audit("setting.set")];
+        store.change_settings(SettingsChange { values, audit: &audit, events: &[], enforced }).await.unwrap().0
+    };
+    assert_eq!(store.settings().await.unwrap(), StoredSettings::default());
+    assert!(!store.has_enforced().await.unwrap());
+    assert_eq!(write(&set("guard.level1.packets", Some("100")), false).await, 1);
+    assert_eq!(write(&set("filter.mode", Some("enforce")), true).await, 2);
+    assert_eq!(write(&set("guard.level1.packets", None), false).await, 3);
+    let stored = store.settings().await.unwrap();
+    assert_eq!(stored.revision, 3);
+    assert_eq!(stored.values, [("filter.mode".to_owned(), "enforce".to_owned())]);
+    assert!(store.has_enforced().await.unwrap());
+    assert_eq!(store.audit_rows(10).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn events_are_bounded_and_the_oldest_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.add_events(&[event("old"), event("older than the bound")]).await.unwrap();
+    // As if as many had come in between.
+    sqlx::query("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'")
+        .bind(EVENTS_KEPT - 1)
+        .execute(&store.writer)
+        .await
+        .unwrap();
+    let stored = store.add_events(&[event("new")]).await.unwrap();
+    assert_eq!(stored[0].id, EVENTS_KEPT + 2);
+    let kept: Vec<String> =
+        store.events(Timestamp::EPOCH, 10).await.unwrap().into_iter().map(|event| event.message).collect();
+    assert_eq!(kept, ["new"]);
+    let about = store.events_about(&["192.0.2.1".parse().unwrap()], 5).await.unwrap();
+    assert_eq!(about, stored);
+    assert!(store.events_about(&["192.0.2.2".parse().unwrap()], 5).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn automatic_blocks_survive_until_their_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let block = |prefix: &str, seconds: u64| StoredBlock {
+        prefix: prefix.parse().unwrap(),
+        reason: BlockReason::Level2,
+        since: NOW,
+        expires_at: NOW.saturating_add(Duration::from_secs(seconds)),
+        enforced: true,
+    };
+    let first = store(&folder).await;
+    let blocks = [block("192.0.2.1", 30), block("192.0.2.2", 60), block("2001:db8::/64", 60)];
+    first.keep_automatic(&blocks, &[]).await.unwrap();
+    first.keep_automatic(&[block("192.0.2.2", 90)], &["2001:db8::/64".parse().unwrap()]).await.unwrap();
+    first.close().await;
+    let later = NOW.saturating_add(Duration::from_secs(30));
+    assert_eq!(store(&folder).await.automatic(later).await.unwrap(), [block("192.0.2.2", 90)]);
+    let seen = AutomaticBlock {
+        prefix: "192.0.2.1".parse().unwrap(),
+        reason: BlockReason::Level2,
+        since: NOW,
+        expires_at: NOW.saturating_add(Duration::from_secs(30)),
+        packets: 9,
+        enforced: true,
+    };
+    assert_eq!(StoredBlock::from(&seen), blocks[0]);
+}
+
+#[tokio::test]
+async fn a_bulk_change_is_marked_until_the_kernel_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = store(&folder).await;
+    let rules = [rule(1, "192.0.2.1", Action::Block)];
+    first.change_rules(RuleChange { pending: Some("an import"), ..change(&[], &rules) }).await.unwrap();
+    first.close().await;
+    let second = store(&folder).await;
+    assert_eq!(second.pending().await.unwrap().as_deref(), Some("an import"));
+    second.clear_pending().await.unwrap();
+    assert_eq!(second.pending().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_and_a_file_that_is_no_database_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "this is not a database, and long enough to be looked at").unwrap();
+    let inside_a_file = Store::open(&folder.path().join("file/pbx.db")).await.unwrap_err();
+    assert!(inside_a_file.to_string().contains("data_dir"), "{inside_a_file}");
+    let no_database = Store::open(&folder.path().join("file")).await.unwrap_err();
+    assert!(no_database.to_string().contains("not a database"), "{no_database}");
+}

@@ -1,0 +1,14 @@
+//! The kernel object: loading it, its maps as memory, running it on a frame. Knows nothing of rules,
+//! databases or interfaces' names beyond attaching.
+//!
+//! A crate of its own, so that verdict tests and benches build without the daemon.
+
+pub mod maps;
+pub mod memory;
+pub mod object;
+pub mod tables;
+
+pub use maps::Maps;
+pub use memory::Words;
+pub use object::{Loaded, Options};
+pub use tables::KernelTables;
