@@ -57,8 +57,9 @@ pub trait Frame {
     }
 }
 
-/// Largest offset at which a header is looked for.
-const FAR: usize = 0x3fff;
+/// Largest offset at which a header is looked for: what lies there is in the first buffer of a frame that has
+/// several, so that the same packet is judged alike however it was received.
+const FAR: usize = 0x7ff;
 /// Extension headers that are followed (the chain of at most 8).
 const CHAIN: usize = 8;
 
@@ -187,7 +188,7 @@ fn ipv4<F: Frame>(frame: &F, at: usize) -> Parsed {
     if first >> 4 != 4 || header < 20 || total < header || !reaches(frame, at + total) {
         return Parsed::Malformed;
     }
-    let mut packet = Ip {
+    let packet = Ip {
         hi: 0,
         lo: MAPPED | u64::from(ip.u32(12)),
         v6: false,
@@ -197,8 +198,7 @@ fn ipv4<F: Frame>(frame: &F, at: usize) -> Parsed {
         dport: 0,
     };
     if ip.u16(6) & 0x1fff != 0 {
-        packet.upper = Upper::Opaque;
-        return Parsed::Ip(packet);
+        return opaque(packet);
     }
     upper(frame, at + header, total - header, ip.u8(9), packet)
 }
@@ -210,7 +210,7 @@ fn ipv6<F: Frame>(frame: &F, at: usize) -> Parsed {
     if ip.u8(0) >> 4 != 6 || !reaches(frame, end) {
         return Parsed::Malformed;
     }
-    let mut packet = Ip {
+    let packet = Ip {
         hi: ip.u64(8),
         lo: ip.u64(16),
         v6: true,
@@ -228,12 +228,10 @@ fn ipv6<F: Frame>(frame: &F, at: usize) -> Parsed {
         }
         let header = if here > FAR || followed == CHAIN { None } else { frame.view(here, 8) };
         let Some(header) = header else {
-            packet.upper = Upper::Opaque;
-            return Parsed::Ip(packet);
+            return opaque(packet);
         };
         if next == FRAGMENT && header.u16(2) & 0xfff8 != 0 {
-            packet.upper = Upper::Opaque;
-            return Parsed::Ip(packet);
+            return opaque(packet);
         }
         here = frame.forget(
             here + match next {
@@ -249,8 +247,7 @@ fn ipv6<F: Frame>(frame: &F, at: usize) -> Parsed {
         followed += 1;
     }
     if here > FAR {
-        packet.upper = Upper::Opaque;
-        return Parsed::Ip(packet);
+        return opaque(packet);
     }
     upper(frame, here, end - here, next, packet)
 }
@@ -269,13 +266,19 @@ const fn is_extension(next: u8) -> bool {
 fn upper<F: Frame>(frame: &F, at: usize, length: usize, protocol: u8, mut packet: Ip) -> Parsed {
     match protocol {
         17 => {
-            let Some(udp) = granted(frame, at, length, 8) else { return Parsed::Malformed };
+            if length < 8 {
+                return Parsed::Malformed;
+            }
+            let Some(udp) = frame.view(at, 8) else { return opaque(packet) };
             packet.sport = udp.u16(0);
             packet.dport = udp.u16(2);
             packet.upper = Upper::Udp;
         }
         6 => {
-            let Some(tcp) = granted(frame, at, length, 20) else { return Parsed::Malformed };
+            if length < 20 {
+                return Parsed::Malformed;
+            }
+            let Some(tcp) = frame.view(at, 20) else { return opaque(packet) };
             let header = usize::from(tcp.u8(12) >> 4) * 4;
             if header < 20 || header > length {
                 return Parsed::Malformed;
@@ -285,7 +288,10 @@ fn upper<F: Frame>(frame: &F, at: usize, length: usize, protocol: u8, mut packet
             packet.upper = if tcp.u8(13) & 0x12 == 0x02 { Upper::Syn } else { Upper::Tcp };
         }
         58 if packet.v6 => {
-            let Some(icmp) = granted(frame, at, length, 4) else { return Parsed::Malformed };
+            if length < 4 {
+                return Parsed::Malformed;
+            }
+            let Some(icmp) = frame.view(at, 4) else { return opaque(packet) };
             packet.dport = u16::from(icmp.u8(0));
             packet.upper = Upper::Icmp6;
         }
@@ -294,9 +300,11 @@ fn upper<F: Frame>(frame: &F, at: usize, length: usize, protocol: u8, mut packet
     Parsed::Ip(packet)
 }
 
+/// A packet whose next header is there, but out of reach.
 #[inline(always)]
-fn granted<F: Frame>(frame: &F, at: usize, length: usize, wanted: usize) -> Option<View> {
-    if length < wanted { None } else { frame.view(at, wanted) }
+fn opaque(mut packet: Ip) -> Parsed {
+    packet.upper = Upper::Opaque;
+    Parsed::Ip(packet)
 }
 
 /// Whether a source is link-local (fe80::/10).

@@ -79,8 +79,11 @@ pub fn count<T: Tables>(t: &T, hi: u64, lo: u64, kind: u64, now: u64, limit_new:
         }
         if found < SLOTS {
             // SAFETY: `found` is below SLOTS.
-            let counted = bump(unsafe { set.add(found * SLOT_WORDS) }, chosen, unit);
-            if counted != 0 {
+            let slot = unsafe { set.add(found * SLOT_WORDS) };
+            let counted = bump(slot, chosen, unit);
+            // A machine that reorders loads may have read the key before the state: it is read again.
+            // SAFETY: as above.
+            if counted != 0 && unsafe { word::load(slot.add(1)) == hi && word::load(slot.add(2)) == lo } {
                 return counted;
             }
             round += 1;

@@ -138,7 +138,7 @@ pub fn walk<T: Tables>(t: &T, hi: u64, lo: u64, v6: bool, now: u64) -> Said {
     }
     if let Some(bucket) = t.lengths6(hash::lengths6(hi, t.seed())) {
         // SAFETY: a bucket has two words.
-        let list = unsafe { [word::load(bucket), word::load(bucket.add(1))] };
+        let list = unsafe { list(bucket) };
         let said = through(t, hi, lo, list, 129, prefix::SHORT + 1, now);
         if said != Said::Nothing {
             return said;
@@ -146,11 +146,19 @@ pub fn walk<T: Tables>(t: &T, hi: u64, lo: u64, v6: bool, now: u64) -> Said {
     }
     let Some(settings) = t.settings() else { return Said::Nothing };
     // SAFETY: the one element of `SETTINGS`.
-    let short = unsafe {
-        let words = settings.cast::<u64>().add(SHORT_LENGTHS_WORD);
-        [word::load(words), word::load(words.add(1))]
-    };
+    let short = unsafe { list(settings.cast::<u64>().add(SHORT_LENGTHS_WORD)) };
     through(t, hi, lo, short, prefix::SHORT, 1, now)
+}
+
+/// Reads a list of two words as it stood at one moment; all lengths, if it is being changed.
+///
+/// # Safety
+/// Two words of a table.
+#[inline(always)]
+unsafe fn list(words: *mut u64) -> [u64; 2] {
+    // SAFETY: the caller's promise.
+    let [first, second, again] = unsafe { [word::load(words), word::load(words.add(1)), word::load(words)] };
+    if first == again { [first, second] } else { [prefix::ALL, 0] }
 }
 
 /// Tries the codes of a list, or all of a range where the list was too short for them.
@@ -203,9 +211,10 @@ pub fn probe<T: Tables>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
     let mut set = places.home;
     let mut round = 0;
     while round < 2 {
-        let Some(tags) = t.tags(set) else { return Said::Nothing };
+        let Some(tags_word) = t.tags(set) else { return Said::Nothing };
         // SAFETY: a word of the tag map.
-        let tags = unsafe { word::load(tags) };
+        let tags = unsafe { word::load(tags_word) };
+        let mut spilled = tags >> 32;
         let mut i = 0;
         while i < prefix::SLOTS {
             if (tags >> (8 * i)) as u8 == places.tag {
@@ -213,10 +222,13 @@ pub fn probe<T: Tables>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
                 if said != Said::Nothing {
                     return said;
                 }
+                // An entry that made room since the tags were read is in its other set by now.
+                // SAFETY: as above.
+                spilled = unsafe { word::load(tags_word) } >> 32;
             }
             i += 1;
         }
-        if tags >> 32 == 0 {
+        if spilled == 0 {
             return Said::Nothing;
         }
         set = places.other;

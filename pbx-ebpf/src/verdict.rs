@@ -235,7 +235,7 @@ fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip, settings: *mut Settings) -> 
         };
     }
     if towards != Towards::Fragments || flags & settings::SCOPE_ALL != 0 {
-        if let Some(reason) = blocked(t, place, settings, towards, as_source, now) {
+        if let Some(reason) = blocked(t, place, settings, towards, ip, as_source, now) {
             return reason;
         }
     }
@@ -281,6 +281,21 @@ fn within<T: Tables>(t: &T, place: Place, known: known::Known, now: u64) -> Reas
     }
 }
 
+/// End of a block, and its level and flags in one word.
+///
+/// # Safety
+/// A live entry; the kernel writes its words, the daemon replaces entries as a whole.
+#[inline(always)]
+unsafe fn state(block: *mut automatic::Block) -> (u64, u64) {
+    // SAFETY: the caller's promise; `level` begins an aligned word, the other half of which is `flags`.
+    unsafe { (word::load(&raw const (*block).expires), word::load((&raw const (*block).level).cast())) }
+}
+
+#[inline(always)]
+const fn is_monitored(kind: u64) -> bool {
+    (kind >> 32) as u32 & automatic::MONITOR != 0
+}
+
 /// Automatic blocks (5).
 #[inline(always)]
 fn blocked<T: Tables>(
@@ -288,21 +303,18 @@ fn blocked<T: Tables>(
     place: Place,
     settings: &Settings,
     towards: Towards,
+    ip: &Ip,
     source: Source,
     now: u64,
 ) -> Option<Reason> {
-    if !may_be(t, source.hi, source.lo, presence::AUTOMATIC) {
+    // The /64 of a blocked neighbour may hold `::`.
+    if !may_be(t, source.hi, source.lo, presence::AUTOMATIC) || never_blocked(ip) {
         return None;
     }
     let block = t.automatic(&source)?;
-    // SAFETY: a live entry; the kernel writes its words, the daemon replaces entries as a whole.
-    let (expires, level, monitored) = unsafe {
-        (
-            word::load(&raw const (*block).expires),
-            core::ptr::read_volatile(&raw const (*block).level),
-            core::ptr::read_volatile(&raw const (*block).flags) & automatic::MONITOR != 0,
-        )
-    };
+    // SAFETY: a live entry.
+    let (expires, kind) = unsafe { state(block) };
+    let (level, monitored) = (kind as u32, is_monitored(kind));
     let enforcement = place.rule(match level {
         1 => Rule::Level1,
         2 => Rule::Level2,
@@ -332,12 +344,14 @@ fn blocked<T: Tables>(
         let n = t.counted(source.hi, source.lo, rates::LEVELS, now, read(&settings.new_sources));
         if n > read(&settings.level2) && !rate::guard_is_on(t, now) {
             let until = now + read(&settings.level2_block);
-            // SAFETY: as above. A longer block stays.
+            // SAFETY: as above. One CPU raises it; a longer block stays.
             unsafe {
+                if word::compare_exchange((&raw mut (*block).level).cast(), kind, kind + 1) != kind {
+                    return Some(Reason::Automatic);
+                }
                 if until > expires {
                     word::store(&raw mut (*block).expires, until);
                 }
-                core::ptr::write_volatile(&raw mut (*block).level, 2);
                 core::ptr::write_volatile(&raw mut (*block).count, n as u32);
             }
             t.event(&events::Event {
@@ -365,18 +379,21 @@ fn levels<T: Tables>(t: &T, place: Place, settings: &Settings, ip: &Ip, source: 
         return Reason::Counted;
     }
     let (rule1, rule2) = (place.rule(Rule::Level1), place.rule(Rule::Level2));
+    // What acts goes before what only watches, then the higher level before the lower.
     let (level, limit, enforcement) = if n > level2 && rule2 == Enforcement::Enforce {
         (2, level2, rule2)
-    } else if rule1 != Enforcement::Off {
+    } else if rule1 == Enforcement::Enforce {
         (1, level1, rule1)
-    } else if n > level2 {
+    } else if n > level2 && rule2 == Enforcement::Monitor {
         (2, level2, rule2)
+    } else if rule1 == Enforcement::Monitor {
+        (1, level1, rule1)
     } else {
         return Reason::Counted;
     };
     // The packet that crosses the line makes the block; the others make up for one that could not be made.
     let over = n - limit;
-    if enforcement != Enforcement::Off && (over == 1 || over & 63 == 0) && !never_blocked(ip) {
+    if (over == 1 || over & 63 == 0) && !never_blocked(ip) {
         if let Some(reason) = make_block(t, place, settings, source, level, n, enforcement, now) {
             return reason;
         }
@@ -406,8 +423,24 @@ fn make_block<T: Tables>(
     }
     let lasts = if level == 2 { read(&settings.level2_block) } else { read(&settings.level1_block) };
     let monitored = enforcement == Enforcement::Monitor;
+    let mut expires = now + lasts;
+    if let Some(there) = t.automatic(&source) {
+        // SAFETY: a live entry.
+        let (until, kind) = unsafe { state(there) };
+        let (was, watched) = (kind as u32, is_monitored(kind));
+        // What it says already is no news, and is not begun anew.
+        if now < until && monitored && (!watched || was >= level) {
+            return Some(Reason::WouldLevel);
+        }
+        if now < until && !monitored && !watched && was == level {
+            return Some(Reason::Automatic);
+        }
+        if watched == monitored && was == 1 && level == 2 && until > expires {
+            expires = until;
+        }
+    }
     let block = automatic::Block {
-        expires: now + lasts,
+        expires,
         since: now,
         packets: if monitored { 0 } else { 1 },
         last: now,

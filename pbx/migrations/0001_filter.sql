@@ -45,6 +45,8 @@ CREATE TABLE events (
     message   TEXT    NOT NULL
 ) STRICT;
 
+CREATE INDEX events_by_prefix ON events (prefix) WHERE prefix IS NOT NULL;
+
 -- Blocks that the kernel made, as last seen: they survive a reboot.
 CREATE TABLE automatic (
     prefix     TEXT    NOT NULL PRIMARY KEY,

@@ -7,3 +7,4 @@ pub mod filter;
 pub mod host;
 pub mod ops;
 pub mod store;
+pub mod xdp;

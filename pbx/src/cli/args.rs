@@ -35,6 +35,9 @@ pub enum Command {
         /// The configuration file [default: /etc/pbx/pbx.toml, which may be missing]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Take the filter off all interfaces when the daemon ends; without this it goes on enforcing
+        #[arg(long)]
+        detach: bool,
     },
     /// One screen of health
     Status(Watch),

@@ -66,7 +66,7 @@ struct Session {
 
 async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve { config } => serve(config.as_deref()).await,
+        Command::Serve { config, detach } => serve(config.as_deref(), detach).await,
         Command::Status(watch) => session.watched(&watch, || status::status(&session)).await,
         Command::Doctor => status::doctor(&session).await,
         Command::Top { once, interval, limit } => {
@@ -115,9 +115,9 @@ fn pause(text: &str) -> Result<Duration, Failure> {
     Ok(span)
 }
 
-async fn serve(config: Option<&Path>) -> Result<(), Failure> {
+async fn serve(config: Option<&Path>, detach: bool) -> Result<(), Failure> {
     let config = Config::load(config).map_err(|error| Failure::Usage(error.to_string()))?;
-    crate::daemon::run(config).await.map_err(|error| Failure::Failed(format!("{error:#}")))
+    crate::daemon::run(config, detach).await.map_err(|error| Failure::Failed(format!("{error:#}")))
 }
 
 fn man(folder: &Path) -> Result<(), Failure> {

@@ -3,12 +3,16 @@
 //!
 //! A crate of its own, so that verdict tests and benches build without the daemon.
 
+pub mod link;
 pub mod maps;
 pub mod memory;
 pub mod object;
+pub mod reading;
+pub mod sources;
 pub mod tables;
 
 pub use maps::Maps;
 pub use memory::Words;
-pub use object::{Loaded, Options};
+pub use object::{LoadError, Loaded, Options};
+pub use sources::RateSlot;
 pub use tables::KernelTables;

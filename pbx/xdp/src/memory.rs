@@ -71,6 +71,11 @@ impl Words {
         // SAFETY: `pointer` checked the index.
         unsafe { word::store(self.pointer(index), value) }
     }
+    /// Replaces a word if it still is `old`; gives what was there.
+    pub fn compare_exchange(&self, index: usize, old: u64, new: u64) -> u64 {
+        // SAFETY: `pointer` checked the index.
+        unsafe { word::compare_exchange(self.pointer(index), old, new) }
+    }
     /// Sets bits.
     pub fn set_bits(&self, index: usize, bits: u64) {
         // SAFETY: `pointer` checked the index.
@@ -80,8 +85,7 @@ impl Words {
     pub fn clear_bits(&self, index: usize, bits: u64) {
         let mut before = self.load(index);
         loop {
-            // SAFETY: `pointer` checked the index.
-            let seen = unsafe { word::compare_exchange(self.pointer(index), before, before & !bits) };
+            let seen = self.compare_exchange(index, before, before & !bits);
             if seen == before {
                 return;
             }

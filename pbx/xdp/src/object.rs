@@ -114,6 +114,14 @@ impl Loaded {
         xdp(&mut self.ebpf)
     }
 
+    /// The kernel's id of the program.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn id(&mut self) -> Result<u32, LoadError> {
+        Ok(self.program()?.info()?.id())
+    }
+
     /// The object's other parts (aya-log's map).
     pub fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf

@@ -117,3 +117,65 @@ impl Maps {
 }
 
 const FLAGS: usize = 8;
+
+impl Maps {
+    /// The element of `STATS` that an interface has.
+    pub fn stats_element(&self, ifindex: u32) -> Option<u32> {
+        let word = (ifindex & (interfaces::SLOTS - 1)) as usize * interfaces::Interface::WORDS;
+        let identity = self.interfaces.load(word);
+        (identity as u32 == ifindex).then_some((identity >> 32) as u32)
+    }
+}
+
+impl Maps {
+    /// What of the settings is not in the kernel.
+    pub fn differing_settings(&self, projected: &Projected) -> Option<String> {
+        let t = &projected.thresholds;
+        let wanted = [
+            ("level1", t.level1),
+            ("level1_block", t.level1_block),
+            ("level2", t.level2),
+            ("level2_block", t.level2_block),
+            ("tcp", t.tcp),
+            ("fragments", t.fragments),
+            ("new_sources", t.new_sources),
+            ("sample_mask", t.sample_mask),
+        ];
+        for (word, (name, wanted)) in wanted.into_iter().enumerate() {
+            let there = self.settings.load(word);
+            if there != wanted {
+                return Some(format!("{name} is {there} in the kernel instead of {wanted}"));
+            }
+        }
+        for (element, (protected, media)) in projected.ports.iter().enumerate() {
+            let there = [ports::PROTECTED, ports::MEDIA].map(|word| self.ports.load(element * ports::WORDS + word));
+            if there != [*protected, *media] {
+                return Some(format!("ports {}-{} differ in the kernel", element * 64, element * 64 + 63));
+            }
+        }
+        (self.interfaces.load(1) != projected.enforcement).then(|| "the enforcement differs in the kernel".to_owned())
+    }
+
+    /// Memory of the mapped tables in bytes.
+    pub fn bytes(&self) -> u64 {
+        let mapped = [
+            &self.header,
+            &self.settings,
+            &self.interfaces,
+            &self.ports,
+            &self.class4,
+            &self.address4,
+            &self.hits4,
+            &self.lengths4,
+            &self.lengths6,
+            &self.tags,
+            &self.prefix,
+            &self.hits,
+            &self.rate,
+            &self.presence,
+            &self.guard,
+            &self.known_state,
+        ];
+        mapped.iter().map(|words| words.len() as u64 * 8).sum()
+    }
+}

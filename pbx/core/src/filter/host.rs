@@ -102,6 +102,9 @@ impl HostTables {
         for (word, value) in self.settings.iter().zip(scalars) {
             word.store(value, SeqCst);
         }
+        if !lock(&self.media).is_empty() {
+            self.settings[FLAGS].fetch_or(abi::FLOWS, SeqCst);
+        }
         for (word, value) in self.settings[abi::SHORT_LENGTHS_WORD + 2..].iter().zip(tail) {
             word.store(value, SeqCst);
         }
@@ -126,13 +129,27 @@ impl HostTables {
     /// Adds a media flow.
     pub fn add_flow(&self, flow: media::Flow) {
         lock(&self.media).insert(flow);
-        self.settings[8].fetch_or(abi::FLOWS, SeqCst);
+        self.settings[FLAGS].fetch_or(abi::FLOWS, SeqCst);
+    }
+    /// Makes an automatic block, as a detector does.
+    pub fn add_block(&self, source: Source, block: automatic::Block) {
+        lock(&self.automatic).insert(source, Box::new(block));
+        let (element, bit) = pbx_ebpf::hash::presence(source.hi, source.lo, self.seed);
+        self.presence[element as usize * 2 + presence::AUTOMATIC].fetch_or(bit, SeqCst);
+    }
+    /// Holds a media port for a call.
+    pub fn hold(&self, port: u16) {
+        let word = usize::from(port >> 6) * ports::WORDS + ports::HELD;
+        self.ports[word].fetch_or(1 << (port & 63), SeqCst);
     }
     /// The automatic blocks.
     pub fn automatic(&self) -> Vec<(Source, automatic::Block)> {
         lock(&self.automatic).iter().map(|(source, block)| (*source, **block)).collect()
     }
 }
+
+/// Word of `Settings::flags`.
+const FLAGS: usize = std::mem::offset_of!(abi::Settings, flags) / 8;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -258,7 +275,7 @@ impl Tables for Moment<'_> {
 }
 
 /// A frame in one buffer.
-struct Bytes<'a>(&'a [u8]);
+pub struct Bytes<'a>(pub &'a [u8]);
 
 impl Frame for Bytes<'_> {
     fn view(&self, offset: usize, length: usize) -> Option<View> {

@@ -95,7 +95,7 @@ impl Key {
         let (addr, len) = if self.is_ipv4() {
             (IpAddr::V4(Ipv4Addr::from_bits(self.network as u32)), self.code - 97)
         } else {
-            (IpAddr::V6(Ipv6Addr::from_bits(self.network)), self.code - 1)
+            (IpAddr::V6(Ipv6Addr::from_bits(self.network)), self.code.wrapping_sub(1))
         };
         // The length of a key fits its family; an address of no length is the fallback of a total function.
         Prefix::new(addr, len).unwrap_or_else(|_| Prefix::host(addr))

@@ -103,8 +103,7 @@ impl Lengths6 {
     /// Writes a bucket's list.
     pub(crate) fn write<M: Memory>(&self, memory: &mut M, bucket: u32) {
         let list = self.list(bucket);
-        let (table, at) =
-            if bucket == SHORT_BUCKET { (Table::ShortLengths, 0) } else { (Table::Lengths6, bucket as usize * 2) };
+        let (table, at) = Self::place(bucket);
         let before = [memory.load(table, at), memory.load(table, at + 1)];
         if before[1] == list[1] {
             memory.change(table, at, list[0]);
@@ -114,6 +113,10 @@ impl Lengths6 {
         memory.change(table, at, ALL);
         memory.change(table, at + 1, list[1]);
         memory.change(table, at, list[0]);
+    }
+    /// Where a bucket's two words are.
+    pub(crate) const fn place(bucket: u32) -> (Table, usize) {
+        if bucket == SHORT_BUCKET { (Table::ShortLengths, 0) } else { (Table::Lengths6, bucket as usize * 2) }
     }
     /// The bucket of the short lengths.
     pub(crate) const fn short() -> u32 {

@@ -14,7 +14,7 @@ mod rules;
 pub mod settings;
 
 pub use index::{Deadlines, Key, Until};
-pub use rules::{Difference, Entry, Full, RuleTables};
+pub use rules::{Counts, Difference, Entry, Full, RuleTables};
 
 /// The tables that the daemon alone writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

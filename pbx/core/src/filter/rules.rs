@@ -86,11 +86,13 @@ impl<M: Memory> RuleTables<M> {
     /// Writes everything that is wanted, then takes away what is not.
     fn fill(&mut self) -> Result<(), Full> {
         let keys = self.wanted_keys();
-        for key in &keys {
-            self.put(key)?;
-            if !key.is_ipv4() {
-                self.lengths6.add(key, self.seed);
-            }
+        if keys.iter().any(|key| self.put(key).is_err()) {
+            // What an earlier run left takes up the room.
+            self.take_strays();
+            keys.iter().try_for_each(|key| self.put(key))?;
+        }
+        for key in keys.iter().filter(|key| !key.is_ipv4()) {
+            self.lengths6.add(key, self.seed);
         }
         for bucket in (0..1 << prefix::LENGTHS6_BITS).chain([Lengths6::short()]) {
             self.lengths6.write(&mut self.memory, bucket);
@@ -102,6 +104,12 @@ impl<M: Memory> RuleTables<M> {
         for eight in 0..256u32 {
             classes::write(&mut self.memory, &self.index, &own, eight << 16, eight << 16 | 0xffff);
         }
+        self.take_strays();
+        Ok(())
+    }
+
+    /// Takes away every slot and entry that should not be there.
+    fn take_strays(&mut self) {
         for address in addresses::all(&self.memory) {
             if self.slot(address).is_none() {
                 addresses::remove(&mut self.memory, self.seed, address);
@@ -112,7 +120,6 @@ impl<M: Memory> RuleTables<M> {
                 prefixes::remove(&mut self.memory, self.seed, &key);
             }
         }
-        Ok(())
     }
 
     /// Sets or removes (`None`) a rule.
@@ -311,6 +318,13 @@ impl<M: Memory> RuleTables<M> {
                 found.push(Difference { table, what });
             }
         };
+        let mut mended = Mended { memory: &self.memory, words: Vec::new() };
+        addresses::repair(&mut mended, self.seed);
+        prefixes::repair(&mut mended, self.seed);
+        for (table, word, wanted) in mended.words {
+            let there = self.memory.load(table, word);
+            say(table, format!("word {word:#x}: {there:#x} instead of {wanted:#x}"));
+        }
         let keys = self.wanted_keys();
         for key in &keys {
             let (wanted, there) = (self.slot_of(key), addresses::get(&self.memory, self.seed, key.lo() as u32));
@@ -349,14 +363,61 @@ impl<M: Memory> RuleTables<M> {
                 say(Table::Lengths4, format!("word {sixteen:#x}: {there:#x} instead of {wanted:#x}"));
             }
         }
-        for bucket in 0..1u32 << prefix::LENGTHS6_BITS {
-            let at = bucket as usize * 2;
-            let there = [self.memory.load(Table::Lengths6, at), self.memory.load(Table::Lengths6, at + 1)];
+        for bucket in (0..1u32 << prefix::LENGTHS6_BITS).chain([Lengths6::short()]) {
+            let (table, at) = Lengths6::place(bucket);
+            let there = [self.memory.load(table, at), self.memory.load(table, at + 1)];
             let wanted = self.lengths6.list(bucket);
             if there != wanted {
-                say(Table::Lengths6, format!("bucket {bucket:#x}: {there:x?} instead of {wanted:x?}"));
+                say(table, format!("bucket {bucket:#x}: {there:x?} instead of {wanted:x?}"));
             }
         }
         found
+    }
+}
+
+/// A memory in which mending changes nothing but is noted.
+struct Mended<'a, M> {
+    memory: &'a M,
+    words: Vec<(Table, usize, u64)>,
+}
+
+impl<M: Memory> Memory for Mended<'_, M> {
+    fn load(&self, table: Table, word: usize) -> u64 {
+        self.memory.load(table, word)
+    }
+    fn store(&mut self, table: Table, word: usize, value: u64) {
+        self.words.push((table, word, value));
+    }
+    fn hits(&self, table: Table, slot: usize) -> u64 {
+        self.memory.hits(table, slot)
+    }
+}
+
+/// How many keys there are, by family and kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Single IPv4 addresses.
+    pub addresses4: usize,
+    /// IPv4 prefixes.
+    pub prefixes4: usize,
+    /// Single IPv6 addresses.
+    pub addresses6: usize,
+    /// IPv6 prefixes.
+    pub prefixes6: usize,
+}
+
+impl<M> RuleTables<M> {
+    /// How many keys there are.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (key, _) in self.index.iter() {
+            *match (key.is_ipv4(), key.code == 129) {
+                (true, true) => &mut counts.addresses4,
+                (true, false) => &mut counts.prefixes4,
+                (false, true) => &mut counts.addresses6,
+                (false, false) => &mut counts.prefixes6,
+            } += 1;
+        }
+        counts
     }
 }

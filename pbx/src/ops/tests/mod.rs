@@ -1,0 +1,47 @@
+//! Operations on a real store with a filter in memory.
+
+mod blocks;
+mod filter;
+mod import;
+mod rules;
+mod settings;
+
+use pbx_core::rule::Action;
+
+use super::{AddRule, Context, Role, fake::Bench};
+
+fn admin() -> Context {
+    Context { actor: "root".into(), role: Role::Admin, origin: "socket" }
+}
+
+fn viewer() -> Context {
+    Context { actor: "eve".into(), role: Role::View, origin: "socket" }
+}
+
+fn request(cidr: &str, target: Action) -> AddRule {
+    AddRule {
+        cidr: cidr.into(),
+        mask: None,
+        target,
+        expire_at: None,
+        lasting: None,
+        description: None,
+        force: false,
+        dry_run: false,
+    }
+}
+
+impl Bench {
+    async fn block(&self, cidr: &str) {
+        self.operations.add_rule(&admin(), request(cidr, Action::Block)).await.unwrap();
+    }
+
+    async fn allow(&self, cidr: &str) {
+        self.operations.add_rule(&admin(), request(cidr, Action::Allow)).await.unwrap();
+    }
+
+    /// What the store has, as "action prefix".
+    async fn stored(&self) -> Vec<String> {
+        self.store().rules().await.unwrap().iter().map(|rule| format!("{} {}", rule.action, rule.prefix)).collect()
+    }
+}

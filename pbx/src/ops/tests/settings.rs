@@ -1,0 +1,104 @@
+use super::{super::*, *};
+
+fn set(pairs: &[(&str, &str)]) -> SetSettings {
+    let values = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    SetSettings { values, dry_run: false }
+}
+
+#[tokio::test]
+async fn settings_are_taken_over_together_and_survive_a_restart() {
+    let bench = Bench::new().await;
+    let request = set(&[("guard.level1.packets", "3000"), ("guard.level2.packets", "4000")]);
+    let answer = bench.operations.set_settings(&admin(), request).await.unwrap();
+    assert_eq!((answer.revision, answer.changes.len()), (1, 2));
+    assert_eq!(bench.filter.called(), ["settings 1"]);
+    let again = bench.operations.set_settings(&admin(), set(&[("guard.level1.packets", "3000")])).await.unwrap();
+    assert_eq!((again.revision, again.changes.len()), (1, 0));
+    let (bench, _) = bench.restarted().await;
+    let (settings, revision) = bench.operations.current_settings();
+    assert_eq!((settings.guard.level1.packets.get(), revision), (3000, 1));
+    let reset = bench.operations.reset_settings(&admin(), None, false).await.unwrap();
+    assert_eq!((reset.revision, reset.changes.len()), (2, 2));
+    assert!(bench.store().settings().await.unwrap().values.is_empty());
+}
+
+#[tokio::test]
+async fn wrong_settings_change_nothing_and_the_error_names_key_and_range() {
+    let bench = Bench::new().await;
+    for (pairs, word) in [
+        (&[("guard.level1.packets", "0")][..], "from 1 to 1000000"),
+        (&[("guard.level2.packets", "500")][..], "guard.level1.packets (500)"),
+        (&[("guard.level1.packet", "5")][..], "did you mean guard.level1.packets"),
+        (&[("guard.level1.packets", "700"), ("filter.mode", "fast")][..], "filter.mode"),
+    ] {
+        let error = bench.operations.set_settings(&admin(), set(pairs)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.message.contains(word), "{error}");
+    }
+    let reset = bench.operations.reset_settings(&admin(), Some(vec!["guard.nothing".into()]), false).await;
+    assert_eq!(reset.unwrap_err().kind(), Kind::Usage);
+    assert_eq!(bench.operations.current_settings().1, 0);
+    assert!(bench.filter.called().is_empty());
+}
+
+#[tokio::test]
+async fn when_the_filter_fails_the_old_settings_stand() {
+    let bench = Bench::new().await;
+    bench.filter.fail(true);
+    let error = bench.operations.set_settings(&admin(), set(&[("guard.level1.packets", "100")])).await.unwrap_err();
+    assert_eq!(error.code, "FILTER_FAILED");
+    assert_eq!(bench.operations.current_settings().0.guard.level1.packets.get(), 500);
+    assert!(bench.store().settings().await.unwrap().values.is_empty());
+}
+
+#[tokio::test]
+async fn the_first_enforcement_lets_whoever_is_connected_over_ssh_in_and_only_the_first() {
+    let bench = Bench::new().await;
+    let enforce = set(&[("filter.mode", "enforce")]);
+    let dry = bench.operations.set_settings(&admin(), SetSettings { dry_run: true, ..enforce.clone() }).await.unwrap();
+    assert!(dry.notes[0].contains("203.0.113.50, connected over ssh, would be put"), "{:?}", dry.notes);
+    assert!(bench.stored().await.is_empty());
+    let answer = bench.operations.set_settings(&admin(), enforce.clone()).await.unwrap();
+    assert!(answer.notes[0].contains("`pbx allow remove 203.0.113.50`"), "{:?}", answer.notes);
+    assert_eq!(bench.stored().await, ["allow 203.0.113.50"]);
+    // The rule is there before the filter drops anything.
+    assert_eq!(bench.filter.called(), ["apply", "settings 1"]);
+    bench.operations.remove_rule_of(&admin(), "203.0.113.50", pbx_core::rule::Action::Allow, false).await.unwrap();
+    bench.operations.set_settings(&admin(), set(&[("filter.mode", "monitor")])).await.unwrap();
+    let second = bench.operations.set_settings(&admin(), enforce).await.unwrap();
+    assert!(second.notes.is_empty() && bench.stored().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_enforcement_without_ssh_says_that_nobody_was_let_in() {
+    let bench = Bench::new().await;
+    bench.surroundings.lock().unwrap().peers.clear();
+    let answer = bench.operations.set_settings(&admin(), set(&[("filter.mode", "enforce")])).await.unwrap();
+    assert!(answer.notes[0].contains("nobody is connected over ssh"), "{:?}", answer.notes);
+}
+
+#[tokio::test]
+async fn a_profile_is_taken_over_and_an_unknown_one_is_not_found() {
+    let bench = Bench::new().await;
+    let answer = bench.operations.apply_profile(&admin(), "portsip", false).await.unwrap();
+    assert!(answer.changes.iter().any(|change| change.key == "guard.level1.packets" && change.after == "2000"));
+    let error = bench.operations.apply_profile(&admin(), "lenient", false).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert!(error.message.contains("portsip"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stored_setting_of_another_version_falls_back_to_its_default_and_is_told() {
+    let bench = Bench::new().await;
+    let values =
+        [("guard.gone", "5"), ("guard.level1.packets", "0"), ("guard.known.budget", "20")].map(|(k, v)| (k.to_owned(), Some(v.to_owned())));
+    let change = crate::store::SettingsChange { values: &values, audit: &[], events: &[], enforced: false };
+    bench.store().change_settings(change).await.unwrap();
+    let (bench, state) = bench.restarted().await;
+    assert_eq!(state.refused_settings.len(), 2);
+    let (settings, _) = bench.operations.current_settings();
+    assert_eq!((settings.guard.level1.packets.get(), settings.guard.known.budget.get()), (500, 20));
+    bench.operations.started(None, &state.refused_settings).await.unwrap();
+    let events = bench.operations.events(&ListOptions::default(), None).await.unwrap().items;
+    assert_eq!(events.len(), 2);
+}

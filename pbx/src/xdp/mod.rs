@@ -1,0 +1,333 @@
+//! The packet filter in the kernel, as the operations see it ([`Filter`]): takes over what is pinned, keeps the
+//! tables equal to the rules, follows the interfaces, tells what the kernel says. BPF maps only here.
+
+mod disabled;
+mod estimates;
+mod interfaces;
+mod pins;
+mod refusal;
+mod scratch;
+mod status;
+mod takeover;
+mod tell;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use pbx_core::{
+    address::Prefix,
+    filter::{RuleTables, Until, settings},
+    rule::{Action, Rule},
+    settings::Settings,
+    time::Timestamp,
+};
+use pbx_ebpf::{abi::Source, hash::Seed};
+use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
+
+pub use disabled::Disabled;
+pub use takeover::{Start, take_over};
+pub use tell::Told;
+
+use crate::{
+    config::Attach,
+    filter::{
+        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, Talker, TestVerdict,
+    },
+    host::{Snapshot, Wanted, clock},
+};
+
+/// The filter of a loaded program.
+#[derive(Debug)]
+pub struct XdpFilter {
+    maps: Arc<Maps>,
+    seed: Seed,
+    links: PathBuf,
+    mode: Attach,
+    state: Mutex<State>,
+}
+
+/// What changes.
+#[derive(Debug)]
+struct State {
+    loaded: Loaded,
+    program: u32,
+    rules: RuleTables<KernelTables>,
+    /// Rules that end, by wall time: projected again when the clock is set.
+    ending: HashMap<(Prefix, Action), Timestamp>,
+    settings: Settings,
+    revision: i64,
+    connected: Vec<Prefix>,
+    wanted: Wanted,
+    /// Interfaces that somebody attached or detached by name since the start.
+    by_hand: HashMap<String, bool>,
+    interfaces: interfaces::Table,
+    estimates: estimates::Estimates,
+}
+
+/// The two clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clocks {
+    monotonic: u64,
+    wall: Timestamp,
+}
+
+impl Clocks {
+    pub(crate) fn now() -> Self {
+        Clocks { monotonic: clock::monotonic_coarse_ns(), wall: Timestamp::from_millis(clock::wall_ms()) }
+    }
+    /// The tick at which a rule ends.
+    fn until(&self, expires_at: Option<Timestamp>) -> Until {
+        let Some(at) = expires_at else { return Until::Forever };
+        let left = at.saturating_since(self.wall);
+        Until::at(self.monotonic.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
+    }
+    /// The wall time of a monotonic one.
+    pub(crate) fn wall(&self, monotonic: u64) -> Timestamp {
+        if monotonic >= self.monotonic {
+            self.wall.saturating_add(std::time::Duration::from_nanos(monotonic - self.monotonic))
+        } else {
+            self.wall.saturating_sub(std::time::Duration::from_nanos(self.monotonic - monotonic))
+        }
+    }
+}
+
+/// A source of the kernel's as a range.
+pub(crate) fn prefix_of(source: Source) -> Prefix {
+    if source.hi == 0 && source.lo >> 32 == 0xffff {
+        return Prefix::host(IpAddr::V4(std::net::Ipv4Addr::from_bits(source.lo as u32)));
+    }
+    let addr = IpAddr::V6(std::net::Ipv6Addr::from_bits(u128::from(source.hi) << 64 | u128::from(source.lo)));
+    let len = if source.lo == 0 { 64 } else { 128 };
+    Prefix::new(addr, len).unwrap_or_else(|_| Prefix::host(addr))
+}
+
+/// An address in two halves, IPv4 mapped.
+pub(crate) fn halves(addr: IpAddr) -> (u64, u64) {
+    let bits = match addr {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    ((bits >> 64) as u64, bits as u64)
+}
+
+/// The source that a block of this range has in the kernel: a host, or a /64.
+pub(crate) fn source_of(prefix: &Prefix) -> Option<Source> {
+    let (hi, lo) = halves(prefix.addr());
+    match prefix.len() {
+        _ if prefix.is_host() => Some(Source { hi, lo }),
+        64 if !prefix.is_ipv4() => Some(Source { hi, lo: 0 }),
+        _ => None,
+    }
+}
+
+impl XdpFilter {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its IPv6 is judged by address (as the kernel decides it).
+    fn sources_of(addr: IpAddr) -> Vec<Source> {
+        let (hi, lo) = halves(addr);
+        match addr {
+            IpAddr::V4(_) => vec![Source { hi, lo }],
+            IpAddr::V6(_) => vec![Source { hi, lo }, Source { hi, lo: 0 }],
+        }
+    }
+
+    /// Looks at the machine again: own addresses, connected networks, interfaces that came or went. What it
+    /// did, one sentence each.
+    pub fn follow(&self, snapshot: &Snapshot) -> Vec<Told> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let own = snapshot.addresses.iter().map(|address| address.addr);
+        let mut told = Vec::new();
+        if let Err(error) = state.rules.own(own) {
+            told.push(Told::warning(None, format!("an own address has no place in the tables: {error}")));
+        }
+        let connected = interfaces::connected(snapshot);
+        if connected != state.connected {
+            state.connected = connected;
+            self.project(state);
+        }
+        told.extend(interfaces::reconcile(self, state, snapshot));
+        told
+    }
+
+    /// Projects every rule that ends again: somebody set the clock.
+    pub fn clock_was_set(&self) {
+        let mut state = self.state();
+        let clocks = Clocks::now();
+        let ending: Vec<((Prefix, Action), Timestamp)> = state.ending.iter().map(|(k, at)| (*k, *at)).collect();
+        for ((prefix, action), at) in ending {
+            // The entry is there already: its word changes, nothing new is needed.
+            if let Err(error) = state.rules.set(&prefix, action, Some(clocks.until(Some(at)))) {
+                tracing::warn!(%prefix, %error, "a rule was not projected again after the clock was set");
+            }
+        }
+    }
+
+    /// Takes away automatic blocks that are over.
+    pub fn sweep(&self) -> std::io::Result<usize> {
+        self.maps.sweep_blocks(self.seed, clock::monotonic_coarse_ns())
+    }
+
+    /// Takes the filter off all interfaces, and the pins away.
+    pub fn leave(&self) -> anyhow::Result<()> {
+        let mut state = self.state();
+        interfaces::detach_all(self, &mut state)
+    }
+
+    fn project(&self, state: &mut State) {
+        let projected = settings::project(&state.settings, &state.connected);
+        self.maps.write_settings(&projected);
+        interfaces::write(&self.maps, &state.interfaces, projected.enforcement);
+    }
+
+    fn set_rule(state: &mut State, rule: &Rule, clocks: &Clocks) -> anyhow::Result<()> {
+        state.rules.set(&rule.prefix, rule.action, Some(clocks.until(rule.expires_at)))?;
+        if let Some(at) = rule.expires_at {
+            state.ending.insert((rule.prefix, rule.action), at);
+        } else {
+            state.ending.remove(&(rule.prefix, rule.action));
+        }
+        Ok(())
+    }
+
+    fn unset_rule(state: &mut State, rule: &Rule) -> anyhow::Result<()> {
+        state.ending.remove(&(rule.prefix, rule.action));
+        state.estimates.forget(&rule.prefix, rule.action);
+        state.rules.set(&rule.prefix, rule.action, None)?;
+        Ok(())
+    }
+}
+
+impl Filter for XdpFilter {
+    fn check(&self, _: &Change) -> anyhow::Result<()> {
+        // The guaranteed numbers, which the operations check, leave the tables half empty.
+        Ok(())
+    }
+
+    fn apply(&self, change: &Change) -> anyhow::Result<()> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let clocks = Clocks::now();
+        match change {
+            Change::Add(rule) | Change::Replace { new: rule, .. } => Self::set_rule(state, rule, &clocks),
+            Change::Remove(rule) => Self::unset_rule(state, rule),
+            Change::Many { removed, added } => {
+                let mut done = 0;
+                let kept: std::collections::HashSet<(Prefix, Action)> =
+                    added.iter().map(|rule| (rule.prefix, rule.action)).collect();
+                let outcome = added.iter().try_for_each(|rule| {
+                    Self::set_rule(state, rule, &clocks)?;
+                    done += 1;
+                    anyhow::Ok(())
+                });
+                if let Err(error) = outcome {
+                    // Back to what was: the added go, and the removed never went.
+                    for rule in &added[..done] {
+                        Self::unset_rule(state, rule)?;
+                    }
+                    for rule in removed {
+                        Self::set_rule(state, rule, &clocks)?;
+                    }
+                    return Err(error);
+                }
+                removed
+                    .iter()
+                    .filter(|rule| !kept.contains(&(rule.prefix, rule.action)))
+                    .try_for_each(|rule| Self::unset_rule(state, rule))
+            }
+        }
+    }
+
+    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()> {
+        let mut state = self.state();
+        state.settings = settings.clone();
+        state.revision = revision;
+        self.project(&mut state);
+        drop(state);
+        tell::discard_monitored(self, settings)
+    }
+
+    fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
+        tell::automatic(self)
+    }
+
+    fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
+        let Some(source) = source_of(prefix) else { return Ok(false) };
+        let was_there = self.maps.remove_block(source)?;
+        for slot in self.maps.rates_of(self.seed, source) {
+            self.maps.reset_rate(&slot);
+        }
+        Ok(was_there)
+    }
+
+    fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()> {
+        let slots = match source_of(prefix) {
+            Some(source) if prefix.is_ipv4() => self.maps.rates_of(self.seed, source),
+            _ => self.maps.rates(),
+        };
+        for slot in slots {
+            let of = prefix_of(slot.source);
+            if prefix.covers(&of) || of.covers(prefix) {
+                self.maps.reset_rate(&slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView> {
+        tell::explain(self, addr)
+    }
+
+    fn hits(&self, prefix: &Prefix, action: Action) -> Hits {
+        let state = self.state();
+        // IPv4 prefixes of up to 24 bits are painted into the class map, which counts nobody.
+        if prefix.is_ipv4() && prefix.len() <= 24 {
+            return state.estimates.of(prefix, action);
+        }
+        let clocks = Clocks::now();
+        let hit = state.rules.hits(prefix).unwrap_or(0);
+        let packets = hit & pbx_ebpf::abi::address4::HIT_PACKETS;
+        let last = (hit >> 36) << pbx_ebpf::abi::TICK_SHIFT;
+        Hits { packets, last_seen: (packets > 0).then(|| clocks.wall(last)), estimated: false }
+    }
+
+    fn counters(&self) -> anyhow::Result<Vec<InterfaceCounters>> {
+        tell::counters(self)
+    }
+
+    fn top(&self, limit: usize) -> Vec<Talker> {
+        tell::top(self, limit)
+    }
+
+    fn status(&self) -> FilterStatus {
+        status::status(self)
+    }
+
+    fn attach(&self, interface: &str) -> anyhow::Result<()> {
+        interfaces::by_hand(self, interface, true)
+    }
+
+    fn detach(&self, interface: &str) -> anyhow::Result<()> {
+        interfaces::by_hand(self, interface, false)
+    }
+
+    fn doctor(&self) -> Vec<Finding> {
+        status::doctor(self)
+    }
+
+    fn test_frames(&self, frames: &[(u64, Vec<u8>)]) -> anyhow::Result<Vec<TestVerdict>> {
+        scratch::run(self, frames)
+    }
+}
+
+/// What the kernel's tables say of an address, by the kernel's own code.
+fn reading(filter: &XdpFilter) -> Reading<'_> {
+    Reading { maps: &filter.maps, seed: filter.seed, now: clock::monotonic_coarse_ns() }
+}

@@ -1,0 +1,127 @@
+//! What is loaded and where, and what the doctor finds.
+
+use pbx_core::{
+    filter::settings,
+    rule::{MAX_ADDRESSES, MAX_PREFIXES},
+    settings::Enforcement,
+};
+use pbx_ebpf::abi::{automatic, guard};
+
+use super::XdpFilter;
+use crate::{
+    config::Attach,
+    filter::{AttachState, FilterStatus, Finding, Severity, Usage},
+    host::{clock, firewall},
+};
+
+pub(super) fn status(filter: &XdpFilter) -> FilterStatus {
+    let automatic_used = filter.maps.blocks().map_or(0, |blocks| blocks.len() as u64);
+    let state = filter.state();
+    let interfaces = state.interfaces.list();
+    let mut not_enforced = Vec::new();
+    if filter.mode == Attach::Off {
+        not_enforced.push("nothing is filtered: attach = \"off\" in the configuration".to_owned());
+    } else if !interfaces.iter().any(|i| matches!(i.attach, AttachState::Native | AttachState::Generic)) {
+        not_enforced.push("no interface is filtered; `pbx firewall attach NAME` attaches one".to_owned());
+    }
+    for interface in interfaces.iter().filter(|i| i.attach == AttachState::Refused) {
+        not_enforced.push(format!("{} is not filtered", interface.name));
+    }
+    match state.settings.filter.mode {
+        Enforcement::Enforce => {}
+        Enforcement::Monitor => not_enforced.push("mode is monitor: nothing is dropped".to_owned()),
+        Enforcement::Off => not_enforced.push("mode is off: nothing is judged".to_owned()),
+    }
+    let counts = state.rules.counts();
+    let usage = |table: &str, used: usize, limit: usize| Usage { table: table.to_owned(), used: used as u64, limit: limit as u64 };
+    let now = clock::monotonic_coarse_ns();
+    let calm_after = filter.maps.guard.load(2).saturating_add(guard::CALM);
+    FilterStatus {
+        loaded: true,
+        problem: None,
+        mode: state.settings.filter.mode,
+        settings_revision: state.revision,
+        interfaces,
+        guard_active: filter.maps.guard.load(1) == 1 && now < calm_after,
+        automatic_full: filter.maps.guard.load(3) == 1 && automatic_used >= u64::from(automatic::MAX),
+        usage: vec![
+            usage("IPv4 addresses", counts.addresses4, MAX_ADDRESSES),
+            usage("IPv6 addresses", counts.addresses6, MAX_ADDRESSES),
+            usage("IPv4 prefixes", counts.prefixes4, MAX_PREFIXES),
+            usage("IPv6 prefixes", counts.prefixes6, MAX_PREFIXES),
+            usage("automatic blocks", automatic_used as usize, automatic::MAX as usize),
+        ],
+        memory: filter.maps.bytes(),
+        not_enforced,
+    }
+}
+
+pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut say = |severity, subject: &str, message: String, advice: Option<&str>| {
+        findings.push(Finding { severity, subject: subject.to_owned(), message, advice: advice.map(str::to_owned) });
+    };
+    {
+        let state = filter.state();
+        let differences = state.rules.check(20);
+        if differences.is_empty() {
+            say(Severity::Ok, "rule tables", "the kernel's tables are what the rules say".to_owned(), None);
+        }
+        for difference in differences {
+            let message = format!("{:?}: {}", difference.table, difference.what);
+            say(Severity::Error, "rule tables", message, Some("systemctl restart pbx"));
+        }
+        let projected = settings::project(&state.settings, &state.connected);
+        match filter.maps.differing_settings(&projected) {
+            None => say(Severity::Ok, "settings", "the kernel has the settings".to_owned(), None),
+            Some(what) => say(Severity::Error, "settings", what, Some("systemctl restart pbx")),
+        }
+        for interface in state.interfaces.list() {
+            let (severity, message) = match interface.attach {
+                AttachState::Native => (Severity::Ok, "filtered, native".to_owned()),
+                AttachState::Generic => (Severity::Warning, interface.note.unwrap_or_else(|| "filtered, generic".to_owned())),
+                AttachState::Waiting | AttachState::Detached => (Severity::Warning, interface.note.unwrap_or_default()),
+                AttachState::Refused => (Severity::Error, interface.note.unwrap_or_default()),
+            };
+            say(severity, &interface.name, message, None);
+        }
+        for (name, why) in &state.interfaces.left_alone {
+            say(Severity::Ok, name, format!("left alone: {why}"), None);
+        }
+    }
+    findings.extend(host_firewall(filter));
+    findings
+}
+
+/// The ports that the appliance needs, compared with the host's own firewall.
+fn host_firewall(filter: &XdpFilter) -> Vec<Finding> {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Vec::new() };
+    let ports = filter.state().settings.filter.clone();
+    let mut needed = Vec::new();
+    for range in ports.protected_ports.ranges() {
+        for transport in [firewall::Transport::Udp, firewall::Transport::Tcp] {
+            needed.push(firewall::Needed { transport, first: range.first, last: range.last, purpose: "signalling and web".to_owned() });
+        }
+    }
+    for range in ports.media_ports.ranges() {
+        let transport = firewall::Transport::Udp;
+        needed.push(firewall::Needed { transport, first: range.first, last: range.last, purpose: "media".to_owned() });
+    }
+    let report = runtime.block_on(firewall::inspect(&needed));
+    if report.findings.is_empty() {
+        return vec![Finding {
+            severity: Severity::Ok,
+            subject: "host firewall".to_owned(),
+            message: "nothing of the host's own stands before the needed ports".to_owned(),
+            advice: None,
+        }];
+    }
+    let finding = |finding: firewall::Finding| Finding {
+        severity: Severity::Warning,
+        subject: "host firewall".to_owned(),
+        message: finding.message,
+        advice: finding.command,
+    };
+    report.findings.into_iter().map(finding).collect()
+}
+

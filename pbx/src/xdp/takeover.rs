@@ -1,0 +1,240 @@
+//! The start: what an earlier daemon pinned is adopted, made equal to the store by difference, and this build's
+//! program takes the place of the old one link by link. Until then the old one goes on enforcing.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use anyhow::Context as _;
+use aya::maps::{HashMap as BpfHash, Map, MapData};
+use pbx_core::{
+    filter::{Entry, RuleTables, settings},
+    rule::Rule,
+    settings::Settings,
+    time::Timestamp,
+};
+use pbx_ebpf::{
+    abi::{LAYOUT, automatic, header},
+    hash::Seed,
+};
+use pbx_xdp::{
+    KernelTables, Loaded, Options, Words,
+    maps::{BlockValue, SourceKey},
+};
+
+use super::{Clocks, State, Told, XdpFilter, interfaces, pins, source_of};
+use crate::{
+    config::{Interfaces, Xdp},
+    filter::BlockReason,
+    host::{Snapshot, Wanted, clock},
+    store::StoredBlock,
+};
+
+/// What the start needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// `[xdp]` of the configuration.
+    pub config: &'a Xdp,
+    /// All rules of the store.
+    pub rules: &'a [Rule],
+    /// The settings.
+    pub settings: &'a Settings,
+    /// Their revision.
+    pub revision: i64,
+    /// Automatic blocks that the store kept, for maps that a reboot emptied.
+    pub automatic: &'a [StoredBlock],
+}
+
+/// Takes the filter over, or makes it.
+pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFilter, Vec<Told>)> {
+    let pin_dir = &start.config.pin_dir;
+    pins::prepare(pin_dir)?;
+    let (maps, links) = (pins::maps(pin_dir), pins::links(pin_dir));
+    for folder in [&maps, &links] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let known = read_header(&maps)?;
+    if known.is_none() {
+        // Maps that were never filled whole belong to a start that broke off.
+        pins::delete(&maps).and_then(|()| fs::create_dir(&maps)).context("cannot clear maps that were never filled")?;
+    }
+    let seed = known.map_or_else(random_seed, |header| Ok(Seed(header.seed[0], header.seed[1])))?;
+    let mut loaded = Loaded::load(&Options { seed, pins: Some(maps.clone()), ..Options::default() })
+        .map_err(|error| anyhow::anyhow!("{}", explain_load(&error)))?;
+
+    let clocks = Clocks::now();
+    let entries = start.rules.iter().filter(|rule| rule.is_live(clocks.wall));
+    let entries = entries.map(|rule| Entry {
+        prefix: rule.prefix,
+        action: rule.action,
+        until: clocks.until(rule.expires_at),
+    });
+    let own = snapshot.addresses.iter().map(|address| address.addr);
+    let rules = RuleTables::adopt(KernelTables(Arc::clone(&loaded.maps)), seed, entries, own)?;
+
+    let connected = interfaces::connected(snapshot);
+    let projected = settings::project(start.settings, &connected);
+    loaded.maps.write_settings(&projected);
+    loaded.maps.write_interface(0, 0, projected.enforcement);
+    for other in pins::others(pin_dir)? {
+        copy_blocks(&loaded, seed, &other);
+    }
+    if known.is_none() {
+        restore_blocks(&loaded, seed, start.automatic, &clocks)?;
+        let boot = clock::boot_id().map_or([0; 2], |id| {
+            let (first, second) = id.split_at(8);
+            [first, second].map(|half| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)))
+        });
+        loaded.maps.write_header([seed.0, seed.1], boot);
+    }
+    // Blocks whose bit was not set yet when the writer died.
+    loaded.maps.sweep_blocks(seed, clocks.monotonic)?;
+    for (source, block) in loaded.maps.blocks()? {
+        loaded.maps.add_block(seed, source, block)?;
+    }
+
+    let ending: HashMap<_, Timestamp> =
+        start.rules.iter().filter_map(|rule| Some(((rule.prefix, rule.action), rule.expires_at?))).collect();
+    let wanted = match &start.config.interfaces {
+        Interfaces::Auto => Wanted::Auto,
+        Interfaces::Named(names) => Wanted::List(names.clone()),
+    };
+    let program = loaded.id()?;
+    let maps = Arc::clone(&loaded.maps);
+    let filter = XdpFilter {
+        maps,
+        seed,
+        links,
+        mode: start.config.attach,
+        state: Mutex::new(State {
+            loaded,
+            program,
+            rules,
+            ending,
+            settings: start.settings.clone(),
+            revision: start.revision,
+            connected,
+            wanted,
+            by_hand: HashMap::new(),
+            interfaces: interfaces::Table::default(),
+            estimates: super::estimates::Estimates::default(),
+        }),
+    };
+    let mut told = filter.follow(snapshot);
+    // The old program no longer runs anywhere: what it blocked until its last packet comes along, then it goes.
+    for other in pins::others(pin_dir)? {
+        copy_blocks(&filter.state().loaded, seed, &other);
+        if let Err(error) = pins::delete(&other) {
+            told.push(Told::warning(None, format!("the maps of another version stay in {}: {error}", other.display())));
+        }
+    }
+    Ok((filter, told))
+}
+
+/// The header of pinned maps, if it is one of this build.
+fn read_header(folder: &Path) -> anyhow::Result<Option<header::Header>> {
+    let pin = folder.join(header::NAME);
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let data = MapData::from_pin(&pin).with_context(|| format!("cannot open the pinned map {}", pin.display()))?;
+    let words = Words::map(data.fd().as_fd_ref(), header::Header::WORDS)
+        .with_context(|| format!("cannot read the pinned map {}", pin.display()))?;
+    let word = |i| words.load(i);
+    let ours = word(0) == header::MAGIC && word(1) == u64::from(LAYOUT) && word(2) == header::SIZES;
+    Ok(ours.then(|| header::Header {
+        magic: word(0),
+        layout: word(1),
+        sizes: word(2),
+        seed: [word(3), word(4)],
+        boot: [word(5), word(6)],
+    }))
+}
+
+trait AsFdRef {
+    fn as_fd_ref(&self) -> std::os::fd::BorrowedFd<'_>;
+}
+
+impl<T: std::os::fd::AsFd> AsFdRef for T {
+    fn as_fd_ref(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+fn random_seed() -> anyhow::Result<Seed> {
+    let mut bytes = [0u8; 16];
+    fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).context("no random numbers for the hash seed")?;
+    let (first, second) = bytes.split_at(8);
+    let word = |half: &[u8]| half.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+    Ok(Seed(word(first), word(second)))
+}
+
+/// Copies the automatic blocks of another layout, where it has them in the same shape.
+fn copy_blocks(loaded: &Loaded, seed: Seed, folder: &Path) {
+    let open = || -> anyhow::Result<BpfHash<MapData, SourceKey, BlockValue>> {
+        Ok(Map::from_map_data(MapData::from_pin(folder.join(automatic::NAME))?)?.try_into()?)
+    };
+    let map = match open() {
+        Ok(map) => map,
+        Err(error) => {
+            tracing::info!(folder = %folder.display(), %error, "no automatic blocks to take from another version");
+            return;
+        }
+    };
+    for (source, block) in map.iter().flatten() {
+        if let Err(error) = loaded.maps.add_block(seed, source.0, block.0) {
+            tracing::warn!(%error, "an automatic block of another version could not be kept");
+            return;
+        }
+    }
+}
+
+/// Puts the blocks that the store kept back into maps that a reboot emptied.
+fn restore_blocks(loaded: &Loaded, seed: Seed, blocks: &[StoredBlock], clocks: &Clocks) -> anyhow::Result<()> {
+    for block in blocks {
+        let Some(source) = source_of(&block.prefix) else { continue };
+        let left = block.expires_at.saturating_since(clocks.wall);
+        let age = clocks.wall.saturating_since(block.since);
+        if left.is_zero() {
+            continue;
+        }
+        loaded.maps.add_block(
+            seed,
+            source,
+            automatic::Block {
+                expires: clocks.monotonic.saturating_add(left.as_nanos() as u64),
+                since: clocks.monotonic.saturating_sub(age.as_nanos() as u64),
+                packets: 0,
+                last: 0,
+                level: if block.reason == BlockReason::Level2 { 2 } else { 1 },
+                flags: if block.enforced { 0 } else { automatic::MONITOR },
+                count: 0,
+                ifindex: 0,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn explain_load(error: &pbx_xdp::LoadError) -> String {
+    let text = error.to_string();
+    let short: String = text.chars().take(2_000).collect();
+    let hint = if text.contains("Operation not permitted") || text.contains("EPERM") {
+        "the daemon needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run it as root or by its unit"
+    } else if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF); Debian's kernels from 6.1 have it"
+    } else {
+        "Linux 6.1 or newer is needed; `uname -r` says what runs"
+    };
+    format!("the filter could not be loaded: {hint}. {short}")
+}
+
+
+/// The path of a pinned link.
+pub(super) fn pin_of(filter: &XdpFilter, interface: &str) -> PathBuf {
+    pins::link(&filter.links, interface)
+}

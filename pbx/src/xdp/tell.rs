@@ -1,0 +1,305 @@
+//! What the kernel says: automatic blocks, counters, rates, an address, and the two rings.
+
+use std::net::IpAddr;
+
+use pbx_core::{address::Prefix, rule::Action, settings::Settings, time::Timestamp};
+use pbx_ebpf::{
+    abi::{
+        Source, automatic,
+        events::{Event, Kind, Sample},
+        rate, stats,
+        stats::Reason,
+    },
+    rules::Said,
+};
+
+use super::{Clocks, XdpFilter, halves, prefix_of, reading};
+use crate::{
+    filter::{
+        AutomaticBlock, BlockReason, InterfaceCounters, KernelView, KnownSource, ManualVerdict, Outcome, Rate,
+        ReasonCount, Talker,
+    },
+    host::clock,
+    store::{EventKind, NewEvent},
+};
+
+/// Something that the filter did or met, for the log and the events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Where.
+    pub interface: Option<String>,
+    /// One sentence.
+    pub message: String,
+    /// An administrator should act.
+    pub warning: bool,
+}
+
+impl Told {
+    pub(super) fn note(interface: Option<&str>, message: String) -> Self {
+        Told { interface: interface.map(str::to_owned), message, warning: false }
+    }
+    pub(super) fn warning(interface: Option<&str>, message: String) -> Self {
+        Told { interface: interface.map(str::to_owned), message, warning: true }
+    }
+    /// As an event, logged as well.
+    pub fn event(self, at: Timestamp) -> NewEvent {
+        let whole = self.interface.as_ref().map_or_else(|| self.message.clone(), |name| format!("{name}: {}", self.message));
+        if self.warning {
+            tracing::warn!("{whole}");
+        } else {
+            tracing::info!("{whole}");
+        }
+        NewEvent { at, kind: EventKind::Interface, prefix: None, interface: self.interface, message: self.message }
+    }
+}
+
+fn reason(level: u32) -> BlockReason {
+    if level == 2 { BlockReason::Level2 } else { BlockReason::Level1 }
+}
+
+fn described(source: Source, block: &automatic::Block, clocks: &Clocks) -> AutomaticBlock {
+    AutomaticBlock {
+        prefix: prefix_of(source),
+        reason: reason(block.level),
+        since: clocks.wall(block.since),
+        expires_at: clocks.wall(block.expires),
+        packets: block.packets,
+        enforced: block.flags & automatic::MONITOR == 0,
+    }
+}
+
+pub(super) fn automatic(filter: &XdpFilter) -> anyhow::Result<Vec<AutomaticBlock>> {
+    let (clocks, now) = (Clocks::now(), clock::monotonic_coarse_ns());
+    let blocks = filter.maps.blocks()?;
+    let live = blocks.iter().filter(|(_, block)| now < block.expires);
+    Ok(live.map(|(source, block)| described(*source, block, &clocks)).collect())
+}
+
+/// Blocks made in monitor end when their rule enforces.
+pub(super) fn discard_monitored(filter: &XdpFilter, settings: &Settings) -> anyhow::Result<()> {
+    use pbx_core::settings::Enforcement::Enforce;
+    let mode = settings.filter.mode;
+    let enforced = [settings.guard.level1.enforcement, settings.guard.level2.enforcement].map(|e| e.under(mode) == Enforce);
+    for (source, block) in filter.maps.blocks()? {
+        if block.flags & automatic::MONITOR != 0 && enforced[usize::from(block.level == 2)] {
+            filter.maps.remove_block(source)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn explain(filter: &XdpFilter, addr: IpAddr) -> anyhow::Result<KernelView> {
+    let clocks = Clocks::now();
+    let reading = reading(filter);
+    let (hi, lo) = halves(addr);
+    let mut view = KernelView::default();
+    let action = match reading.say(addr.is_ipv6(), hi, lo) {
+        Said::Own => {
+            view.own = true;
+            None
+        }
+        Said::Allow => Some(Action::Allow),
+        Said::Block => Some(Action::Block),
+        Said::Nothing => None,
+    };
+    view.manual = action.map(|action| {
+        let (prefix, expires_at) = deciding(filter, addr, action, reading.now, &clocks);
+        ManualVerdict { action, prefix, expires_at }
+    });
+    view.known = filter.maps.known_budget(hi, lo).map(|budget| KnownSource { budget });
+    for source in XdpFilter::sources_of(addr) {
+        if let Some(block) = filter.maps.block(source).filter(|block| reading.now < block.expires) {
+            view.automatic.get_or_insert(described(source, &block, &clocks));
+        }
+        for slot in filter.maps.rates_of(filter.seed, source) {
+            let running = filter.maps.running(&slot, reading.now);
+            if slot.kind == rate::LEVELS && running > 0 {
+                view.rate.get_or_insert(Rate { packets: running as u32, since: clocks.wall(slot.start) });
+            }
+        }
+    }
+    Ok(view)
+}
+
+/// The rule that decided: the longest live one of that action.
+fn deciding(
+    filter: &XdpFilter,
+    addr: IpAddr,
+    action: Action,
+    now: u64,
+    clocks: &Clocks,
+) -> (Option<Prefix>, Option<Timestamp>) {
+    let state = filter.state();
+    let longest = if addr.is_ipv4() { 32 } else { 128 };
+    let tick = pbx_ebpf::abi::tick(now);
+    for len in (0..=longest).rev() {
+        let Ok(prefix) = Prefix::new(addr, len) else { continue };
+        let until = *state.rules.deadlines(&prefix).of(action);
+        match until {
+            Some(pbx_core::filter::Until::Forever) => return (Some(prefix), None),
+            Some(pbx_core::filter::Until::Tick(end)) if tick < u64::from(end) => {
+                return (Some(prefix), Some(clocks.wall(u64::from(end) << pbx_ebpf::abi::TICK_SHIFT)));
+            }
+            _ => {}
+        }
+    }
+    (None, None)
+}
+
+pub(super) fn counters(filter: &XdpFilter) -> anyhow::Result<Vec<InterfaceCounters>> {
+    let mut counted = filter.state().interfaces.counted();
+    counted.push(("others".to_owned(), 0));
+    let mut all = Vec::new();
+    for (interface, element) in counted {
+        let sums = sums(filter, element)?;
+        let reasons: Vec<ReasonCount> = Reason::ALL
+            .iter()
+            .map(|reason| (reason, sums[*reason as usize]))
+            .filter(|(_, sum)| sum[0] > 0)
+            .map(|(reason, [packets, bytes])| ReasonCount {
+                reason: reason.name().to_owned(),
+                outcome: outcome(*reason),
+                packets,
+                bytes,
+            })
+            .collect();
+        if element != 0 || !reasons.is_empty() {
+            all.push(InterfaceCounters { interface, reasons });
+        }
+    }
+    Ok(all)
+}
+
+/// The counters of an element of `STATS` over all CPUs.
+pub(super) fn sums(filter: &XdpFilter, element: u32) -> anyhow::Result<[[u64; 2]; stats::REASONS]> {
+    let mut sums = [[0u64; 2]; stats::REASONS];
+    for cpu in filter.maps.stats.get(&element, 0)?.iter() {
+        for (sum, counter) in sums.iter_mut().zip(cpu.0) {
+            sum[0] += counter[0];
+            sum[1] += counter[1];
+        }
+    }
+    Ok(sums)
+}
+
+/// What became of a packet with this reason.
+pub(super) fn outcome(reason: Reason) -> Outcome {
+    if reason.drops() {
+        Outcome::Dropped
+    } else if reason as u8 >= Reason::WouldMalformed as u8 {
+        Outcome::WouldDrop
+    } else {
+        Outcome::Passed
+    }
+}
+
+/// Windows that began this long ago still count as present.
+const RECENT: u64 = 2_000_000_000;
+
+pub(super) fn top(filter: &XdpFilter, limit: usize) -> Vec<Talker> {
+    let clocks = Clocks::now();
+    let now = clock::monotonic_coarse_ns();
+    let mut slots = filter.maps.rates();
+    slots.retain(|slot| slot.kind == rate::LEVELS && now.saturating_sub(slot.start) < RECENT);
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.count));
+    slots.truncate(limit);
+    let mut talkers: Vec<Talker> = slots
+        .iter()
+        .map(|slot| {
+            let block = filter.maps.block(slot.source).filter(|block| now < block.expires);
+            Talker {
+                source: prefix_of(slot.source),
+                packets_per_second: slot.count as u32,
+                blocked: block.map(|block| reason(block.level)),
+                last_seen: Some(clocks.wall(slot.start)),
+            }
+        })
+        .collect();
+    // Level 2 drops are not counted any more, but they are what an administrator looks for.
+    if let Ok(blocks) = filter.maps.blocks() {
+        for (source, block) in blocks.iter().filter(|(_, block)| now.saturating_sub(block.last) < RECENT) {
+            let prefix = prefix_of(*source);
+            if talkers.len() < limit && now < block.expires && !talkers.iter().any(|talker| talker.source == prefix) {
+                talkers.push(Talker {
+                    source: prefix,
+                    packets_per_second: 0,
+                    blocked: Some(reason(block.level)),
+                    last_seen: Some(clocks.wall(block.last)),
+                });
+            }
+        }
+    }
+    talkers
+}
+
+impl XdpFilter {
+    /// Reads a record of the `EVENTS` ring: an event to tell, or none when the blocks' table says it better.
+    pub fn read_event(&self, record: &[u8]) -> Option<NewEvent> {
+        let event = parse_event(record)?;
+        let clocks = Clocks::now();
+        let at = clocks.wall(event.time);
+        let interface = self.state().interfaces.name(event.ifindex);
+        let message = match event.kind {
+            kind if kind == Kind::GuardOn as u32 => format!(
+                "{} new sources in a second: rates are policed, no new automatic blocks are made until it is calm",
+                event.count
+            ),
+            kind if kind == Kind::GuardOff as u32 => "the flood of new sources is over: automatic blocks are made again".to_owned(),
+            kind if kind == Kind::Full as u32 => {
+                format!("the table of automatic blocks ({}) is full: rates are policed, no new blocks are made", automatic::MAX)
+            }
+            _ => return None,
+        };
+        Some(NewEvent { at, kind: EventKind::Guard, prefix: None, interface, message })
+    }
+
+    /// Reads a record of the `SAMPLES` ring.
+    pub fn read_sample(&self, record: &[u8]) {
+        let Some(sample) = parse_sample(record) else { return };
+        let clocks = Clocks::now();
+        let mut state = self.state();
+        let state = &mut *state;
+        state.estimates.add(&state.rules, &sample, &clocks);
+    }
+
+    /// The rings, to be drained by the caller; a second call gives none.
+    pub fn rings(&self) -> Option<[aya::maps::RingBuf<aya::maps::MapData>; 2]> {
+        let take = |ring: &std::sync::Mutex<Option<_>>| ring.lock().ok().and_then(|mut ring| ring.take());
+        Some([take(&self.maps.events)?, take(&self.maps.samples)?])
+    }
+}
+
+fn word(record: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn half(record: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn parse_event(r: &[u8]) -> Option<Event> {
+    Some(Event {
+        time: word(r, 0)?,
+        hi: word(r, 8)?,
+        lo: word(r, 16)?,
+        expires: word(r, 24)?,
+        kind: half(r, 32)?,
+        level: half(r, 36)?,
+        count: half(r, 40)?,
+        ifindex: half(r, 44)?,
+    })
+}
+
+fn parse_sample(r: &[u8]) -> Option<Sample> {
+    Some(Sample {
+        time: word(r, 0)?,
+        hi: word(r, 8)?,
+        lo: word(r, 16)?,
+        ifindex: half(r, 24)?,
+        reason: half(r, 28)?,
+        length: half(r, 32)?,
+        captured: half(r, 36)?,
+        weight: word(r, 40)?,
+        frame: r.get(48..48 + pbx_ebpf::abi::events::CAPTURED)?.try_into().ok()?,
+    })
+}

@@ -1,0 +1,103 @@
+//! The kernel's own tables asked on the host, by the kernel's own code, without counting: what `explain` says.
+
+use pbx_ebpf::{
+    abi::{Source, automatic, events, known, media, settings, stats::Reason},
+    hash::Seed,
+    rules::{self, Said},
+    tables::Tables,
+};
+
+use crate::Maps;
+
+/// The tables at a time.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// The maps.
+    pub maps: &'a Maps,
+    /// Their seed.
+    pub seed: Seed,
+    /// Coarse monotonic time (ns).
+    pub now: u64,
+}
+
+impl Reading<'_> {
+    /// What the manual rules say of a source (IPv4 mapped).
+    pub fn say(&self, v6: bool, hi: u64, lo: u64) -> Said {
+        let short = [0, 1].map(|i| self.maps.settings.load(settings::SHORT_LENGTHS_WORD + i));
+        rules::say(self, v6, hi, lo, short)
+    }
+}
+
+impl Tables for Reading<'_> {
+    fn seed(&self) -> Seed {
+        self.seed
+    }
+    fn now(&self) -> u64 {
+        self.now
+    }
+    fn settings(&self) -> Option<*mut settings::Settings> {
+        Some(self.maps.settings.pointer(0).cast())
+    }
+    fn class4(&self, element: u32) -> Option<*mut u64> {
+        Some(self.maps.class4.pointer(element as usize))
+    }
+    fn address4(&self, line: u32) -> Option<*mut u64> {
+        Some(self.maps.address4.pointer(line as usize * 8))
+    }
+    fn lengths4(&self, element: u32) -> Option<*mut u64> {
+        Some(self.maps.lengths4.pointer(element as usize))
+    }
+    fn lengths6(&self, bucket: u32) -> Option<*mut u64> {
+        Some(self.maps.lengths6.pointer(bucket as usize * 2))
+    }
+    fn tags(&self, set: u32) -> Option<*mut u64> {
+        Some(self.maps.tags.pointer(set as usize))
+    }
+    fn prefix(&self, set: u32) -> Option<*mut u64> {
+        Some(self.maps.prefix.pointer(set as usize * 16))
+    }
+    // What follows is not asked by the rules.
+    fn interface(&self, _: u32) -> Option<*mut u64> {
+        None
+    }
+    fn ports(&self, _: u32) -> Option<*mut u64> {
+        None
+    }
+    fn hits4(&self, _: u32) -> Option<*mut u64> {
+        None
+    }
+    fn hits(&self, _: u32) -> Option<*mut u64> {
+        None
+    }
+    fn rate(&self, _: u32) -> Option<*mut u64> {
+        None
+    }
+    fn presence(&self, _: u32) -> Option<*mut u64> {
+        None
+    }
+    fn guard(&self) -> Option<*mut u64> {
+        None
+    }
+    fn pending(&self) -> Option<*mut u64> {
+        None
+    }
+    fn automatic(&self, _: &Source) -> Option<*mut automatic::Block> {
+        None
+    }
+    fn block(&self, _: &Source, _: &automatic::Block) -> bool {
+        false
+    }
+    fn known(&self, _: &known::Key) -> Option<known::Known> {
+        None
+    }
+    fn known_state(&self, _: u32) -> Option<*mut u64> {
+        None
+    }
+    fn media(&self, _: &media::Flow) -> bool {
+        false
+    }
+    fn count(&self, _: u32, _: Reason, _: u64) -> u64 {
+        1
+    }
+    fn event(&self, _: &events::Event) {}
+}

@@ -1,0 +1,178 @@
+//! Sources in the maps: automatic blocks, rates, known sources.
+
+use std::{collections::HashSet, io, sync::PoisonError};
+
+use aya::maps::MapError;
+use pbx_ebpf::{
+    abi::{Source, automatic::Block, known, presence, rate},
+    hash::{self, Seed},
+    rate::current,
+};
+
+use crate::{
+    Maps,
+    maps::{BlockValue, KnownKey, SourceKey},
+};
+
+/// A slot of the rate table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateSlot {
+    /// Whose it is.
+    pub source: Source,
+    /// [`rate::LEVELS`], [`rate::TCP`], [`rate::FRAGMENTS`].
+    pub kind: u64,
+    /// Packets in its window.
+    pub count: u64,
+    /// Monotonic start of the window (ns).
+    pub start: u64,
+    word: usize,
+}
+
+impl Maps {
+    /// All automatic blocks, also those that are over.
+    pub fn blocks(&self) -> io::Result<Vec<(Source, Block)>> {
+        let map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blocks = Vec::new();
+        for entry in map.iter() {
+            match entry {
+                Ok((source, block)) => blocks.push((source.0, block.0)),
+                // Removed by the kernel or us while we were reading.
+                Err(MapError::KeyNotFound | MapError::ElementNotFound) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// The automatic block of exactly this source.
+    pub fn block(&self, source: Source) -> Option<Block> {
+        let map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(&SourceKey(source), 0).ok().map(|block| block.0)
+    }
+
+    /// Makes an automatic block, unless there is one.
+    pub fn add_block(&self, seed: Seed, source: Source, block: Block) -> io::Result<()> {
+        const NOEXIST: u64 = 1;
+        let mut map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
+        match map.insert(SourceKey(source), BlockValue(block), NOEXIST) {
+            Ok(()) => {}
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        self.mark(seed, source);
+        Ok(())
+    }
+
+    /// Ends the automatic block of exactly this source; whether there was one.
+    pub fn remove_block(&self, source: Source) -> io::Result<bool> {
+        let mut map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
+        match map.remove(&SourceKey(source)) {
+            Ok(()) => Ok(true),
+            Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(false),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    fn mark(&self, seed: Seed, source: Source) {
+        let (element, bit) = hash::presence(source.hi, source.lo, seed);
+        self.presence.set_bits(element as usize * 2 + presence::AUTOMATIC, bit);
+    }
+
+    /// Takes blocks away that were over at `now`, and presence bits that no block needs; how many blocks went.
+    pub fn sweep_blocks(&self, seed: Seed, now: u64) -> io::Result<usize> {
+        let blocks = self.blocks()?;
+        let mut gone = 0;
+        let mut needed = HashSet::new();
+        for (source, block) in &blocks {
+            // Asked again, because the kernel may have prolonged it meanwhile.
+            if block.expires <= now && self.block(*source).is_some_and(|block| block.expires <= now) {
+                gone += usize::from(self.remove_block(*source)?);
+            } else {
+                needed.insert(hash::presence(source.hi, source.lo, seed));
+            }
+        }
+        self.clear_presence(seed, &needed)?;
+        Ok(gone)
+    }
+
+    fn clear_presence(&self, seed: Seed, needed: &HashSet<(u32, u64)>) -> io::Result<()> {
+        let mut cleared = false;
+        for element in 0..1u32 << presence::BITS {
+            let word = element as usize * 2 + presence::AUTOMATIC;
+            let set = self.presence.load(word);
+            for bit in (0..64).map(|i| 1u64 << i).filter(|bit| set & bit != 0) {
+                if !needed.contains(&(element, bit)) {
+                    self.presence.clear_bits(word, bit);
+                    cleared = true;
+                }
+            }
+        }
+        if cleared {
+            // A block that the kernel made while we looked has its bit again.
+            for (source, _) in self.blocks()? {
+                self.mark(seed, source);
+            }
+        }
+        Ok(())
+    }
+
+    /// The budget of a known source.
+    pub fn known_budget(&self, hi: u64, lo: u64) -> Option<u32> {
+        let map = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(&KnownKey(known::Key { hi, lo, port: 0 }), 0).ok().map(|known| known.0.budget)
+    }
+
+    /// All rate slots in use.
+    pub fn rates(&self) -> Vec<RateSlot> {
+        let sets = 1usize << rate::SET_BITS;
+        let words = (0..sets).flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
+        words.filter_map(|word| self.rate_at(word)).collect()
+    }
+
+    /// The rate slots of exactly this source.
+    pub fn rates_of(&self, seed: Seed, source: Source) -> Vec<RateSlot> {
+        let kinds = [rate::LEVELS, rate::TCP, rate::FRAGMENTS];
+        let sets = kinds.map(|kind| hash::rate(source.hi, source.lo, kind, seed) as usize & ((1 << rate::SET_BITS) - 1));
+        let words = sets
+            .iter()
+            .flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
+        words.filter_map(|word| self.rate_at(word)).filter(|slot| slot.source == source).collect()
+    }
+
+    fn rate_at(&self, word: usize) -> Option<RateSlot> {
+        let state = self.rate.load(word);
+        let count = state & rate::COUNT;
+        if count == 0 || count == rate::BUSY {
+            return None;
+        }
+        Some(RateSlot {
+            source: Source { hi: self.rate.load(word + 1), lo: self.rate.load(word + 2) },
+            kind: state >> rate::KIND_SHIFT,
+            count,
+            start: ((state >> rate::START_SHIFT) & rate::START) << rate::UNIT_SHIFT,
+            word,
+        })
+    }
+
+    /// Frees a slot, if it still is the source's: its next packet is its first.
+    pub fn reset_rate(&self, slot: &RateSlot) {
+        let mut state = self.rate.load(slot.word);
+        loop {
+            let same = self.rate_at(slot.word).is_some_and(|now| now.source == slot.source && now.kind == slot.kind);
+            if !same {
+                return;
+            }
+            let seen = self.rate.compare_exchange(slot.word, state, state & rate::OWNER);
+            if seen == state {
+                return;
+            }
+            state = seen;
+        }
+    }
+
+    /// Packets of a slot within its running second at `now`.
+    pub fn running(&self, slot: &RateSlot, now: u64) -> u64 {
+        current(self.rate.load(slot.word), now)
+    }
+}

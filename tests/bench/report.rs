@@ -1,0 +1,119 @@
+//! What was measured, as a table for people and as JSON for machines.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// Two programs on the same packets, in the same rounds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Compared {
+    /// What the packets are.
+    pub(crate) case: String,
+    /// With what the filter is compared.
+    pub(crate) peer: String,
+    /// Median nanoseconds of CPU a packet.
+    pub(crate) ours_ns: f64,
+    pub(crate) peer_ns: f64,
+    /// Ratios of the pairs of rounds.
+    pub(crate) ratio: Spread,
+    /// The ratio that was aimed at.
+    pub(crate) target: Option<f64>,
+}
+
+/// A number of its own.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+    /// At most so much was aimed at.
+    pub(crate) target: Option<f64>,
+}
+
+/// Median and extremes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// # Panics
+    /// Of nothing.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        Spread { median: values[values.len() / 2], min: values[0], max: values[values.len() - 1] }
+    }
+}
+
+/// Everything.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    /// Where and how.
+    pub(crate) conditions: Vec<String>,
+    pub(crate) compared: Vec<Compared>,
+    pub(crate) figures: Vec<Figure>,
+}
+
+impl Report {
+    pub(crate) fn figure(&mut self, what: impl Into<String>, value: f64, unit: &'static str, target: Option<f64>) {
+        self.figures.push(Figure { what: what.into(), value, unit, target });
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        for condition in &self.conditions {
+            let _ = writeln!(text, "{condition}");
+        }
+        let _ = writeln!(
+            text,
+            "\n{:<62} {:>9} {:>9}  {:<20} {:>22}  {:>7}",
+            "nanoseconds of CPU a packet", "pbx", "peer", "peer", "ratio (min-max)", "target"
+        );
+        for row in &self.compared {
+            let Spread { median, min, max } = row.ratio;
+            let ratio = format!("{median:.2} ({min:.2}-{max:.2})");
+            let _ = writeln!(
+                text,
+                "{:<62} {:>9.1} {:>9.1}  {:<20} {ratio:>22}  {}",
+                row.case,
+                row.ours_ns,
+                row.peer_ns,
+                row.peer,
+                against(median, row.target)
+            );
+        }
+        let _ = writeln!(text, "\n{:<75} {:>12}  {:<10} {:>7}", "figure", "value", "unit", "target");
+        for row in &self.figures {
+            let value = if row.value < 10.0 { format!("{:.3}", row.value) } else { format!("{:.1}", row.value) };
+            let _ = writeln!(text, "{:<75} {value:>12}  {:<10} {}", row.what, row.unit, against(row.value, row.target));
+        }
+        let missed = self.missed();
+        let _ = match missed.as_slice() {
+            [] => writeln!(text, "\nevery target is met"),
+            missed => writeln!(text, "\n{} targets are NOT met: {}", missed.len(), missed.join("; ")),
+        };
+        text
+    }
+
+    /// The cases whose median is above their target.
+    fn missed(&self) -> Vec<&str> {
+        let above = |value: f64, target: Option<f64>| target.is_some_and(|target| value > target);
+        let compared = self.compared.iter().filter(|row| above(row.ratio.median, row.target)).map(|row| &*row.case);
+        let figures = self.figures.iter().filter(|row| above(row.value, row.target)).map(|row| &*row.what);
+        compared.chain(figures).collect()
+    }
+}
+
+fn against(value: f64, target: Option<f64>) -> String {
+    match target {
+        Some(target) => format!("{target:>7} {}", if value <= target { "met" } else { "NOT MET" }),
+        None => format!("{:>7}", "-"),
+    }
+}
