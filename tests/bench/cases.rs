@@ -26,7 +26,7 @@ const TRIE: &str = "LPM trie";
 /// Measures them all. `pins` is a folder in a bpffs.
 pub(crate) fn measure_all(pins: &Path, effort: Effort, report: &mut Report) -> Result<()> {
     let [addresses, networks, mixed] =
-        [Blocked::Addresses, Blocked::Networks, Blocked::Mixed].map(|blocked| Against::load(Some(blocked)));
+        [Blocked::Addresses, Blocked::Networks, Blocked::Mixed].map(|blocked| Against::load(blocked));
     let (addresses, networks, mixed) = (addresses?, networks?, mixed?);
     let xdp_filter = XdpFilter::load(&pins.join("xdp-filter"))?.program;
     let lru = Driver::load(0)?.program("lru4")?;
@@ -71,13 +71,13 @@ enum Frames {
 }
 
 impl Against {
-    fn load(blocked: Option<Blocked>) -> Result<Self> {
+    fn load(blocked: Blocked) -> Result<Self> {
         let mut driver = Driver::load(0)?;
-        if let Some(blocked) = blocked.filter(|blocked| *blocked != Blocked::Addresses) {
+        let tries = [driver.program("trie4")?, driver.program("trie6")?];
+        if blocked != Blocked::Addresses {
             driver.fill(blocked)?;
         }
-        let tries = [driver.program("trie4")?, driver.program("trie6")?];
-        Ok(Against { filter: Filter::load(blocked, Options::default())?.without_levels(), driver, tries })
+        Ok(Against { filter: Filter::load(Some(blocked), Options::default())?.without_levels(), driver, tries })
     }
 
     /// A program on frames.

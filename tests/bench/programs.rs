@@ -155,7 +155,7 @@ impl Driver {
     pub(crate) fn program(&mut self, name: &str) -> Result<Program> {
         Ok(Program { fd: loaded(&mut self.ebpf, name)?, frags: false })
     }
-    /// Fills the tries.
+    /// Fills the tries, after their programs are loaded: they keep the maps.
     pub(crate) fn fill(&mut self, blocked: Blocked) -> Result<()> {
         let mut v4: LpmTrie<_, [u8; 4], u64> = map(&mut self.ebpf, "TRIE4")?;
         let mut v6: LpmTrie<_, [u8; 16], u64> = map(&mut self.ebpf, "TRIE6")?;
