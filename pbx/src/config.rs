@@ -100,9 +100,7 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let (path, required) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
         match std::fs::read_to_string(path) {
-            Ok(text) => {
-                Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_path_buf(), message })
-            }
+            Ok(text) => Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_path_buf(), message }),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path: path.to_path_buf(), source }),
         }

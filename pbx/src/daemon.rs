@@ -4,17 +4,17 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Seek as _, Write as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use aya::maps::{MapData, RingBuf};
 use nix::fcntl::{Flock, FlockArg};
-use pbx_core::time::Timestamp;
+use pbx_core::{lockout::Surroundings, time::Timestamp};
 use tokio::{
     io::unix::AsyncFd,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
@@ -46,6 +46,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let state = State::load(&store, now()).await?;
     let snapshot = tokio::task::spawn_blocking(Snapshot::read).await?.context("cannot look at the interfaces")?;
 
+    // Before the filter, so that a daemon that has no socket leaves it alone. Who connects waits.
+    let listener = api::bind(&config.socket)
+        .with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
     let (filter, told) = open_filter(&config, &state, &snapshot)?;
     let (pending, refused) = (state.pending.clone(), state.refused_settings.clone());
     let filter_dyn: Arc<dyn Filter> = match &filter {
@@ -54,13 +57,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     };
     let environment = Environment {
         filter: filter_dyn,
-        surroundings: Arc::new(|| match host::surroundings(&[]) {
-            Ok(surroundings) => surroundings,
-            Err(error) => {
-                tracing::warn!(%error, "the surroundings cannot be read: lock-out checks see nobody");
-                Default::default()
-            }
-        }),
+        surroundings: surroundings(),
         clock: Arc::new(now),
     };
     let operations = Operations::new(store.clone(), state, environment);
@@ -68,8 +65,6 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
     follow_blocks(&operations).await;
 
-    let listener = api::bind(&config.socket)
-        .with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
     let (end, ending) = watch::channel(false);
     let router = api::router(operations.clone(), api::system_authority(), ending.clone());
     let server = tokio::spawn(api::Server::new(listener, router, ending.clone()).run());
@@ -78,9 +73,11 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     });
     let sweeper = tokio::spawn(sweep_rules(operations.clone(), ending));
 
+    // Who is told that we are ready may end us at once.
+    let signals = Signals::listen()?;
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("filtering")]);
     tracing::info!(socket = %config.socket.display(), "ready");
-    wait_for_end().await?;
+    signals.wait_for_end().await;
 
     notify(&[sd_notify::NotifyState::Stopping]);
     let _ = end.send(true);
@@ -98,11 +95,27 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The surroundings as they are, or, when they cannot be read, as they were: a lock-out check that sees nobody
+/// would let everything through.
+fn surroundings() -> Arc<dyn Fn() -> Surroundings + Send + Sync> {
+    let last = Mutex::new(Surroundings::default());
+    Arc::new(move || {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        match host::surroundings(&[]) {
+            Ok(surroundings) => *last = surroundings,
+            Err(error) => tracing::warn!(%error, "the surroundings cannot be read: lock-out checks use the last ones"),
+        }
+        last.clone()
+    })
+}
+
 type Opened = (Result<Arc<XdpFilter>, Arc<xdp::Disabled>>, Vec<Told>);
 
 fn open_filter(config: &Config, state: &State, snapshot: &Snapshot) -> anyhow::Result<Opened> {
     if config.xdp.attach == Attach::Off {
         let why = "attach = \"off\" in the configuration".to_owned();
+        // What an earlier start pinned would go on filtering.
+        xdp::take_off(&config.xdp.pin_dir)?;
         tracing::warn!("nothing is filtered: {why}");
         return Ok((Err(Arc::new(xdp::Disabled(why))), Vec::new()));
     }
@@ -115,6 +128,7 @@ fn open_filter(config: &Config, state: &State, snapshot: &Snapshot) -> anyhow::R
     };
     match xdp::take_over(start, snapshot) {
         Ok((filter, told)) => Ok((Ok(Arc::new(filter)), told)),
+        Err(error) if error.is::<xdp::Claimed>() => Err(error),
         Err(error) => {
             // What an earlier daemon pinned goes on enforcing; this one says loudly that it cannot change it.
             let why = format!("{error:#}");
@@ -163,21 +177,35 @@ fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
     }
 }
 
-async fn wait_for_end() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    // Half of what the unit's watchdog grants.
-    let watchdog = sd_notify::watchdog_enabled().map(|granted| granted / 2);
-    let mut alive = interval(watchdog.unwrap_or(Duration::from_secs(3600)));
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::info!("the configuration file is read at a start only; settings change live"),
-            _ = alive.tick() => {
-                if watchdog.is_some() {
-                    notify(&[sd_notify::NotifyState::Watchdog]);
+/// What the daemon is told by signals.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn wait_for_end(mut self) {
+        // Half of what the unit's watchdog grants.
+        let watchdog = sd_notify::watchdog_enabled().map(|granted| granted / 2);
+        let mut alive = interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::info!("the configuration file is read at a start only; settings change live"),
+                _ = alive.tick() => {
+                    if watchdog.is_some() {
+                        notify(&[sd_notify::NotifyState::Watchdog]);
+                    }
                 }
             }
         }
@@ -258,7 +286,8 @@ async fn background(filter: Arc<XdpFilter>, operations: Operations, mut ending: 
             _ = tick.tick() => {
                 let swept = Arc::clone(&filter);
                 match tokio::task::spawn_blocking(move || swept.sweep()).await {
-                    Ok(Ok(_)) => {}
+                    Ok(Ok(false)) => {}
+                    Ok(Ok(true)) => operations.record(vec![xdp::guard_is_over(now())]).await,
                     Ok(Err(error)) => tracing::warn!(%error, "blocks that are over stay in the kernel's table"),
                     Err(error) => tracing::warn!(%error, "the sweep broke off"),
                 }

@@ -10,7 +10,7 @@ use crate::{
     population::{Blocked, OTHERS, Sources, frame_from, scattered},
     programs::{Driver, Filter, Program, XdpFilter},
     report::Report,
-    run::{self, DROP, PASS},
+    run::{self, DROP, Outcome, PASS},
 };
 
 /// The SIP port, protected by default.
@@ -24,12 +24,13 @@ const XDP_FILTER: &str = "xdp-filter";
 const TRIE: &str = "LPM trie";
 
 /// Measures them all. `pins` is a folder in a bpffs.
-pub(crate) fn measure_all(pins: &Path, effort: Effort, report: &mut Report) -> Result<()> {
+pub(crate) fn measure_all(pins: &Path, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
     let [addresses, networks, mixed] =
         [Blocked::Addresses, Blocked::Networks, Blocked::Mixed].map(|blocked| Against::load(blocked));
     let (addresses, networks, mixed) = (addresses?, networks?, mixed?);
     let xdp_filter = XdpFilter::load(&pins.join("xdp-filter"))?.program;
     let lru = Driver::load(0)?.program("lru4")?;
+    let nothing = Driver::load(0)?.program("drop_all")?;
     let without_hits = Filter::load(Some(Blocked::Addresses), Options { count_hits: false, ..Options::default() })?;
     let without_reasons =
         Filter::load(Some(Blocked::Addresses), Options { count_reasons: false, ..Options::default() })?;
@@ -52,6 +53,8 @@ pub(crate) fn measure_all(pins: &Path, effort: Effort, report: &mut Report) -> R
     ] {
         addresses.price(what, without, &mut pairs);
     }
+    addresses.floor(&nothing, &mut pairs);
+    pairs.retain(|pair| only.is_none_or(|text| pair.case.contains(text)));
     let filters = [&addresses.filter, &networks.filter, &mixed.filter, &without_hits, &without_reasons];
     measure(&pairs, effort, || filters.iter().for_each(|filter| filter.drain()), report)
 }
@@ -166,6 +169,18 @@ impl Against {
         let (peer, spoofed) = (("LRU hash", lru), Frames::Many(Sources::SPOOFED));
         let case = "rate accounting under 16,777,216 spoofed sources";
         pairs.push(self.pair(case, peer, spoofed, false, SIP, Some(PASS), Said::Ratio(Some(0.15))));
+    }
+
+    /// What a run costs without any program to speak of, and with the driver.
+    fn floor<'a>(&'a self, nothing: &'a Program, pairs: &mut Vec<Pair<'a>>) {
+        let one = || self.side(nothing, Frames::One(scattered(7)), false, SIP, Some(DROP));
+        let driven = || self.side(nothing, Frames::Many(Sources::BLOCKED), false, SIP, Some(DROP));
+        let mut add = |case: &str, ours| {
+            let none = Side::new(None, |_| Ok(Outcome { verdict: DROP, nanoseconds: 0.0 }));
+            pairs.push(Pair { case: case.into(), peer: "nothing", ours, theirs: none, said: Said::Difference });
+        };
+        add("in every figure above: the test run itself", one());
+        add("in every figure above of many sources: the test run and the driver", driven());
     }
 
     /// What a counter costs: the same tables with and without it.

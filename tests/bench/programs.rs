@@ -12,7 +12,7 @@ use aya::{
         Map, MapData, PerCpuHashMap, PerCpuValues,
         lpm_trie::{Key, LpmTrie},
     },
-    programs::Xdp,
+    programs::{Xdp, XdpMode, xdp::XdpLink},
 };
 use pbx_core::{
     filter::{RuleTables, settings::project},
@@ -51,6 +51,8 @@ pub(crate) struct Filter {
     pub(crate) loaded: Loaded,
     pub(crate) tables: RuleTables<KernelTables>,
     pub(crate) program: Program,
+    /// What its interfaces enforce.
+    pub(crate) enforcement: u64,
 }
 
 impl Filter {
@@ -67,13 +69,17 @@ impl Filter {
         let entries = blocked.map(Blocked::entries).transpose()?.unwrap_or_default();
         let tables = RuleTables::adopt(KernelTables(loaded.maps.clone()), SEED, entries, [])?;
         let program = Program { fd: loaded.program_fd()?, frags: true };
-        Ok(Filter { loaded, tables, program })
+        Ok(Filter { loaded, tables, program, enforcement: projected.enforcement })
     }
     /// No source is ever over a level: a test run sends more in a second than any link.
     pub(crate) fn without_levels(self) -> Self {
         self.loaded.maps.settings.store(LEVEL1, u64::MAX);
         self.loaded.maps.settings.store(LEVEL2, u64::MAX);
         self
+    }
+    /// Attaches it for as long as the link lives.
+    pub(crate) fn attach(&mut self, interface: &str) -> Result<XdpLink> {
+        attached(self.loaded.program()?, interface)
     }
     /// One dropped packet in so many is sampled; 0: none.
     pub(crate) fn sample(&self, one_in: u64) {
@@ -155,6 +161,10 @@ impl Driver {
     pub(crate) fn program(&mut self, name: &str) -> Result<Program> {
         Ok(Program { fd: loaded(&mut self.ebpf, name)?, frags: false })
     }
+    /// Attaches a program of the object, which is loaded, for as long as the link lives.
+    pub(crate) fn attach(&mut self, name: &str, interface: &str) -> Result<XdpLink> {
+        attached(self.ebpf.program_mut(name).context("it is loaded")?.try_into()?, interface)
+    }
     /// Fills the tries, after their programs are loaded: they keep the maps.
     pub(crate) fn fill(&mut self, blocked: Blocked) -> Result<()> {
         let mut v4: LpmTrie<_, [u8; 4], u64> = map(&mut self.ebpf, "TRIE4")?;
@@ -174,6 +184,11 @@ impl Driver {
         run::put(kind.array.fd().as_fd(), program.fd())?;
         run::timed(if ipv6 { kind.v6.as_fd() } else { kind.v4.as_fd() }, frame, repeat)
     }
+}
+
+fn attached(program: &mut Xdp, interface: &str) -> Result<XdpLink> {
+    let link = program.attach(interface, XdpMode::Driver)?;
+    Ok(program.take_link(link)?)
 }
 
 fn octets6(addr: std::net::IpAddr) -> [u8; 16] {

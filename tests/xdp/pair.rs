@@ -16,7 +16,7 @@ use pbx_core::{
 };
 use pbx_ebpf::{
     abi::{
-        Source, automatic::{self, Block}, events::Event, known, media, ports, presence,
+        Source, automatic::Block, events::Event, known, media, ports, presence,
         settings::{FLOWS, Settings as Thresholds},
         stats::Reason,
         tick,
@@ -33,9 +33,9 @@ use pbx_xdp::{
 pub(crate) const INTERFACE: u32 = 1;
 /// The interface's element of `STATS`.
 const ELEMENT: u32 = 1;
-/// A second, and the shortest time that is a tick of expiries (ns).
+/// A second (ns).
 pub(crate) const SECOND: u64 = 1_000_000_000;
-pub(crate) const TICK: u64 = 1 << pbx_ebpf::abi::TICK_SHIFT;
+
 
 /// Host tables that a rule set and a judge share.
 #[derive(Clone, Debug)]
@@ -260,9 +260,6 @@ pub(crate) fn source(addr: IpAddr) -> Source {
     let key = Key::of(&Prefix::host(addr));
     Source { hi: key.hi(), lo: key.lo() }
 }
-
-/// Flags of a block that its rule made under monitor.
-pub(crate) const WATCHED: u32 = automatic::MONITOR;
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

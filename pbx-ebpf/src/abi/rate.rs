@@ -21,8 +21,9 @@ pub const FRAGMENTS: u64 = 2;
 
 /// Shift from nanoseconds to the unit of a window's start: 2^18 ns, about 0.26 ms.
 pub const UNIT_SHIFT: u32 = 18;
-/// A second in these units, rounded up.
-pub const SECOND: u64 = (1_000_000_000 >> UNIT_SHIFT) + 1;
+/// A second in these units, rounded down: a source that sends evenly at its limit never has one packet more in
+/// a window.
+pub const SECOND: u64 = 1_000_000_000 >> UNIT_SHIFT;
 
 /// State word: count (20 bits), start of the window (38), generation (4), kind (2).
 pub const COUNT: u64 = (1 << 20) - 1;

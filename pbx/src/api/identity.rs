@@ -54,9 +54,8 @@ pub fn system_authority() -> Authority {
             return Some(Role::Admin);
         }
         let groups = groups(uid, gid);
-        let member = |name: &str| {
-            Group::from_name(name).ok().flatten().is_some_and(|group| groups.contains(&group.gid))
-        };
+        let member =
+            |name: &str| Group::from_name(name).ok().flatten().is_some_and(|group| groups.contains(&group.gid));
         match () {
             () if member(ADMIN_GROUP) => Some(Role::Admin),
             () if member(VIEW_GROUP) => Some(Role::View),
@@ -97,7 +96,8 @@ pub(super) async fn admit(
     .await
     .map_err(|error| OpError::internal(format!("cannot look up who asks: {error}")))?;
     let Found { name, role } = found;
-    let needed = if request.method() == Method::GET || request.method() == Method::HEAD { Role::View } else { Role::Admin };
+    let needed =
+        if request.method() == Method::GET || request.method() == Method::HEAD { Role::View } else { Role::Admin };
     match role {
         Some(role) if role >= needed => {
             request.extensions_mut().insert(Context { actor: name, role, origin: "socket" });

@@ -121,8 +121,9 @@ pub(super) async fn import(
     Query(options): Query<Options>,
     Raw(bytes): Raw,
 ) -> Result<Json<ImportAnswer>, ApiError> {
-    let text = String::from_utf8(bytes.into())
-        .map_err(|error| OpError::usage(format!("the list is not text: byte {} is no UTF-8", error.utf8_error().valid_up_to())))?;
+    let text = String::from_utf8(bytes.into()).map_err(|error| {
+        OpError::usage(format!("the list is not text: byte {} is no UTF-8", error.utf8_error().valid_up_to()))
+    })?;
     let Options { force, dry_run, target: _ } = options;
     Ok(Json(api.operations.import(&context, ImportRequest { text, force, dry_run }).await?))
 }

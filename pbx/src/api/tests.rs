@@ -37,8 +37,7 @@ impl Served {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
-        let request =
-            Request::builder().method(method).uri(path).header("host", "pbx").body(Full::new(body)).unwrap();
+        let request = Request::builder().method(method).uri(path).header("host", "pbx").body(Full::new(body)).unwrap();
         let response = sender.send_request(request).await.unwrap();
         let status = response.status();
         let mut body = response.into_body();
@@ -59,7 +58,8 @@ impl Served {
 /// A request that an administrator may make and that works on a bench with one rule.
 fn sample(method: &str, path: &str) -> (String, Bytes) {
     let filled = path.replace("{id}", "1");
-    let filled = if path.contains("interfaces") { filled.replace("{name}", "eth0") } else { filled.replace("{name}", "strict") };
+    let filled =
+        if path.contains("interfaces") { filled.replace("{name}", "eth0") } else { filled.replace("{name}", "strict") };
     let filled = if path.ends_with("explain") { format!("{filled}?ip=198.51.100.1") } else { filled };
     let body = match (method, path) {
         ("POST", "/api/ip_filters") => json!({ "cidr": "198.51.100.9", "target": "DENY" }),
@@ -158,7 +158,11 @@ async fn errors_have_one_shape_and_the_status_of_their_kind() {
         ("POST", "/api/security/mode", r#"{"mode":"fast"}"#, 400, "VALIDATE_FAILED"),
     ] {
         let (got, answer) = served.ask(method, path, body).await;
-        assert_eq!((got.as_u16(), &answer["errors"][0]["code"]), (status, &json!(code)), "{method} {path} {body}: {answer}");
+        assert_eq!(
+            (got.as_u16(), &answer["errors"][0]["code"]),
+            (status, &json!(code)),
+            "{method} {path} {body}: {answer}"
+        );
         assert!(answer["errors"][0]["message"].as_str().is_some_and(|message| !message.is_empty()));
         assert!(answer["errors"][0].get("detail").is_some());
     }
@@ -173,7 +177,8 @@ async fn a_body_that_is_too_long_is_refused_and_a_long_list_is_not() {
     let served = Served::to(Some(Role::Admin)).await;
     let long = vec![b' '; BODY + 1];
     assert_eq!(served.ask("POST", "/api/ip_filters", long).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-    let list: String = (0..20_000_u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from_bits(0x0B00_0000 + n))).collect();
+    let list: String =
+        (0..20_000_u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from_bits(0x0B00_0000 + n))).collect();
     assert!(list.len() > 2 * BODY);
     let (status, answer) = served.ask("POST", "/api/ip_filters/import", list).await;
     assert_eq!((status, &answer["added"]), (StatusCode::OK, &json!(20_000)));
@@ -182,9 +187,13 @@ async fn a_body_that_is_too_long_is_refused_and_a_long_list_is_not() {
 #[tokio::test]
 async fn shapes_are_those_of_the_vendor() {
     let served = Served::to(Some(Role::Admin)).await;
-    let rule = json!({ "cidr": "41.202.0.0", "mask": "255.255.0.0", "target": "DENY", "for": "2h", "description": "x" });
+    let rule =
+        json!({ "cidr": "41.202.0.0", "mask": "255.255.0.0", "target": "DENY", "for": "2h", "description": "x" });
     let (_, made) = served.ask("POST", "/api/ip_filters", rule.to_string()).await;
-    assert_eq!((&made["did"], &made["item"]["id"], &made["item"]["cidr"]), (&json!("added"), &json!("1"), &json!("41.202.0.0/16")));
+    assert_eq!(
+        (&made["did"], &made["item"]["id"], &made["item"]["cidr"]),
+        (&json!("added"), &json!("1"), &json!("41.202.0.0/16"))
+    );
     let (_, list) = served.ask("GET", "/api/ip_filters?count=true&filter=target%20eq%20'DENY'", Bytes::new()).await;
     assert_eq!((&list["count"], &list["items"][0]["target"]), (&json!(1), &json!("DENY")));
     let item = &list["items"][0];

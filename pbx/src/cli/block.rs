@@ -133,9 +133,8 @@ async fn list_allowed(session: &Session, args: &ListArgs) -> Result<(), Failure>
 
 async fn make(session: &Session, target: Action, add: Add) -> Result<(), Failure> {
     let Add { address, lasting, until, reason, force, change } = add;
-    let expire_at = until
-        .map(|text| text.parse::<Timestamp>().map_err(|error| Failure::Usage(error.to_string())))
-        .transpose()?;
+    let expire_at =
+        until.map(|text| text.parse::<Timestamp>().map_err(|error| Failure::Usage(error.to_string()))).transpose()?;
     let request = AddRule {
         cidr: address.text(),
         mask: None,
@@ -157,7 +156,7 @@ fn rule_answer(session: &Session, value: Value) -> Result<(), Failure> {
     }
     let answer: RuleAnswer = typed(value)?;
     say_rule(&answer);
-    if answer.did != Did::Removed {
+    if answer.did != Did::Removed && !answer.dry_run {
         say(format!("  undo: pbx {} remove {}", answer.item.target, answer.item.cidr));
     }
     Ok(())
@@ -209,7 +208,10 @@ async fn show(session: &Session, address: &str) -> Result<(), Failure> {
     // The search knows ranges; a wrong address is told by the same parser as everywhere.
     let typed_address = pbx_core::address::parse(address).map_err(|error| Failure::Usage(error.to_string()))?;
     let prefix = typed_address.prefix.to_string();
-    let value = session.client.get(&format!("/api/security/blocks{}", query(&[("search", &prefix), ("count", "true")]))).await?;
+    let value = session
+        .client
+        .get(&format!("/api/security/blocks{}", query(&[("search", &prefix), ("count", "true")])))
+        .await?;
     let entries: Vec<BlockEntry> = typed(value["items"].clone())?;
     let entries: Vec<BlockEntry> =
         entries.into_iter().filter(|entry| entry.cidr.overlaps(&typed_address.prefix)).collect();
@@ -228,7 +230,8 @@ async fn show(session: &Session, address: &str) -> Result<(), Failure> {
     }
     for entry in entries {
         let since = format!("since {} ({})", entry.since, ago(entry.since));
-        let end = entry.expire_at.map_or("permanent".to_owned(), |end| format!("until {end} ({} left)", left(Some(end))));
+        let end =
+            entry.expire_at.map_or("permanent".to_owned(), |end| format!("until {end} ({} left)", left(Some(end))));
         say(entry.cidr);
         let count = entry.cidr.count().to_string();
         range(&entry.cidr, &count).into_iter().for_each(|range| say(format!("  range    {range}")));
@@ -275,7 +278,9 @@ async fn flush(session: &Session, request: FlushRequest, yes: bool) -> Result<()
     let would = FlushRequest { dry_run: true, ..request.clone() };
     if !request.dry_run && !yes {
         if !io::stdin().is_terminal() {
-            return Err(Failure::Usage("this removes every block: repeat it with --yes, or see with --dry-run what would go".to_owned()));
+            return Err(Failure::Usage(
+                "this removes every block: repeat it with --yes, or see with --dry-run what would go".to_owned(),
+            ));
         }
         let preview: ImportAnswer = typed(session.client.post("/api/ip_filters/flush", &would).await?)?;
         eprint!("Remove {} rules and {} automatic blocks? [y/N] ", preview.removed, preview.automatic_removed);

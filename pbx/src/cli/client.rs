@@ -76,10 +76,18 @@ impl Client {
             .unwrap_or_else(|_| Err(Failure::Failed(format!("no answer within {} s", ANSWER.as_secs()))))
     }
 
-    async fn send(&self, method: Method, path: &str, kind: &str, content: Bytes) -> Result<Response<Incoming>, Failure> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        content: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
         let stream = timeout(CONNECT, UnixStream::connect(&self.socket))
             .await
-            .map_err(|_| Failure::NoDaemon(format!("{} does not answer: look at `systemctl status pbx`", self.socket.display())))?
+            .map_err(|_| {
+                Failure::NoDaemon(format!("{} does not answer: look at `systemctl status pbx`", self.socket.display()))
+            })?
             .map_err(|error| Failure::connecting(&self.socket, &error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the response.
@@ -157,7 +165,9 @@ pub(super) fn encoded(text: &str) -> String {
 
 fn event(block: &str) -> Option<(String, Value)> {
     let field = |name: &str| {
-        block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(|value| value.trim_start().to_owned()))
+        block
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(|value| value.trim_start().to_owned()))
     };
     let data = field("data")?;
     Some((field("event").unwrap_or_default(), serde_json::from_str(&data).ok()?))

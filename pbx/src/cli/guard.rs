@@ -66,17 +66,17 @@ async fn list(session: &Session, changed: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let SettingsView { revision, items } = typed(value)?;
-    let mut table = Columns::new(&["setting", "value", "default", "what it does"], &[]);
+    let mut table = Columns::new(&["setting", "value", "default", "unit"], &[]);
     for item in items {
         let default = if item.value == item.default { String::new() } else { shown(&item.default).to_owned() };
-        table.row([item.key, shown(&item.value).to_owned(), default, item.help]);
+        table.row([item.key, shown(&item.value).to_owned(), default, item.unit]);
     }
     if table.is_empty() {
         say("every setting has its default");
     } else {
         say(&table);
     }
-    say(format!("revision {revision}"));
+    say(format!("revision {revision}; `pbx guard get SETTING` says what one does"));
     Ok(())
 }
 
@@ -86,7 +86,9 @@ async fn get(session: &Session, key: &str) -> Result<(), Failure> {
     let Some(found) = found else {
         return Err(Failure::Answer {
             status: hyper::StatusCode::NOT_FOUND,
-            errors: vec![crate::ops::OpError::not_found(format!("there is no setting {key}: `pbx guard list` shows all"))],
+            errors: vec![crate::ops::OpError::not_found(format!(
+                "there is no setting {key}: `pbx guard list` shows all"
+            ))],
         });
     };
     if session.json {

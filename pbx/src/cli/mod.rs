@@ -43,11 +43,8 @@ pub fn main() -> ExitCode {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { socket, json, command } = cli;
     let serve = matches!(command, Command::Serve { .. });
-    let mut builder = if serve {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
+    let mut builder =
+        if serve { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
     let outcome = match builder.enable_all().build() {
         Ok(runtime) => runtime.block_on(dispatch(Session { client: Client::new(socket), json }, command)),
         Err(error) => Err(Failure::Failed(format!("cannot start: {error}"))),
@@ -69,9 +66,7 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Serve { config, detach } => serve(config.as_deref(), detach).await,
         Command::Status(watch) => session.watched(&watch, || status::status(&session)).await,
         Command::Doctor => status::doctor(&session).await,
-        Command::Top { once, interval, limit } => {
-            status::top(&session, once, pause(&interval)?, limit).await
-        }
+        Command::Top { once, interval, limit } => status::top(&session, once, pause(&interval)?, limit).await,
         Command::Events { follow, since, list } => events::events(&session, follow, since.as_deref(), &list).await,
         Command::Explain { ip } => status::explain(&session, &ip).await,
         Command::Firewall(command) => firewall::run(&session, command).await,
@@ -125,3 +120,6 @@ fn man(folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).map_err(failed)?;
     clap_mangen::generate_to(Cli::command(), folder).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

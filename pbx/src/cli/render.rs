@@ -62,7 +62,11 @@ impl std::fmt::Display for Columns {
 
 /// Prints a text and a line's end. A reader that went away (`| head`) is no error.
 pub(super) fn say(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    let written = writeln!(io::stdout().lock(), "{text}");
+    if written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        // Nobody will read the rest, and what is watched would go on for ever.
+        std::process::exit(0);
+    }
 }
 
 /// The same as indented JSON.
@@ -86,7 +90,7 @@ pub(super) fn number(number: u64) -> String {
 pub(super) fn grouped(digits: &str) -> String {
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);
@@ -106,9 +110,9 @@ pub(super) fn bytes(bytes: u64) -> String {
     format!("{rest:.1} TiB")
 }
 
-/// 12m, 3h 20m, 5d 2h: the two largest units.
+/// 12m, 3h 20m, 5d 2h: the two largest units, of the nearest second.
 pub(super) fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
+    let seconds = span.saturating_add(Duration::from_millis(500)).as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     let two = |large: u64, a: &str, small: u64, b: &str| {
         if small == 0 { format!("{large}{a}") } else { format!("{large}{a} {small}{b}") }

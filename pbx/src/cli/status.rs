@@ -36,7 +36,7 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
         number(status.automatic_blocks as u64)
     ));
     say_filter(&status.filter);
-    for warning in &status.warnings {
+    for warning in status.warnings.iter().filter(|warning| Some(*warning) != status.filter.problem.as_ref()) {
         say(format!("warning  {warning}"));
     }
     Ok(())
@@ -66,7 +66,8 @@ pub(super) async fn doctor(session: &Session) -> Result<(), Failure> {
 pub(super) async fn top(session: &Session, once: bool, interval: Duration, limit: u32) -> Result<(), Failure> {
     let mut before: Option<(Instant, [u64; 3])> = None;
     loop {
-        let value = session.client.get(&format!("/api/security/top{}", query(&[("limit", &limit.to_string())]))).await?;
+        let value =
+            session.client.get(&format!("/api/security/top{}", query(&[("limit", &limit.to_string())]))).await?;
         let stats = session.client.get("/api/security/stats").await?;
         if session.json {
             say(serde_json::json!({ "top": value["items"], "stats": stats["items"] }));

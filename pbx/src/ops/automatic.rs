@@ -92,11 +92,10 @@ impl Operations {
 
     /// Ends automatic blocks, in the filter first; whoever was blocked starts again at zero.
     /// The caller holds the lock on changes.
-    pub(super) async fn end_automatic(
-        &self,
-        context: &Context,
-        blocks: &[AutomaticBlock],
-    ) -> Result<usize, OpError> {
+    pub(super) async fn end_automatic(&self, context: &Context, blocks: &[AutomaticBlock]) -> Result<usize, OpError> {
+        if blocks.is_empty() {
+            return Ok(0);
+        }
         let prefixes: Vec<Prefix> = blocks.iter().map(|block| block.prefix).collect();
         let to_end = prefixes.clone();
         let ended: usize = self
@@ -109,7 +108,8 @@ impl Operations {
             .map_err(|error| OpError::filter(format!("the filter kept the automatic block: {error:#}")))?;
         let at = self.now();
         let unstored = |error: crate::store::StoreError| {
-            OpError::from(error).with_detail("the automatic block is gone now and would come back after a reboot: repeat the command")
+            OpError::from(error)
+                .with_detail("the automatic block is gone now and would come back after a reboot: repeat the command")
         };
         self.store().keep_automatic(&[], &prefixes).await.map_err(unstored)?;
         {
@@ -129,7 +129,10 @@ impl Operations {
                 origin: context.origin.to_owned(),
                 what: "automatic.remove".to_owned(),
                 object: who.clone(),
-                before: blocks.first().filter(|_| blocks.len() == 1).and_then(|block| serde_json::to_string(block).ok()),
+                before: blocks
+                    .first()
+                    .filter(|_| blocks.len() == 1)
+                    .and_then(|block| serde_json::to_string(block).ok()),
                 after: None,
             })
             .await?;
@@ -178,7 +181,7 @@ fn blocked(block: &AutomaticBlock) -> NewEvent {
         crate::filter::BlockReason::Level1 => "level 1",
         crate::filter::BlockReason::Level2 => "level 2",
     };
-    let time = format_duration(std::time::Duration::from_secs(expires_at.saturating_since(*since).as_secs()));
+    let time = format_duration(super::explain::whole_seconds(expires_at.saturating_since(*since)));
     let how = if *enforced { "blocked" } else { "would be blocked" };
     NewEvent {
         at: *since,

@@ -181,7 +181,7 @@ impl Operations {
                 wider = wider.prefix
             ),
             (None, 1..) => format!(
-                "there is no block of {prefix} as a whole, but {inside} inside it: `pbx block list --filter \"contains(cidr,'…')\"` finds them, each is removed by its own range"
+                "there is no block of {prefix} as a whole, but {inside} inside it: `pbx block show {prefix}` lists them, each is removed by its own range"
             ),
             (None, 0) => format!("{prefix} is not blocked; `pbx explain {}` says what happens to it", prefix.addr()),
         }

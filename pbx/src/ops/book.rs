@@ -2,7 +2,7 @@
 //! after a commit. Decides who wins among them; knows no clock and no kernel table.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -18,6 +18,8 @@ pub struct Book {
     allow: BTreeMap<Prefix, Rule>,
     block: BTreeMap<Prefix, Rule>,
     ids: HashMap<i64, (Prefix, Action)>,
+    /// Rules that end, the next one first.
+    ends: BTreeSet<(Timestamp, i64)>,
     used: Capacity,
     next_id: i64,
 }
@@ -95,15 +97,14 @@ impl Book {
     /// Rules of one action inside `prefix`, itself included.
     pub fn inside(&self, prefix: &Prefix, action: Action) -> impl Iterator<Item = &Rule> {
         let last = Prefix::host(prefix.last());
-        self.side(action)
-            .range(*prefix..=last)
-            .map(|(_, rule)| rule)
-            .filter(move |rule| prefix.covers(&rule.prefix))
+        self.side(action).range(*prefix..=last).map(|(_, rule)| rule).filter(move |rule| prefix.covers(&rule.prefix))
     }
 
     /// Rules whose time is over.
     pub fn expired(&self, now: Timestamp) -> Vec<Rule> {
-        self.iter().filter(|rule| !rule.is_live(now)).cloned().collect()
+        // A rule ends at its end, not after it.
+        let over = self.ends.range(..=(now, i64::MAX));
+        over.filter_map(|(_, id)| self.by_id(*id)).cloned().collect()
     }
 
     /// Follows a committed change.
@@ -113,8 +114,11 @@ impl Book {
                 Action::Allow => &mut self.allow,
                 Action::Block => &mut self.block,
             };
-            if side.remove(&rule.prefix).is_some() {
+            if let Some(old) = side.remove(&rule.prefix) {
                 self.ids.remove(&rule.id);
+                if let Some(end) = old.expires_at {
+                    self.ends.remove(&(end, old.id));
+                }
                 self.used.remove(&rule.prefix);
             }
         }
@@ -125,6 +129,7 @@ impl Book {
         self.next_id = self.next_id.max(rule.id + 1);
         self.used.add(&rule.prefix);
         self.ids.insert(rule.id, (rule.prefix, rule.action));
+        self.ends.extend(rule.expires_at.map(|end| (end, rule.id)));
         match rule.action {
             Action::Allow => self.allow.insert(rule.prefix, rule),
             Action::Block => self.block.insert(rule.prefix, rule),

@@ -70,7 +70,13 @@ impl Operations {
         let pending = (!plan.is_single()).then_some(what.sentence.as_str());
         let events = self
             .store()
-            .change_rules(RuleChange { removed: &plan.removed, added: &plan.added, audit: &audit, events: &told, pending })
+            .change_rules(RuleChange {
+                removed: &plan.removed,
+                added: &plan.added,
+                audit: &audit,
+                events: &told,
+                pending,
+            })
             .await?;
         let change = plan.change();
         let applied = self.with_filter(move |filter| filter.apply(&change)).await.and_then(|outcome| {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OpError, Operations, blocks::undo};
 use crate::{
-    filter::{AutomaticBlock, BlockReason, KernelView},
+    filter::{AutomaticBlock, BlockReason, KernelView, ManualVerdict},
     store::Event,
 };
 
@@ -67,14 +67,19 @@ impl Operations {
     /// Explains one address; one that was never seen, too.
     pub async fn explain(&self, text: &str) -> Result<Explanation, OpError> {
         let address = address::parse_host(text).map_err(|error| OpError::usage(error.to_string()))?;
-        let kernel = self
-            .with_filter(move |filter| (filter.status().loaded, filter.explain(address)))
-            .await?;
+        let kernel = self.with_filter(move |filter| (filter.status().loaded, filter.explain(address))).await?;
         let (loaded, view) = kernel;
-        let view = view.map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
+        let mut view = view.map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
         let now = self.now();
-        let rules: Vec<Rule> =
-            self.book().covering(&Prefix::host(address), now).into_iter().cloned().collect();
+        let rules: Vec<Rule> = self.book().covering(&Prefix::host(address), now).into_iter().cloned().collect();
+        if !loaded {
+            // Without tables only the rules can say what would happen.
+            view.manual = rules.first().map(|rule| ManualVerdict {
+                action: rule.action,
+                prefix: Some(rule.prefix),
+                expires_at: rule.expires_at,
+            });
+        }
         let (settings, _) = self.current_settings();
         let mut about = vec![Prefix::host(address)];
         about.extend(view.automatic.as_ref().map(|block| block.prefix));
@@ -85,8 +90,10 @@ impl Operations {
         let mut explanation = explain(address, &rules, &view, &settings, now);
         explanation.events = events;
         if !loaded {
-            explanation.because = format!("the filter is not loaded, so everything passes; with it: {}", explanation.because);
+            explanation.because =
+                format!("the filter is not loaded, so everything passes; with it: {}", explanation.because);
             explanation.fate = Fate::Pass;
+            explanation.undo = None;
         }
         Ok(explanation)
     }
@@ -98,13 +105,7 @@ struct Verdict {
     undo: Option<String>,
 }
 
-fn explain(
-    address: IpAddr,
-    rules: &[Rule],
-    view: &KernelView,
-    settings: &Settings,
-    now: Timestamp,
-) -> Explanation {
+fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settings, now: Timestamp) -> Explanation {
     let mut steps = Vec::new();
     let mut winner: Option<Verdict> = None;
     let mut tier = |name: &str, says: String, verdict: Option<Verdict>| {
@@ -150,7 +151,9 @@ fn manual(
             format!("the kernel says {} and the store {}: run `pbx doctor`", kernel.action, describe(rule, now))
         }
         (None, Some(rule)) => format!("{}; the kernel does not have it: run `pbx doctor`", describe(rule, now)),
-        (Some(kernel), None) => format!("the kernel says {}, the store has no such rule: run `pbx doctor`", kernel.action),
+        (Some(kernel), None) => {
+            format!("the kernel says {}, the store has no such rule: run `pbx doctor`", kernel.action)
+        }
         (Some(_), Some(rule)) => describe(rule, now),
         (None, None) => "none covers it".to_owned(),
     };
@@ -194,31 +197,39 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
     let Some(block) = block else { return ("none".to_owned(), None) };
     let (level, limit) = level(block.reason, settings);
     let left = format_duration(whole_seconds(block.expires_at.saturating_since(now)));
-    let enforcement = if block.enforced { settings.filter.mode } else { Enforcement::Monitor.under(settings.filter.mode) };
+    let enforcement =
+        if block.enforced { settings.filter.mode } else { Enforcement::Monitor.under(settings.filter.mode) };
     let says = format!("{} for {level} since {}, {left} left, {} packets", block.prefix, block.since, block.packets);
     let Some(fate) = fate(enforcement) else { return (format!("{says}; the filter is off"), None) };
     let ports = match settings.guard.scope {
         Scope::Appliance => "to protected and media ports",
         Scope::All => "to every port",
     };
+    let dropped = if fate == Fate::Drop { "is" } else { "would be (the filter only monitors)" };
     let because = format!(
-        "{} sent more packets in a second than {level} lets pass ({limit}): it {} what it sends {ports}, {left} more",
-        block.prefix,
-        verb(fate)
+        "{} sent more packets in a second than {level} lets pass ({limit}): what it sends {ports} {dropped} dropped for {left} more",
+        block.prefix
     );
     (says, Some(Verdict { fate, because, undo: Some(undo(&block.prefix)) }))
 }
 
 fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Verdict) {
     let (_, limit) = level(BlockReason::Level1, settings);
-    let says = match view.rate {
-        Some(rate) => format!("{} packets since {}; level 1 lets {limit} a second pass", rate.packets, rate.since),
-        None => format!("not seen in this second; level 1 lets {limit} a second pass"),
+    let holds = settings.guard.level1.enforcement.under(settings.filter.mode);
+    let seen = match view.rate {
+        Some(rate) => format!("{} packets since {}", rate.packets, rate.since),
+        None => "not seen in this second".to_owned(),
     };
-    let because = format!(
-        "no rule covers {address} and its rate is under level 1: it passes; to protected ports, up to {limit} packets a second"
-    );
-    (says, Verdict { fate: Fate::Pass, because, undo: None })
+    let (lets, up_to) = match holds {
+        Enforcement::Enforce => (
+            format!("level 1 lets {limit} a second pass"),
+            format!("; to protected ports, up to {limit} packets a second"),
+        ),
+        Enforcement::Monitor => (format!("level 1 only monitors ({limit} a second)"), String::new()),
+        Enforcement::Off => ("level 1 is off".to_owned(), String::new()),
+    };
+    let because = format!("no rule and no automatic block stops {address}: it passes{up_to}");
+    (format!("{seen}; {lets}"), Verdict { fate: Fate::Pass, because, undo: None })
 }
 
 fn level(reason: BlockReason, settings: &Settings) -> (&'static str, u32) {
@@ -252,6 +263,7 @@ fn describe(rule: &Rule, now: Timestamp) -> String {
     format!("{} {}{why}, by {} at {}, {left}", rule.action, rule.prefix, rule.created_by, rule.created_at)
 }
 
-fn whole_seconds(span: std::time::Duration) -> std::time::Duration {
-    std::time::Duration::from_secs(span.as_secs())
+/// The nearest second: a clock's error of milliseconds is nothing to show.
+pub(super) fn whole_seconds(span: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_secs(span.saturating_add(std::time::Duration::from_millis(500)).as_secs())
 }

@@ -99,12 +99,8 @@ impl Filter for FakeFilter {
     }
 
     fn counters(&self) -> anyhow::Result<Vec<InterfaceCounters>> {
-        let reasons = vec![ReasonCount {
-            reason: "manual_block".into(),
-            outcome: Outcome::Dropped,
-            packets: 5,
-            bytes: 320,
-        }];
+        let reasons =
+            vec![ReasonCount { reason: "manual_block".into(), outcome: Outcome::Dropped, packets: 5, bytes: 320 }];
         Ok(vec![InterfaceCounters { interface: "eth0".into(), reasons }])
     }
 
@@ -115,11 +111,12 @@ impl Filter for FakeFilter {
     }
 
     fn status(&self) -> FilterStatus {
+        let (settings, settings_revision) = self.settings.lock().unwrap().clone();
         FilterStatus {
             loaded: true,
             problem: None,
-            mode: self.settings.lock().unwrap().0.as_ref().map_or(Enforcement::Monitor, |one| one.filter.mode),
-            settings_revision: self.settings.lock().unwrap().1,
+            mode: settings.map_or(Enforcement::Monitor, |settings| settings.filter.mode),
+            settings_revision,
             interfaces: Vec::new(),
             guard_active: false,
             automatic_full: false,

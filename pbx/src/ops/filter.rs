@@ -56,8 +56,7 @@ pub struct TestReport {
 impl Operations {
     /// One screen of health.
     pub async fn status(&self) -> Result<Status, OpError> {
-        let (filter, automatic) =
-            self.with_filter(|filter| (filter.status(), filter.automatic_blocks())).await?;
+        let (filter, automatic) = self.with_filter(|filter| (filter.status(), filter.automatic_blocks())).await?;
         let (settings, settings_revision) = self.current_settings();
         let mut warnings = Vec::new();
         if let Some(problem) = &filter.problem {
@@ -66,7 +65,8 @@ impl Operations {
         match settings.filter.mode {
             Enforcement::Enforce => {}
             Enforcement::Monitor => {
-                warnings.push("the filter only monitors: it drops nothing until `pbx firewall mode enforce`".to_owned());
+                warnings
+                    .push("the filter only monitors: it drops nothing until `pbx firewall mode enforce`".to_owned());
             }
             Enforcement::Off => {
                 warnings.push("the filter is off: `pbx firewall mode enforce` turns it on".to_owned());
@@ -82,7 +82,8 @@ impl Operations {
             warnings.push("a flood of new sources: rates are policed, no new automatic blocks are made".to_owned());
         }
         if filter.automatic_full {
-            warnings.push("the table of automatic blocks is full: rates are policed, no new blocks are made".to_owned());
+            warnings
+                .push("the table of automatic blocks is full: rates are policed, no new blocks are made".to_owned());
         }
         let automatic_blocks = match automatic {
             Ok(blocks) => blocks.len(),
@@ -129,11 +130,12 @@ impl Operations {
         let mut findings = self.with_filter(|filter| filter.doctor()).await?;
         let stored = self.store().rules().await;
         let (severity, message) = match stored {
-            Ok(rules) if rules.len() == self.book().len() => (Severity::Ok, format!("{} rules, all in memory", rules.len())),
-            Ok(rules) => (
-                Severity::Error,
-                format!("{} rules are stored and {} are in memory", rules.len(), self.book().len()),
-            ),
+            Ok(rules) if rules.len() == self.book().len() => {
+                (Severity::Ok, format!("{} rules, all in memory", rules.len()))
+            }
+            Ok(rules) => {
+                (Severity::Error, format!("{} rules are stored and {} are in memory", rules.len(), self.book().len()))
+            }
             Err(error) => (Severity::Error, error.to_string()),
         };
         let advice = (severity != Severity::Ok).then(|| "systemctl restart pbx".to_owned());
@@ -142,10 +144,19 @@ impl Operations {
     }
 
     /// Attaches the filter to an interface, or takes it off.
-    pub async fn attach(&self, context: &Context, interface: &str, attach: bool, dry_run: bool) -> Result<FilterStatus, OpError> {
+    pub async fn attach(
+        &self,
+        context: &Context,
+        interface: &str,
+        attach: bool,
+        dry_run: bool,
+    ) -> Result<FilterStatus, OpError> {
         context.may_change()?;
         if !is_interface_name(interface) {
-            return Err(OpError::usage(format!("{:?} is no interface name", interface.chars().take(40).collect::<String>())));
+            return Err(OpError::usage(format!(
+                "{:?} is no interface name",
+                interface.chars().take(40).collect::<String>()
+            )));
         }
         let (operations, context, name) = (self.clone(), context.clone(), interface.to_owned());
         self.to_the_end(async move {

@@ -137,12 +137,7 @@ impl Operations {
         .await
     }
 
-    fn check_list(
-        &self,
-        rules: &[NewRule],
-        surroundings: &lockout::Surroundings,
-        force: bool,
-    ) -> Result<(), OpError> {
+    fn check_list(&self, rules: &[NewRule], surroundings: &lockout::Surroundings, force: bool) -> Result<(), OpError> {
         let blocks = rules.iter().filter(|rule| rule.action == Action::Block).map(|rule| &rule.prefix);
         let refusals = lockout::check_blocks(blocks, surroundings, force);
         let Some(first) = refusals.first() else { return Ok(()) };
@@ -150,13 +145,7 @@ impl Operations {
         Err(OpError::from(first.clone()).with_detail(all.join("\n")))
     }
 
-    fn plan_list(
-        &self,
-        context: &Context,
-        rules: Vec<NewRule>,
-        now: Timestamp,
-        answer: &mut ImportAnswer,
-    ) -> Plan {
+    fn plan_list(&self, context: &Context, rules: Vec<NewRule>, now: Timestamp, answer: &mut ImportAnswer) -> Plan {
         let book = self.book();
         let mut plan = Plan { removed: Vec::new(), added: Vec::with_capacity(rules.len()) };
         let mut id = book.next_id();

@@ -14,7 +14,7 @@ mod events;
 mod explain;
 mod filter;
 mod import;
-mod lexer;
+mod ip_filter;
 mod pcap;
 mod query;
 mod rules;
@@ -38,8 +38,8 @@ pub use self::{
     explain::{Explanation, Fate, Step},
     filter::{Status, TestReport},
     import::{ImportAnswer, ImportRequest},
+    ip_filter::{AddRule, Did, IpFilter, RuleAnswer, UpdateRule},
     query::{ListOptions, PAGE, Page},
-    rules::{AddRule, Did, IpFilter, RuleAnswer, UpdateRule},
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
 };

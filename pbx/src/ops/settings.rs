@@ -173,6 +173,11 @@ impl Operations {
         if begins && !self.store().has_enforced().await? {
             self.let_administrators_in(context, dry_run, &mut answer.notes).await?;
         }
+        if begins && !self.with_filter(|filter| filter.status().loaded).await? {
+            answer
+                .notes
+                .push("the filter is not loaded, so nothing is dropped: `pbx firewall status` says why".to_owned());
+        }
         if !dry_run {
             answer.revision = self.write_settings(context, old, new, &answer.changes, begins).await?;
         }

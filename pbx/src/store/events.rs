@@ -132,22 +132,18 @@ impl Store {
     }
 }
 
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    events: &[NewEvent],
-) -> Result<Vec<Event>, sqlx::Error> {
+pub(super) async fn insert(connection: &mut SqliteConnection, events: &[NewEvent]) -> Result<Vec<Event>, sqlx::Error> {
     let mut stored = Vec::with_capacity(events.len());
     for event in events {
         let NewEvent { at, kind, prefix, interface, message } = event.clone();
-        let done =
-            sqlx::query("INSERT INTO events (at, kind, prefix, interface, message) VALUES (?, ?, ?, ?, ?)")
-                .bind(millis(at))
-                .bind(kind.as_str())
-                .bind(prefix.map(|prefix| prefix.to_string()))
-                .bind(&interface)
-                .bind(&message)
-                .execute(&mut *connection)
-                .await?;
+        let done = sqlx::query("INSERT INTO events (at, kind, prefix, interface, message) VALUES (?, ?, ?, ?, ?)")
+            .bind(millis(at))
+            .bind(kind.as_str())
+            .bind(prefix.map(|prefix| prefix.to_string()))
+            .bind(&interface)
+            .bind(&message)
+            .execute(&mut *connection)
+            .await?;
         stored.push(Event { id: done.last_insert_rowid(), at, kind, prefix, interface, message });
     }
     if let Some(last) = stored.last() {

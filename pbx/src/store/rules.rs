@@ -1,9 +1,6 @@
 //! Manual rules on the disk. One call is one transaction: removed, added, audit, events.
 
-use pbx_core::{
-    rule::Rule,
-    time::Timestamp,
-};
+use pbx_core::{rule::Rule, time::Timestamp};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Audit, Event, NewEvent, Store, StoreError, meta, millis};

@@ -59,7 +59,9 @@ impl Store {
                         .execute(&mut *transaction)
                         .await?
                     }
-                    None => sqlx::query("DELETE FROM settings WHERE key = ?").bind(key).execute(&mut *transaction).await?,
+                    None => {
+                        sqlx::query("DELETE FROM settings WHERE key = ?").bind(key).execute(&mut *transaction).await?
+                    }
                 };
             }
             meta::set(&mut transaction, meta::SETTINGS_REVISION, &revision.to_string()).await?;

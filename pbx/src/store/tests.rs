@@ -112,8 +112,9 @@ async fn a_full_disk_says_so_and_the_old_state_stands() {
     // SQLite's own limit of pages gives the error that a full disk gives.
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
     sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(&store.writer).await.unwrap();
-    let many: Vec<Rule> =
-        (0..5000_u32).map(|n| rule(i64::from(n) + 2, &std::net::Ipv4Addr::from_bits(0x0A00_0000 + n).to_string(), Action::Block)).collect();
+    let many: Vec<Rule> = (0..5000_u32)
+        .map(|n| rule(i64::from(n) + 2, &std::net::Ipv4Addr::from_bits(0x0A00_0000 + n).to_string(), Action::Block))
+        .collect();
     let error = store.change_rules(change(&[], &many)).await.unwrap_err();
     assert!(matches!(error, StoreError::Full(_)), "{error}");
     assert!(error.to_string().contains("is full"), "{error}");

@@ -1,6 +1,9 @@
 //! Which interfaces are attached, and keeping them so: interfaces vanish and return, others appear.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 
 use anyhow::bail;
 use aya::programs::XdpMode as Mode;
@@ -8,7 +11,7 @@ use pbx_core::{address::Prefix, filter::settings};
 use pbx_ebpf::abi::stats;
 use pbx_xdp::{Maps, link};
 
-use super::{State, Told, XdpFilter, refusal, takeover::pin_of};
+use super::{State, Told, XdpFilter, pins, refusal, takeover::pin_of};
 use crate::{
     config::Attach,
     filter::{AttachState, InterfaceStatus},
@@ -210,6 +213,34 @@ fn attach(filter: &XdpFilter, state: &mut State, told: &mut Vec<Told>, name: &st
         }
         Err(error) => refuse(state, told, name, index, native.unwrap_or_else(|| refusal::cause(name, "generic", &error))),
     }
+}
+
+/// Links of an earlier start on interfaces that were not chosen now. Named interfaces are the whole wish: others
+/// are let go. With "auto" an interface may just have no address yet: it stays filtered, by this program.
+pub(super) fn settle_others(
+    filter: &XdpFilter,
+    state: &mut State,
+    snapshot: &Snapshot,
+    pinned: &[PathBuf],
+) -> Vec<Told> {
+    let mut told = Vec::new();
+    for pin in pinned {
+        let Some(name) = pins::interface(pin).filter(|name| !state.interfaces.by_name.contains_key(name)) else {
+            continue;
+        };
+        let link = snapshot.link_named(&name);
+        if let (Wanted::Auto, Some(link)) = (&state.wanted, link) {
+            attach(filter, state, &mut told, &name, link.index, link.xdp.map(|program| program.mode));
+            continue;
+        }
+        let message = match link::remove(pin) {
+            Ok(()) if link.is_none() => continue,
+            Ok(()) => Told::note(Some(&name), "no longer filtered: the configuration does not name it".to_owned()),
+            Err(error) => Told::warning(Some(&name), format!("an earlier start's filter stays on it: {error}")),
+        };
+        told.push(message);
+    }
+    told
 }
 
 /// Attaches or detaches an interface because somebody said so.

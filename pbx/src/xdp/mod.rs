@@ -13,11 +13,13 @@ mod tell;
 
 use std::{
     collections::HashMap,
+    fs::File,
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use nix::fcntl::Flock;
 use pbx_core::{
     address::Prefix,
     filter::{RuleTables, Until, settings},
@@ -29,8 +31,9 @@ use pbx_ebpf::{abi::Source, hash::Seed};
 use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
 
 pub use disabled::Disabled;
+pub use pins::{Claimed, take_off};
 pub use takeover::{Start, take_over};
-pub use tell::Told;
+pub use tell::{Told, guard_is_over};
 
 use crate::{
     config::Attach,
@@ -48,6 +51,8 @@ pub struct XdpFilter {
     links: PathBuf,
     mode: Attach,
     state: Mutex<State>,
+    /// No second daemon on the same pins.
+    _claim: Flock<File>,
 }
 
 /// What changes.
@@ -170,9 +175,11 @@ impl XdpFilter {
         }
     }
 
-    /// Takes away automatic blocks that are over.
-    pub fn sweep(&self) -> std::io::Result<usize> {
-        self.maps.sweep_blocks(self.seed, clock::monotonic_coarse_ns())
+    /// Takes away automatic blocks that are over, and ends an alarm that no packet came to end; whether it did.
+    pub fn sweep(&self) -> std::io::Result<bool> {
+        let now = clock::monotonic_coarse_ns();
+        self.maps.sweep_blocks(self.seed, now)?;
+        Ok(self.maps.end_guard(now))
     }
 
     /// Takes the filter off all interfaces, and the pins away.

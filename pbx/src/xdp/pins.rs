@@ -1,12 +1,15 @@
 //! The pin folder: a bpffs with one folder a layout (the maps) and one for the links.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
@@ -28,6 +31,39 @@ pub(super) fn prepare(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Another daemon holds the pin folder.
+#[derive(Debug, thiserror::Error)]
+#[error("another pbx filters with the pins in {}: stop it first, or set another pin_dir", .0.display())]
+pub struct Claimed(PathBuf);
+
+/// One daemon a pin folder, whatever its data are: held as long as the lock lives.
+pub(super) fn claim(folder: &Path) -> anyhow::Result<Flock<File>> {
+    let directory = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(locked) => Ok(locked),
+        Err((_, Errno::EWOULDBLOCK)) => Err(Claimed(folder.to_owned()).into()),
+        Err((_, error)) => bail!("cannot lock {}: {error}", folder.display()),
+    }
+}
+
+/// Takes the filter of an earlier start off every interface.
+pub fn take_off(folder: &Path) -> anyhow::Result<()> {
+    if !links(folder).exists() {
+        return Ok(());
+    }
+    let _lock = claim(folder)?;
+    for pin in attached(folder)? {
+        fs::remove_file(&pin).with_context(|| format!("cannot take off the filter of an earlier start ({})", pin.display()))?;
+        tracing::info!(link = %pin.display(), "taken off");
+    }
+    Ok(())
+}
+
+/// The pins of all links.
+pub(super) fn attached(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(links(folder))?.map(|entry| Ok(entry?.path())).collect()
+}
+
 fn is_bpffs(folder: &Path) -> anyhow::Result<bool> {
     let what = statfs(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
     Ok(what.filesystem_type() == BPF_FS_MAGIC)
@@ -41,6 +77,11 @@ pub(super) fn maps(folder: &Path) -> PathBuf {
 /// The folder of the links.
 pub(super) fn links(folder: &Path) -> PathBuf {
     folder.join("links")
+}
+
+/// The interface whose link is pinned there.
+pub(super) fn interface(link: &Path) -> Option<String> {
+    Some(link.file_name()?.to_str()?.replace('~', "."))
 }
 
 /// The pin of an interface's link; a bpffs takes no dots.

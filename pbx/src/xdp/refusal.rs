@@ -19,7 +19,7 @@ pub(super) fn cause(interface: &str, mode: &str, error: &LoadError) -> String {
     if let Some(program) = facts.program {
         return format!(
             "another XDP program (id {}) is on {interface}; look at it with `bpftool prog show id {}`, take it off with \
-             `ip link set dev {interface} xdp off`",
+             `ip link set dev {interface} xdp off`, or, if a link holds it, with `bpftool link` (show, detach)",
             program.id, program.id
         );
     }

@@ -53,6 +53,7 @@ pub struct Start<'a> {
 pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFilter, Vec<Told>)> {
     let pin_dir = &start.config.pin_dir;
     pins::prepare(pin_dir)?;
+    let claim = pins::claim(pin_dir)?;
     let (maps, links) = (pins::maps(pin_dir), pins::links(pin_dir));
     for folder in [&maps, &links] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -123,8 +124,10 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             interfaces: interfaces::Table::default(),
             estimates: super::estimates::Estimates::default(),
         }),
+        _claim: claim,
     };
     let mut told = filter.follow(snapshot);
+    told.extend(interfaces::settle_others(&filter, &mut filter.state(), snapshot, &pins::attached(pin_dir)?));
     // The old program no longer runs anywhere: what it blocked until its last packet comes along, then it goes.
     for other in pins::others(pin_dir)? {
         copy_blocks(&filter.state().loaded, seed, &other);
@@ -221,7 +224,16 @@ fn restore_blocks(loaded: &Loaded, seed: Seed, blocks: &[StoredBlock], clocks: &
 }
 
 fn explain_load(error: &pbx_xdp::LoadError) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
     let short: String = text.chars().take(2_000).collect();
     let hint = if text.contains("Operation not permitted") || text.contains("EPERM") {
         "the daemon needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run it as root or by its unit"

@@ -244,7 +244,7 @@ impl XdpFilter {
                 "{} new sources in a second: rates are policed, no new automatic blocks are made until it is calm",
                 event.count
             ),
-            kind if kind == Kind::GuardOff as u32 => "the flood of new sources is over: automatic blocks are made again".to_owned(),
+            kind if kind == Kind::GuardOff as u32 => return Some(guard_is_over(at)),
             kind if kind == Kind::Full as u32 => {
                 format!("the table of automatic blocks ({}) is full: rates are policed, no new blocks are made", automatic::MAX)
             }
@@ -267,6 +267,12 @@ impl XdpFilter {
         let take = |ring: &std::sync::Mutex<Option<_>>| ring.lock().ok().and_then(|mut ring| ring.take());
         Some([take(&self.maps.events)?, take(&self.maps.samples)?])
     }
+}
+
+/// The event of an alarm's end.
+pub fn guard_is_over(at: Timestamp) -> NewEvent {
+    let message = "the flood of new sources is over: automatic blocks are made again".to_owned();
+    NewEvent { at, kind: EventKind::Guard, prefix: None, interface: None, message }
 }
 
 fn word(record: &[u8], at: usize) -> Option<u64> {

@@ -4,7 +4,7 @@ use std::{collections::HashSet, io, sync::PoisonError};
 
 use aya::maps::MapError;
 use pbx_ebpf::{
-    abi::{Source, automatic::Block, known, presence, rate},
+    abi::{Source, automatic::Block, guard, known, presence, rate},
     hash::{self, Seed},
     rate::current,
 };
@@ -115,6 +115,12 @@ impl Maps {
             }
         }
         Ok(())
+    }
+
+    /// Ends the alarm over new sources when it has been calm for long enough; whether it did.
+    pub fn end_guard(&self, now: u64) -> bool {
+        let calm = now.saturating_sub(self.guard.load(2)) >= guard::CALM;
+        self.guard.load(1) == 1 && calm && self.guard.compare_exchange(1, 1, 0) == 1
     }
 
     /// The budget of a known source.

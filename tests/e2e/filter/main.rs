@@ -1,10 +1,18 @@
 //! The packet filter end to end: the real daemon between two neighbours, judged by the numbers that arrive.
 
+mod damage;
+mod interfaces;
+mod modes;
+mod privileges;
 mod rates;
+mod refusals;
 mod rules;
 mod survival;
+mod takeover;
+mod views;
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use pbx_tests::daemon::{DEADLINE, Daemon, Installation};
@@ -26,14 +34,20 @@ struct Site<'a> {
 
 /// Runs `test` beside a daemon that enforces on both links.
 fn on_site(test: impl FnOnce(&Site, Daemon) -> Result<()> + Send) {
+    before_start(|site| {
+        let daemon = site.pbx.start()?;
+        site.pbx.pbx("firewall mode enforce")?;
+        test(site, daemon)
+    });
+}
+
+/// Runs `test` in a lab with an installation that was never started.
+fn before_start(test: impl FnOnce(&Site) -> Result<()> + Send) {
     Sandbox::run(|sandbox| {
         let run = || {
             let lab = Lab::build(sandbox)?;
             let pbx = Installation::new(sandbox, &lab.interfaces())?;
-            let site = Site { sandbox, lab, pbx, receiver: Receiver::listen(SIP)? };
-            let daemon = site.pbx.start()?;
-            site.pbx.pbx("firewall mode enforce")?;
-            test(&site, daemon)
+            test(&Site { sandbox, lab, pbx, receiver: Receiver::listen(SIP)? })
         };
         run().unwrap_or_else(|error| panic!("{error:?}"));
     });
@@ -78,6 +92,14 @@ impl Site<'_> {
         Ok(())
     }
 
+    /// Sends a few datagrams that no rate minds, and asserts that all arrive.
+    fn assert_heard(&self, neighbour: &Neighbour, source: impl Into<IpAddr>, stream: u32) -> Result<()> {
+        let source = source.into();
+        self.burst(neighbour, source, stream, 10)?;
+        self.receiver.wait(DEADLINE, |seen| seen.of(source, stream).count() == 10)?;
+        Ok(())
+    }
+
     /// Waits until a running stream arrives again.
     fn wait_heard(&self, sender: &Sender, source: impl Into<IpAddr>) -> Result<()> {
         let (source, from) = (source.into(), sender.sent());
@@ -86,6 +108,23 @@ impl Site<'_> {
             .with_context(|| format!("{source} is not heard"))?;
         Ok(())
     }
+}
+
+/// Id of the XDP program on an interface, as `ip` tells it.
+fn program(interface: &str) -> Result<Option<u64>> {
+    let output = Command::new("ip").args(["-json", "-details", "link", "show", "dev", interface]).output()?;
+    let links: serde_json::Value = serde_json::from_slice(&output.stdout).context("the JSON of ip")?;
+    Ok(links.pointer("/0/xdp/prog/id").and_then(serde_json::Value::as_u64))
+}
+
+/// One interface in the answer of `pbx status`.
+fn interface<'a>(status: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
+    status.pointer("/filter/interfaces")?.as_array()?.iter().find(|entry| entry["name"] == name)
+}
+
+/// How one interface is attached, in the answer of `pbx status`.
+fn attach<'a>(status: &'a serde_json::Value, name: &str) -> Option<&'a str> {
+    interface(status, name)?["attach"].as_str()
 }
 
 /// Sum of the counters of `interface`, without what neighbour discovery and the like make by themselves.

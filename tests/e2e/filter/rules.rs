@@ -2,8 +2,9 @@
 //! the way of neighbour discovery.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
-use pbx_tests::daemon::DEADLINE;
+use pbx_tests::daemon::{DEADLINE, find};
 use pbx_tests::flood::Plan;
 use pbx_tests::sandbox::ip;
 
@@ -46,8 +47,49 @@ fn a_removed_automatic_block_starts_counting_anew() {
         site.burst(bad, bad.v4(), 1, 1500)?;
         site.pbx.wait_blocked(bad.v4())?;
         site.pbx.pbx(&format!("block remove {}", bad.v4()))?;
-        site.burst(bad, bad.v4(), 2, 400)?;
-        site.receiver.wait(DEADLINE, |seen| seen.of(bad.v4(), 2).count() == 400)?;
+        // Exactly as many as a source that was never seen may send.
+        site.burst(bad, bad.v4(), 2, 500)?;
+        site.receiver.wait(DEADLINE, |seen| seen.of(bad.v4(), 2).count() == 500)?;
+        daemon.stop()
+    });
+}
+
+#[test]
+fn a_removed_manual_block_leaves_no_count_behind() {
+    on_site(|site, daemon| {
+        let bad = &site.lab.bad;
+        for source in [IpAddr::from(bad.v4()), bad.v6().into()] {
+            site.burst(bad, source, 1, 500)?;
+            site.pbx.pbx(&format!("block add {source}"))?;
+            site.pbx.pbx(&format!("block remove {source}"))?;
+            site.burst(bad, source, 2, 500)?;
+            site.receiver.wait(DEADLINE, |seen| seen.of(source, 2).count() == 500)?;
+        }
+        daemon.stop()
+    });
+}
+
+#[test]
+fn a_manual_block_for_two_seconds_ends_after_them() {
+    /// What an expiry is rounded up to in the kernel (2^28 ns), and what a busy machine may take to look.
+    const LATE: Duration = Duration::from_millis(269 + 500);
+    const LASTS: Duration = Duration::from_secs(2);
+    on_site(|site, daemon| {
+        let bad = &site.lab.bad;
+        for (stream, source) in [(1, IpAddr::from(bad.v4())), (2, bad.v6().into())] {
+            let packets = site.send(bad, source, stream, Plan::steady(400, DEADLINE))?;
+            site.wait_heard(&packets, source)?;
+            let asked = Instant::now();
+            site.pbx.pbx(&format!("block add {source} --for 2s"))?;
+            let answered = Instant::now();
+            let from = packets.sent() + 64;
+            site.receiver.wait(DEADLINE, |seen| seen.of(source, stream).last() >= Some(from))?;
+            let (least, most) = (answered.elapsed(), asked.elapsed());
+            assert!(most >= LASTS, "{source} was heard {most:?} after the request");
+            assert!(least <= LASTS + LATE, "{source} was heard only {least:?} after the answer");
+            packets.stop()?;
+            site.pbx.wait("block list", |list| find(list, &source.to_string()).is_none())?;
+        }
         daemon.stop()
     });
 }

@@ -1,17 +1,12 @@
-//! Enforcement that outlives the daemon, the takeover by the next one, and what may go wrong around it.
+//! Enforcement that outlives the daemon, and what the next one finds.
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::chown;
-use std::process::Command;
 
-use anyhow::{Context, Result};
 use pbx_tests::daemon::{DEADLINE, find};
 use pbx_tests::flood::{Plan, Sender, payload};
 use pbx_tests::frames::Frame;
-use serde_json::Value;
 
-use super::{SIP, Site, on_site};
+use super::{SIP, on_site, program};
 
 #[test]
 fn a_daemon_killed_in_mid_flood_lets_nothing_of_a_blocked_source_through() {
@@ -88,88 +83,22 @@ fn a_thousand_blocks_made_while_no_daemon_ran_are_adopted() {
 }
 
 #[test]
-fn an_interface_that_vanishes_and_returns_is_filtered_again() {
+fn a_clean_stop_leaves_the_filter_and_a_stop_with_detach_takes_it_off() {
     on_site(|site, daemon| {
         let bad = &site.lab.bad;
         site.pbx.pbx(&format!("block add {}", bad.v4()))?;
-        bad.disconnect()?;
-        site.pbx.wait("status", |status| attach(status, bad.interface).is_some_and(|attach| attach == "waiting"))?;
-        bad.connect()?;
-        site.pbx.wait("status", |status| attach(status, bad.interface).is_some_and(|attach| attach == "native"))?;
-        let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE))?;
-        site.assert_silent(&stream, bad.v4(), 200)?;
-        let other = site.send(bad, bad.v6(), 2, Plan::steady(400, DEADLINE))?;
-        site.wait_heard(&other, bad.v6())?;
-        daemon.stop()
-    });
-}
-
-/// The state of one interface in the answer of `pbx status`.
-fn attach<'a>(status: &'a Value, interface: &str) -> Option<&'a str> {
-    let interfaces = status.pointer("/filter/interfaces").or_else(|| status.get("interfaces"))?.as_array()?;
-    interfaces.iter().find(|entry| entry["name"] == interface)?["attach"].as_str()
-}
-
-#[test]
-fn a_second_daemon_says_that_there_is_one_and_changes_nothing() {
-    on_site(|site, daemon| {
-        let bad = &site.lab.bad;
-        site.pbx.pbx(&format!("block add {}", bad.v4()))?;
-        let error = site.pbx.start().err().context("the second daemon started")?;
-        assert!(error.to_string().contains("another pbx"), "{error:#}");
-        site.pbx.wait_blocked(bad.v4())?;
-        let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE))?;
-        site.assert_silent(&stream, bad.v4(), 200)?;
-        daemon.stop()
-    });
-}
-
-/// A user id without a name, a login or anything else.
-const UNIT_USER: u32 = 47_011;
-
-#[test]
-fn the_capabilities_of_the_unit_are_enough() {
-    on_site(|site, daemon| {
+        let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE * 2))?;
         daemon.stop()?;
-        hand_over(site)?;
-        let serve = site.pbx.serve();
-        let mut command = Command::new("setpriv");
-        let capabilities = "-all,+bpf,+net_admin,+perfmon,+net_bind_service";
-        command
-            .args([
-                &format!("--reuid={UNIT_USER}"),
-                &format!("--regid={UNIT_USER}"),
-                "--clear-groups",
-                "--no-new-privs",
-            ])
-            .args([
-                &format!("--inh-caps={capabilities}"),
-                &format!("--ambient-caps={capabilities}"),
-                &format!("--bounding-set={capabilities}"),
-            ])
-            // Changing the user resets the signal that ends it with its parent.
-            .args(["--pdeathsig", "KILL"])
-            .arg(serve.get_program())
-            .args(serve.get_args());
-        let daemon = site.pbx.start_as(command)?;
-        let bad = &site.lab.bad;
-        site.pbx.pbx(&format!("block add {}", bad.v4()))?;
-        let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE))?;
         site.assert_silent(&stream, bad.v4(), 200)?;
-        daemon.stop()
-    });
-}
+        assert!(program(bad.interface)?.is_some());
 
-/// Gives everything that the unit's user needs to it, as systemd does with its directories.
-fn hand_over(site: &Site) -> Result<()> {
-    fn give(path: &std::path::Path) -> Result<()> {
-        chown(path, Some(UNIT_USER), Some(UNIT_USER)).with_context(|| format!("hand over {}", path.display()))?;
-        if path.is_dir() {
-            for entry in fs::read_dir(path)? {
-                give(&entry?.path())?;
-            }
-        }
+        let mut serve = site.pbx.serve();
+        serve.arg("--detach");
+        let daemon = site.pbx.start_as(serve)?;
+        site.assert_silent(&stream, bad.v4(), 200)?;
+        daemon.stop()?;
+        site.wait_heard(&stream, bad.v4())?;
+        assert_eq!(program(bad.interface)?, None);
         Ok(())
-    }
-    give(site.sandbox.directory())
+    });
 }

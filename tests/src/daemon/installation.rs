@@ -52,6 +52,19 @@ impl Installation {
         fs::write(&self.config, text).with_context(|| format!("write {}", self.config.display()))
     }
 
+    /// Sets one key of the configuration file to a value in TOML; a key that is not there goes into `[xdp]`.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        let is_key = |line: &&str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
+        let mut lines: Vec<String> = text.lines().filter(|line| !is_key(line)).map(str::to_owned).collect();
+        let line = format!("{key} = {value}");
+        match text.lines().position(|line| is_key(&line)) {
+            Some(place) => lines.insert(place, line),
+            None => lines.push(line),
+        }
+        self.configure(&(lines.join("\n") + "\n"))
+    }
+
     /// The configuration file.
     pub fn config(&self) -> &Path {
         &self.config
@@ -87,10 +100,14 @@ impl Installation {
 
     /// Runs `pbx --socket … --json WORDS`.
     pub fn run(&self, words: &[&str]) -> Result<Answer> {
+        self.call(&["--json"], words)
+    }
+
+    fn call(&self, options: &[&str], words: &[&str]) -> Result<Answer> {
         let output = Command::new(&self.binary)
             .arg("--socket")
             .arg(&self.socket)
-            .arg("--json")
+            .args(options)
             .args(words)
             .output()
             .with_context(|| format!("run {}", self.binary.display()))?;
@@ -100,6 +117,18 @@ impl Installation {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    /// Runs a command, given as one line, that may fail.
+    pub fn try_pbx(&self, line: &str) -> Result<Answer> {
+        self.run(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs a command, given as one line, that has to succeed, without `--json`: what a person sees.
+    pub fn shown(&self, line: &str) -> Result<String> {
+        let answer = self.call(&[], &line.split_whitespace().collect::<Vec<_>>())?;
+        ensure!(answer.code == Some(0), "`pbx {line}` ended with {:?}: {}", answer.code, answer.said());
+        Ok(answer.stdout)
     }
 
     /// Runs a command, given as one line, that has to succeed; its JSON.
@@ -154,6 +183,24 @@ impl Answer {
         }
         serde_json::from_str(&self.stdout)
             .with_context(|| format!("`pbx {}` printed no JSON: {}", self.words, self.stdout))
+    }
+
+    /// Everything that it said, wherever.
+    pub fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// What it said if it ended with this code and said all of `texts`.
+    pub fn refused(&self, code: i32, texts: &[&str]) -> Result<String> {
+        let said = self.said();
+        let missing: Vec<&&str> = texts.iter().filter(|text| !said.contains(**text)).collect();
+        ensure!(
+            self.code == Some(code) && missing.is_empty(),
+            "`pbx {}` ended with {:?} instead of {code} and did not say {missing:?}: {said}",
+            self.words,
+            self.code
+        );
+        Ok(said)
     }
 
     /// Its JSON if it succeeded.

@@ -2,6 +2,7 @@
 //! nothing when all is there. Outside the workspace it changes the Rust toolchain (a component) and the
 //! Debian packages, both only after saying so.
 
+mod kernel;
 mod packages;
 mod rust;
 
@@ -76,6 +77,11 @@ pub(crate) fn ensure(tasks: &[Task]) -> Result<bool> {
     }
     if !absent.is_empty() {
         bail!("Debian packages are missing, see above");
+    }
+    if tasks.contains(&Task::Long) && !kernel::is_fetched(&root) {
+        eprintln!("setup: Debian's kernel 6.1 is missing (the long test boots it; unpacked, not installed)");
+        kernel::fetch(&root, &path, is_root())?;
+        changed = true;
     }
     Ok(changed)
 }

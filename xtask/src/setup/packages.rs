@@ -84,13 +84,18 @@ pub(super) fn installer(root: bool, path: &[PathBuf]) -> Result<(), &'static str
 /// The lists of the archive may be old, or, in a fresh container, absent: they are renewed once.
 pub(super) fn install(packages: &[&Package]) -> Result<()> {
     for arguments in [vec!["update"], install_arguments(packages)] {
-        let mut apt = Command::new("apt-get");
-        // Another apt at work (a machine just booted has one) is waited for.
-        apt.args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]).args(arguments);
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
-        step::run("setup", step::aside(&mut apt)?)?;
+        step::run("setup", step::aside(&mut apt_get(arguments))?)?;
     }
     Ok(())
+}
+
+/// `apt-get` with these arguments, which asks nobody anything.
+pub(super) fn apt_get<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut apt = Command::new("apt-get");
+    // Another apt at work (a machine just booted has one) is waited for.
+    apt.args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]).args(arguments);
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    apt
 }
 
 /// What a person with the right to do so types instead.

@@ -137,6 +137,10 @@ impl HostTables {
         let (element, bit) = pbx_ebpf::hash::presence(source.hi, source.lo, self.seed);
         self.presence[element as usize * 2 + presence::AUTOMATIC].fetch_or(bit, SeqCst);
     }
+    /// Ends an automatic block; whether there was one.
+    pub fn remove_block(&self, source: Source) -> bool {
+        lock(&self.automatic).remove(&source).is_some()
+    }
     /// Holds a media port for a call.
     pub fn hold(&self, port: u16) {
         let word = usize::from(port >> 6) * ports::WORDS + ports::HELD;

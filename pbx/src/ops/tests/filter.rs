@@ -8,7 +8,11 @@ async fn the_status_says_what_somebody_should_do() {
     bench.block_automatically("203.0.113.7");
     let status = bench.operations.status().await.unwrap();
     assert_eq!((status.block_rules, status.allow_rules, status.automatic_blocks), (1, 1, 1));
-    assert!(status.warnings.iter().any(|warning| warning.contains("pbx firewall mode enforce")), "{:?}", status.warnings);
+    assert!(
+        status.warnings.iter().any(|warning| warning.contains("pbx firewall mode enforce")),
+        "{:?}",
+        status.warnings
+    );
     let values = [("filter.mode".to_owned(), "enforce".to_owned())].into();
     bench.operations.set_settings(&admin(), SetSettings { values, dry_run: false }).await.unwrap();
     let status = bench.operations.status().await.unwrap();
@@ -51,7 +55,10 @@ async fn the_doctor_compares_memory_with_the_store() {
     let change = crate::store::RuleChange { removed: &rules, added: &[], audit: &[], events: &[], pending: None };
     bench.store().change_rules(change).await.unwrap();
     let findings = bench.operations.doctor().await.unwrap();
-    assert!(findings.iter().any(|finding| finding.message.contains("0 rules are stored and 1 are in memory")), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| finding.message.contains("0 rules are stored and 1 are in memory")),
+        "{findings:?}"
+    );
 }
 
 #[tokio::test]

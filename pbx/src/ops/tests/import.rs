@@ -17,7 +17,9 @@ async fn a_list_is_one_change_and_comes_out_as_it_went_in() {
     let text = "198.51.100.1 allow # My Remote office\n41.202.0.0/16 block until 2027-01-01T00:00:00Z # Abidjan\n";
     let answer = bench.operations.import(&admin(), list(text)).await.unwrap();
     assert_eq!((answer.added, answer.updated, answer.unchanged), (2, 0, 0));
-    assert!(matches!(&bench.filter.changes.lock().unwrap()[..], [Change::Many { removed, added }] if removed.is_empty() && added.len() == 2));
+    assert!(
+        matches!(&bench.filter.changes.lock().unwrap()[..], [Change::Many { removed, added }] if removed.is_empty() && added.len() == 2)
+    );
     assert_eq!(bench.operations.export(None), text);
     assert_eq!(bench.operations.export(Some(pbx_core::rule::Action::Block)).lines().count(), 1);
     assert_eq!(bench.store().pending().await.unwrap(), None);
@@ -53,7 +55,8 @@ async fn a_list_that_locks_out_is_refused_whole() {
 #[tokio::test]
 async fn more_than_is_guaranteed_is_refused_before_anything_is_written() {
     let bench = Bench::new().await;
-    let ranges: String = (0..65_537_u32).map(|n| format!("{}/28\n", Ipv4Addr::from_bits(0x0B00_0000 + n * 16))).collect();
+    let ranges: String =
+        (0..65_537_u32).map(|n| format!("{}/28\n", Ipv4Addr::from_bits(0x0B00_0000 + n * 16))).collect();
     let error = bench.operations.import(&admin(), list(&ranges)).await.unwrap_err();
     assert_eq!((error.kind(), error.code.as_str()), (Kind::Full, "CAPACITY"));
     assert!(error.message.contains("65536 are the most"), "{error}");

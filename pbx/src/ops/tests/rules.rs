@@ -25,7 +25,10 @@ async fn a_block_is_stored_applied_audited_and_told() {
     let answer = bench.operations.add_rule(&admin(), request).await.unwrap();
     assert_eq!(answer.did, Did::Added);
     assert_eq!(answer.item.cidr.to_string(), "41.202.0.0/16");
-    assert_eq!((answer.item.first.to_string(), answer.item.last.to_string()), ("41.202.0.0".into(), "41.202.255.255".into()));
+    assert_eq!(
+        (answer.item.first.to_string(), answer.item.last.to_string()),
+        ("41.202.0.0".into(), "41.202.255.255".into())
+    );
     assert_eq!(answer.item.addresses, "65536");
     assert_eq!(answer.item.expire_at, Some(bench.now().saturating_add(Duration::from_secs(7200))));
     assert!(answer.notes.iter().any(|note| note.contains("only monitors")), "{:?}", answer.notes);
@@ -41,13 +44,17 @@ async fn a_block_is_stored_applied_audited_and_told() {
 #[tokio::test]
 async fn a_second_block_of_the_same_range_updates_the_first() {
     let bench = Bench::new().await;
-    bench.operations
+    bench
+        .operations
         .add_rule(&admin(), AddRule { description: Some("why".into()), ..request("192.0.2.1", Action::Block) })
         .await
         .unwrap();
     let again = AddRule { lasting: Some("1d".into()), ..request("192.0.2.1", Action::Block) };
     let answer = bench.operations.add_rule(&admin(), again.clone()).await.unwrap();
-    assert_eq!((answer.did, answer.item.description.as_str(), answer.item.id.as_deref()), (Did::Updated, "why", Some("1")));
+    assert_eq!(
+        (answer.did, answer.item.description.as_str(), answer.item.id.as_deref()),
+        (Did::Updated, "why", Some("1"))
+    );
     assert!(matches!(bench.filter.changes.lock().unwrap().last(), Some(Change::Replace { .. })));
     assert_eq!(bench.operations.add_rule(&admin(), again).await.unwrap().did, Did::Unchanged);
     assert_eq!(bench.stored().await, ["block 192.0.2.1"]);
@@ -219,7 +226,10 @@ async fn a_viewer_changes_nothing() {
         operations.remove_rule_of(&eve, "198.51.100.1", Action::Block, false).await.err(),
         operations.import(&eve, ImportRequest::default()).await.err(),
         operations.flush(&eve, Action::Block, false).await.err(),
-        operations.remove_block(&eve, RemoveBlock { address: "198.51.100.1".into(), ..RemoveBlock::default() }).await.err(),
+        operations
+            .remove_block(&eve, RemoveBlock { address: "198.51.100.1".into(), ..RemoveBlock::default() })
+            .await
+            .err(),
         operations.remove_all_automatic(&eve, false).await.err(),
         operations.set_settings(&eve, SetSettings::default()).await.err(),
         operations.reset_settings(&eve, None, false).await.err(),

@@ -90,8 +90,8 @@ async fn a_profile_is_taken_over_and_an_unknown_one_is_not_found() {
 #[tokio::test]
 async fn a_stored_setting_of_another_version_falls_back_to_its_default_and_is_told() {
     let bench = Bench::new().await;
-    let values =
-        [("guard.gone", "5"), ("guard.level1.packets", "0"), ("guard.known.budget", "20")].map(|(k, v)| (k.to_owned(), Some(v.to_owned())));
+    let values = [("guard.gone", "5"), ("guard.level1.packets", "0"), ("guard.known.budget", "20")]
+        .map(|(k, v)| (k.to_owned(), Some(v.to_owned())));
     let change = crate::store::SettingsChange { values: &values, audit: &[], events: &[], enforced: false };
     bench.store().change_settings(change).await.unwrap();
     let (bench, state) = bench.restarted().await;

@@ -84,12 +84,8 @@ fn rows_are_sorted_then_cut() {
 #[test]
 fn the_count_is_of_all_matching_rows() {
     let fruits = fruits();
-    let options = ListOptions {
-        filter: Some("price eq 5".into()),
-        top: Some(1),
-        count: Some(true),
-        ..ListOptions::default()
-    };
+    let options =
+        ListOptions { filter: Some("price eq 5".into()), top: Some(1), count: Some(true), ..ListOptions::default() };
     let page = Query::parse::<&Fruit>(&options).unwrap().page(fruits.iter());
     assert_eq!((page.count, page.items.len()), (Some(2), 1));
 }

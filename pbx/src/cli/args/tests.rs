@@ -1,0 +1,92 @@
+use clap::{CommandFactory, error::ErrorKind};
+
+use super::*;
+
+#[test]
+fn the_tree_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_is_understood() {
+    for line in [
+        "serve",
+        "serve --config /etc/pbx/other.toml",
+        "status",
+        "status --watch",
+        "--json status",
+        "--socket /tmp/s doctor",
+        "top --once --limit 3",
+        "top --interval 500ms",
+        "events --follow --since 1h",
+        "events --limit 5 --filter kind eq",
+        "explain 192.0.2.1",
+        "firewall status",
+        "firewall mode enforce --dry-run",
+        "firewall attach eth0",
+        "firewall detach eth0",
+        "firewall stats --watch=2s",
+        "firewall test -",
+        "block list --sort -packets --limit 10 --watch",
+        "block add 192.0.2.1",
+        "block add 41.202.0.0 255.255.0.0 --for 2h --reason flood --force --dry-run --json",
+        "block add 192.0.2.1 --until 2027-01-01T00:00:00Z",
+        "block remove 192.0.2.1 --allow-for 1d",
+        "block rm 192.0.2.1",
+        "block show 192.0.2.0/24",
+        "block import - --dry-run",
+        "block export --all",
+        "block flush --yes",
+        "block flush --automatic --dry-run",
+        "allow list",
+        "allow add 2001:db8::/64 --for 1d",
+        "allow remove 192.0.2.1",
+        "guard list --changed",
+        "guard get guard.level1.packets",
+        "guard set guard.level1.packets 100",
+        "guard set guard.level1.packets=100 guard.level2.packets=200 --dry-run",
+        "guard reset guard.level1.packets",
+        "guard reset --all",
+        "guard profile",
+        "guard profile strict",
+        "completions bash",
+        "man /tmp/man",
+    ] {
+        let words = std::iter::once("pbx").chain(line.split(' '));
+        // A condition has blanks and is one argument; only its first word matters here.
+        let words = words.filter(|word| *word != "eq");
+        assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn what_is_not_a_command_is_a_usage_error() {
+    for (line, kind) in [
+        ("block", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ("block add", ErrorKind::MissingRequiredArgument),
+        ("block add a b c", ErrorKind::TooManyValues),
+        ("block add 192.0.2.1 --for 1h --until 2027-01-01T00:00:00Z", ErrorKind::ArgumentConflict),
+        ("block flush --manual --automatic", ErrorKind::ArgumentConflict),
+        ("block list --limit 0", ErrorKind::ValueValidation),
+        ("firewall mode fast", ErrorKind::InvalidValue),
+        ("guard set", ErrorKind::MissingRequiredArgument),
+        ("guard reset", ErrorKind::MissingRequiredArgument),
+        ("explain", ErrorKind::MissingRequiredArgument),
+        ("nonsense", ErrorKind::InvalidSubcommand),
+    ] {
+        let words = std::iter::once("pbx").chain(line.split(' '));
+        let error = Cli::try_parse_from(words).expect_err(line);
+        // clap has no kind of its own for too many positional words.
+        let same =
+            error.kind() == kind || (kind == ErrorKind::TooManyValues && error.kind() == ErrorKind::UnknownArgument);
+        assert!(same, "{line}: {:?}", error.kind());
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn an_address_and_a_dotted_mask_are_one_range() {
+    let cli = Cli::try_parse_from(["pbx", "block", "add", "41.202.0.0", "255.255.0.0"]).unwrap();
+    let Command::Block(Block::Add(add)) = cli.command else { panic!("not block add") };
+    assert_eq!(add.address.text(), "41.202.0.0 255.255.0.0");
+}

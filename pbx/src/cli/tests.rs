@@ -1,0 +1,191 @@
+//! Whole commands against a served API with a filter in memory: what they do and the code that they end with.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Parser;
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    api::{Server, bind, router},
+    ops::{Role, fake::Bench},
+};
+
+struct Machine {
+    bench: Bench,
+    socket: PathBuf,
+    _ending: watch::Sender<bool>,
+}
+
+impl Machine {
+    async fn of(role: Option<Role>) -> Self {
+        let bench = Bench::new().await;
+        let socket = bench.folder.path().join("pbx.sock");
+        let (ending, ended) = watch::channel(false);
+        let router = router(bench.operations.clone(), Arc::new(move |_, _| role), ended.clone());
+        tokio::spawn(Server::new(bind(&socket).unwrap(), router, ended).run());
+        Self { bench, socket, _ending: ending }
+    }
+
+    /// The exit code of a command.
+    async fn pbx(&self, line: &str) -> u8 {
+        code(&self.socket, line).await
+    }
+}
+
+async fn code(socket: &Path, line: &str) -> u8 {
+    // Words with blanks in them are written with underscores.
+    let words = line.split(' ').map(|word| word.replace('_', " "));
+    let cli = Cli::try_parse_from(std::iter::once("pbx".to_owned()).chain(words)).unwrap();
+    let session = Session { client: Client::new(socket.to_path_buf()), json: cli.json };
+    match dispatch(session, cli.command).await {
+        Ok(()) => 0,
+        Err(failure) => failure.code(),
+    }
+}
+
+#[tokio::test]
+async fn commands_end_with_the_code_that_says_what_happened() {
+    let machine = Machine::of(Some(Role::Admin)).await;
+    let file = machine.bench.folder.path().join("list.txt");
+    std::fs::write(&file, "198.51.100.20\n198.51.100.21 allow\n").unwrap();
+    let bad = machine.bench.folder.path().join("bad.txt");
+    std::fs::write(&bad, "198.51.100.20\n10.0.0.300\n").unwrap();
+    let (file, bad) = (file.display(), bad.display());
+    for (line, expected) in [
+        ("status", 0),
+        ("--json status", 0),
+        ("doctor", 0),
+        ("top --once", 0),
+        ("top --once --json", 0),
+        ("top --interval 1ms", 2),
+        ("events", 0),
+        ("events --since 1h --json", 0),
+        ("events --since yesterday", 2),
+        ("block list", 0),
+        ("block add 198.51.100.7 --for 2h --reason flood --dry-run", 0),
+        ("block show 198.51.100.7", 3),
+        ("block add 198.51.100.7 --for 2h --reason flood", 0),
+        ("block add 41.202.0.0 255.255.0.0", 0),
+        ("block add 10.0.0.5/24 --json", 0),
+        ("block add 103.224.182.210.0", 2),
+        ("block add 10.0.0.300", 2),
+        ("block add 10.0.0.1/33", 2),
+        ("block add 198.51.100.8 --until 2020-01-01T00:00:00Z", 2),
+        ("block add 192.0.2.5", 7),
+        ("block add 192.0.2.5 --force", 7),
+        ("block add 203.0.113.50", 7),
+        ("block add 0.0.0.0/0", 7),
+        ("block add 203.0.113.50 --force", 0),
+        ("block show 198.51.100.7", 0),
+        ("block show 41.202.3.4 --json", 0),
+        ("block list --filter contains(reason,'flood') --sort -since --limit 1", 0),
+        ("block list --filter colour_eq_1", 2),
+        ("block list --sort colour", 2),
+        ("explain 198.51.100.7", 0),
+        ("explain 203.0.113.200 --json", 0),
+        ("explain 198.51.100.0/24", 2),
+        ("block remove 41.202.3.4", 3),
+        ("block remove 41.202.0.0/16 --dry-run", 0),
+        ("block remove 41.202.0.0 255.255.0.0", 0),
+        ("block remove 198.51.100.7 --allow-for 1d", 0),
+        ("allow list", 0),
+        ("allow remove 198.51.100.7", 0),
+        ("allow remove 198.51.100.7", 3),
+        ("allow add 2001:db8::/64 --reason office", 0),
+        ("allow list --json", 0),
+        ("guard list", 0),
+        ("guard list --changed", 0),
+        ("guard get guard.level1.packets", 0),
+        ("guard get guard.nothing", 3),
+        ("guard set guard.level1.packets 400", 0),
+        ("guard set guard.level1.packets=0", 2),
+        ("guard set guard.level2.packets 100", 2),
+        ("guard set one two three", 2),
+        ("guard reset guard.level1.packets", 0),
+        ("guard reset --all --dry-run", 0),
+        ("guard profile", 0),
+        ("guard profile portsip --dry-run", 0),
+        ("guard profile none", 3),
+        ("firewall status", 0),
+        ("firewall mode enforce --dry-run", 0),
+        ("firewall attach eth0", 0),
+        ("firewall detach eth0 --json", 0),
+        ("firewall attach a/b", 2),
+        ("firewall stats", 0),
+        (&format!("firewall test {file}"), 2),
+        ("firewall test /nonexistent.pcap", 1),
+        (&format!("block import {file} --dry-run"), 0),
+        (&format!("block import {file}"), 0),
+        (&format!("block import {bad}"), 2),
+        ("block import /nonexistent", 1),
+        ("block export --all", 0),
+        ("block flush --dry-run", 0),
+        ("block flush --yes", 0),
+    ] {
+        assert_eq!(machine.pbx(line).await, expected, "pbx {line}");
+    }
+    assert_eq!(machine.bench.operations.export(None), "198.51.100.21 allow\n2001:db8::/64 allow # office\n");
+}
+
+#[tokio::test]
+async fn a_failing_filter_is_1_and_a_broken_doctor_too() {
+    let machine = Machine::of(Some(Role::Admin)).await;
+    machine.bench.filter.fail(true);
+    assert_eq!(machine.pbx("block add 198.51.100.7").await, 1);
+    machine.bench.filter.fail(false);
+    machine.bench.store().close().await;
+    assert_eq!(machine.pbx("doctor").await, 1);
+}
+
+#[tokio::test]
+async fn a_viewer_looks_and_a_stranger_does_nothing() {
+    let viewer = Machine::of(Some(Role::View)).await;
+    assert_eq!(viewer.pbx("status").await, 0);
+    assert_eq!(viewer.pbx("block add 198.51.100.7").await, 4);
+    let stranger = Machine::of(None).await;
+    assert_eq!(stranger.pbx("status").await, 4);
+}
+
+#[tokio::test]
+async fn without_a_daemon_it_is_5() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("pbx.sock");
+    assert_eq!(code(&socket, "status").await, 5);
+    // A socket that nobody listens on any more.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert_eq!(code(&socket, "status").await, 5);
+    assert_eq!(code(&socket, "serve --config /nonexistent/pbx.toml").await, 2);
+}
+
+#[tokio::test]
+async fn a_list_longer_than_a_page_is_fetched_whole() {
+    let machine = Machine::of(Some(Role::Admin)).await;
+    let text: String = (0..250).map(|host| format!("198.51.100.{host}\n")).collect();
+    let request = crate::ops::ImportRequest { text, ..crate::ops::ImportRequest::default() };
+    machine.bench.operations.import(&crate::ops::Context::daemon(), request).await.unwrap();
+    let session = Session { client: Client::new(machine.socket.clone()), json: true };
+    let Cli { command: Command::Block(args::Block::List(args)), .. } =
+        Cli::try_parse_from(["pbx", "block", "list", "--limit", "230", "--sort", "cidr"]).unwrap()
+    else {
+        panic!("not a list")
+    };
+    let listed = session.list("/api/security/blocks", &args, &[], None, &[]).await.unwrap();
+    assert_eq!((listed.count, listed.items.len()), (250, 230));
+    assert_eq!(listed.items[229]["cidr"], "198.51.100.229");
+    assert_eq!(listed.rest().unwrap(), "20 more; --limit 250 shows all");
+}
+
+#[test]
+fn completions_and_manual_pages_are_made_for_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    man(folder.path()).unwrap();
+    for page in ["pbx.1", "pbx-block-add.1", "pbx-guard-set.1"] {
+        assert!(folder.path().join(page).exists(), "{page}");
+    }
+    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "pbx", &mut script);
+        assert!(String::from_utf8(script).unwrap().contains("allow-for"), "{shell}");
+    }
+}
