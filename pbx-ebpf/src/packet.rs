@@ -55,6 +55,11 @@ pub trait Frame {
     fn forget(&self, offset: usize) -> usize {
         offset
     }
+    /// The same words, forgotten likewise: what follows is verified once, and not once a kind of packet.
+    #[inline(always)]
+    fn forget_words(&self, words: [u64; 3]) -> [u64; 3] {
+        words
+    }
 }
 
 /// Largest offset at which a header is looked for: what lies there is in the first buffer of a frame that has
@@ -121,7 +126,15 @@ impl Ip {
             5 => Upper::Opaque,
             _ => Upper::Other,
         };
-        Ip { hi, lo, v6: rest >> 48 & 1 != 0, hops: (rest >> 40) as u8, upper, sport: (rest >> 16) as u16, dport: rest as u16 }
+        Ip {
+            hi,
+            lo,
+            v6: rest >> 48 & 1 != 0,
+            hops: (rest >> 40) as u8,
+            upper,
+            sport: (rest >> 16) as u16,
+            dport: rest as u16,
+        }
     }
 }
 
@@ -210,15 +223,8 @@ fn ipv6<F: Frame>(frame: &F, at: usize) -> Parsed {
     if ip.u8(0) >> 4 != 6 || !reaches(frame, end) {
         return Parsed::Malformed;
     }
-    let packet = Ip {
-        hi: ip.u64(8),
-        lo: ip.u64(16),
-        v6: true,
-        hops: ip.u8(7),
-        upper: Upper::Other,
-        sport: 0,
-        dport: 0,
-    };
+    let packet =
+        Ip { hi: ip.u64(8), lo: ip.u64(16), v6: true, hops: ip.u8(7), upper: Upper::Other, sport: 0, dport: 0 };
     let mut next = ip.u8(6);
     let mut here = at + 40;
     let mut followed = 0;

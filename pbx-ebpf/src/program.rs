@@ -217,20 +217,8 @@ impl Tables for Kernel {
         }
     }
     #[inline(always)]
-    fn source(&self, hi: u64, lo: u64, rest: u64, place: u64, enforcement: u64) -> Reason {
-        Reason::of(pbx_source(hi, lo, rest, place, enforcement))
-    }
-    #[inline(always)]
-    fn exact4(&self, address: u32, now: u64) -> u64 {
-        pbx_exact4(address, now)
-    }
-    #[inline(always)]
     fn probe(&self, hi: u64, lo: u64, code: u64, now: u64) -> u64 {
         pbx_probe(hi, lo, code, now)
-    }
-    #[inline(always)]
-    fn walk(&self, hi: u64, lo: u64, v6: u64, now: u64) -> u64 {
-        pbx_walk(hi, lo, v6, now)
     }
     #[inline(always)]
     fn counted(&self, hi: u64, lo: u64, kind: u64, now: u64, limit_new: u64) -> u64 {
@@ -245,30 +233,14 @@ impl Tables for Kernel {
     }
 }
 
-// Global functions: the kernel verifies each once, whatever its callers know of the arguments.
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn pbx_source(hi: u64, lo: u64, rest: u64, place: u64, enforcement: u64) -> u64 {
-    verdict::source(&Kernel, hi, lo, rest, place, enforcement) as u64
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn pbx_exact4(address: u32, now: u64) -> u64 {
-    rules::exact4(&Kernel, address, now).code()
-}
+// Global functions: the kernel verifies each once, whatever its callers know of the arguments. Only what is
+// called from several places: where returns are guarded against speculation, each costs as much as a dozen
+// instructions.
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn pbx_probe(hi: u64, lo: u64, code: u64, now: u64) -> u64 {
     rules::probe(&Kernel, hi, lo, code as u8, now).code()
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn pbx_walk(hi: u64, lo: u64, v6: u64, now: u64) -> u64 {
-    rules::walk(&Kernel, hi, lo, v6 != 0, now).code()
 }
 
 #[unsafe(no_mangle)]
@@ -296,6 +268,16 @@ impl Frame for Received<'_> {
     #[inline(always)]
     fn forget(&self, offset: usize) -> usize {
         core::hint::black_box(offset) & 0x7fff
+    }
+    #[inline(always)]
+    fn forget_words(&self, [hi, lo, rest]: [u64; 3]) -> [u64; 3] {
+        // SAFETY: the program's own context. The same field twice, which the verifier does not know to be equal.
+        let zero = unsafe {
+            let ifindex = &raw const (*self.0.ctx).ingress_ifindex;
+            u64::from(core::ptr::read_volatile(ifindex) ^ core::ptr::read_volatile(ifindex))
+        };
+        let zero = zero | zero << 32;
+        [hi ^ zero, lo ^ zero, rest ^ zero]
     }
     #[inline(always)]
     fn total(&self) -> usize {

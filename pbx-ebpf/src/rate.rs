@@ -53,7 +53,8 @@ pub fn count<T: Tables>(t: &T, hi: u64, lo: u64, kind: u64, now: u64, limit_new:
             // SAFETY: a set has SLOTS × SLOT_WORDS words, and `i` is below SLOTS.
             let slot = unsafe { set.add(i * SLOT_WORDS) };
             // SAFETY: as above. The state is read before the key.
-            let (state, key_hi, key_lo) = unsafe { (word::load(slot), word::load(slot.add(1)), word::load(slot.add(2))) };
+            let (state, key_hi, key_lo) =
+                unsafe { (word::load(slot), word::load(slot.add(1)), word::load(slot.add(2))) };
             let count = state & COUNT;
             if key_lo == lo && key_hi == hi && state >> KIND_SHIFT == kind && count != 0 && count != BUSY {
                 found = i;

@@ -2,7 +2,7 @@
 //! over leaves the word to the next one that covers the source.
 
 use crate::{
-    abi::{address4, prefix, settings::SHORT_LENGTHS_WORD, tick},
+    abi::{MAPPED, address4, prefix, settings::SHORT_LENGTHS_WORD, tick},
     hash,
     tables::Tables,
     word,
@@ -47,45 +47,77 @@ impl Said {
 /// What the rules say of a source. `short` are the IPv6 lengths below 32 in use.
 #[inline(always)]
 pub fn say<T: Tables>(t: &T, v6: bool, hi: u64, lo: u64, short: [u64; 2]) -> Said {
-    let mut base = Said::Nothing;
-    let now;
-    if v6 {
-        let Some(bucket) = t.lengths6(hash::lengths6(hi, t.seed())) else { return Said::Nothing };
-        // SAFETY: a bucket has two words.
-        let long = unsafe { [word::load(bucket), word::load(bucket.add(1))] };
-        if long[0] | short[0] == 0 {
-            return Said::Nothing;
-        }
-        now = tick(t.now());
-    } else {
-        let address = lo as u32;
-        let Some(class) = t.class4(address >> 12) else { return Said::Nothing };
-        // SAFETY: a word of the class map.
-        let class = (unsafe { word::load(class) } >> (((address >> 8) & 15) * 4)) & 15;
-        if class == 0 {
-            return Said::Nothing;
-        }
-        base = match class & address4::BASE {
-            address4::BLOCK => Said::Block,
+    if !v6 {
+        return say4(t, lo as u32);
+    }
+    let Some(bucket) = t.lengths6(hash::lengths6(hi, t.seed())) else { return Said::Nothing };
+    // SAFETY: a bucket has two words.
+    let long = unsafe { word::load(bucket) };
+    if long | short[0] == 0 {
+        return Said::Nothing;
+    }
+    Said::of(t.walk(hi, lo, 1, tick(t.now())))
+}
+
+/// How often an IPv4 source is asked about again because a rule was being changed meanwhile.
+const ROUNDS: usize = 4;
+
+/// The class of the /24 says where to ask; the slot of the address goes before the prefixes, and these before
+/// the base. A rule that changes may leave the place to which the class, read before, points: what was read is
+/// good if the class, and the slot that was not there, are still the same at the end.
+#[inline(always)]
+fn say4<T: Tables>(t: &T, address: u32) -> Said {
+    let Some(word) = t.class4(address >> 12) else { return Said::Nothing };
+    let shift = ((address >> 8) & 15) * 4;
+    // SAFETY: a word of the class map.
+    let mut class = unsafe { word::load(word) } >> shift & 15;
+    let mut said = Said::Nothing;
+    let mut round = 0;
+    while round < ROUNDS {
+        let base = match class & address4::BASE {
             address4::ALLOW => Said::Allow,
+            address4::BLOCK => Said::Block,
             _ => Said::Nothing,
         };
         if class & (address4::EXACT | address4::CONSULT) == 0 {
             return base;
         }
-        now = tick(t.now());
+        let now = tick(t.now());
         if class & address4::EXACT != 0 {
-            let said = Said::of(t.exact4(address, now));
+            said = Said::of(t.exact4(address, now));
             if said != Said::Nothing {
                 return said;
             }
         }
-        if class & address4::CONSULT == 0 {
-            return base;
+        said = base;
+        let mut moved = false;
+        if class & address4::CONSULT != 0 {
+            let walked = Said::of(t.walk(0, MAPPED | u64::from(address), 0, now));
+            if walked != Said::Nothing {
+                said = walked;
+            }
+            if class & address4::EXACT != 0 {
+                moved = t.exact4(address, now) != Said::Nothing.code();
+            }
         }
+        // SAFETY: as above.
+        let again = unsafe { word::load(word) } >> shift & 15;
+        if again == class && !moved {
+            return said;
+        }
+        class = again;
+        round += 1;
     }
-    let said = Said::of(t.walk(hi, lo, u64::from(v6), now));
-    if said == Said::Nothing { base } else { said }
+    said
+}
+
+/// Reads a word of which the neighbours will be needed: its way into the cache overlaps with what is read next.
+#[inline(always)]
+fn ahead(word: Option<*mut u64>) {
+    if let Some(word) = word {
+        // SAFETY: a word of a table.
+        unsafe { word::load(word) };
+    }
 }
 
 /// The rule of a single IPv4 address, at a tick.
@@ -96,6 +128,7 @@ pub fn exact4<T: Tables>(t: &T, address: u32, now: u64) -> Said {
     let mut round = 0;
     while round < 2 {
         let Some(words) = t.address4(line) else { return Said::Nothing };
+        ahead(t.hits4(line << 3));
         let mut i = 0;
         while i < address4::SLOTS {
             // SAFETY: a line has eight words.
@@ -218,6 +251,7 @@ pub fn probe<T: Tables>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
         let mut i = 0;
         while i < prefix::SLOTS {
             if (tags >> (8 * i)) as u8 == places.tag {
+                ahead(t.hits(set << 2));
                 let said = entry(t, set, i, hi, lo, code, now);
                 if said != Said::Nothing {
                     return said;

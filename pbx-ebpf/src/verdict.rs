@@ -89,7 +89,10 @@ pub fn judge<T: Tables, F: Frame>(t: &T, frame: &F, ifindex: u32) -> Judged {
         },
         Parsed::Ip(ip) => match essential(&ip) {
             Some(reason) => reason,
-            None => t.source(ip.hi, ip.lo, ip.pack(), place.pack(), place.enforcement),
+            None => {
+                let [hi, lo, rest] = frame.forget_words([ip.hi, ip.lo, ip.pack()]);
+                t.source(hi, lo, rest, place.pack(), place.enforcement)
+            }
         },
     };
     let nth = t.count(place.stats, reason, frame.linear() as u64);
@@ -164,8 +167,7 @@ fn towards<T: Tables>(t: &T, ip: &Ip) -> Towards {
     let Some(words) = t.ports(u32::from(ip.dport >> 6)) else { return Towards::Elsewhere };
     let bit = 1u64 << (ip.dport & 63);
     // SAFETY: an element has four words.
-    let (protected, media) =
-        unsafe { (word::load(words.add(ports::PROTECTED)), word::load(words.add(ports::MEDIA))) };
+    let (protected, media) = unsafe { (word::load(words.add(ports::PROTECTED)), word::load(words.add(ports::MEDIA))) };
     if protected & bit != 0 {
         return if ip.upper == Upper::Tcp { Towards::Tcp } else { Towards::Levels };
     }
@@ -492,14 +494,7 @@ fn make_block<T: Tables>(
 
 /// Limits of what is never blocked for: other TCP, later fragments (6).
 #[inline(always)]
-fn police<T: Tables>(
-    t: &T,
-    place: Place,
-    settings: &Settings,
-    towards: Towards,
-    source: Source,
-    now: u64,
-) -> Reason {
+fn police<T: Tables>(t: &T, place: Place, settings: &Settings, towards: Towards, source: Source, now: u64) -> Reason {
     let (kind, limit, reason) = if towards == Towards::Tcp {
         (rates::TCP, read(&settings.tcp), Reason::TcpLimit)
     } else {

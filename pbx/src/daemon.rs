@@ -255,6 +255,8 @@ async fn background(filter: Arc<XdpFilter>, operations: Operations, mut ending: 
         ]
     });
     let mut machine = host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
+    // What changed between the snapshot of the start and the first of these is looked at now.
+    machine.iter_mut().for_each(watch::Receiver::mark_changed);
     let mut steps = clock::steps().inspect_err(|error| tracing::warn!(%error, "a set clock goes unnoticed")).ok();
     let mut tick = interval(SWEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -12,6 +12,11 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Somebody named an interface that does not exist, or that is not filtered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoSuchInterface(pub String);
+
 /// A packet filter: holds the manual rules, makes automatic blocks, counts.
 ///
 /// All methods are called from several threads; an implementation serializes its own writers.
@@ -220,7 +225,7 @@ pub struct ReasonCount {
 pub struct Talker {
     /// A host, or the /64 of an IPv6 source.
     pub source: Prefix,
-    /// Packets to protected ports in its last window of one second.
+    /// Packets to protected ports in its last window of one second; once level 2 blocks it, the average since then.
     pub packets_per_second: u32,
     /// It is blocked now, and why.
     pub blocked: Option<BlockReason>,

@@ -4,6 +4,7 @@
 use std::{
     io, mem,
     os::fd::{AsRawFd as _, BorrowedFd},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -20,7 +21,9 @@ pub(crate) const PASS: u32 = 2;
 
 /// CPU to which everything that is measured is pinned: the last, where the fewest interrupts are served.
 pub(crate) fn cpu() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) - 1
+    // Asked once: a pinned thread has one CPU only.
+    static LAST: OnceLock<usize> = OnceLock::new();
+    *LAST.get_or_init(|| std::thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1))
 }
 
 /// Pins the calling thread.

@@ -30,7 +30,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         filter.loaded.maps.clock.store(0, now);
         let done = step * STEP * SHARE;
         frame[FIRST_TURN..FIRST_TURN + 4].copy_from_slice(&done.to_ne_bytes());
-        driver.drive(&filter.program, false, &frame, STEP * SHARE)?;
+        driver.exactly(&filter.program, false, &frame, STEP * SHARE)?;
     }
     let dropped = dropped(&filter)?;
     report.figure(

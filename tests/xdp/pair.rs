@@ -16,7 +16,10 @@ use pbx_core::{
 };
 use pbx_ebpf::{
     abi::{
-        Source, automatic::Block, events::Event, known, media, ports, presence,
+        Source,
+        automatic::Block,
+        events::Event,
+        known, media, ports, presence,
         settings::{FLOWS, Settings as Thresholds},
         stats::Reason,
         tick,
@@ -35,7 +38,6 @@ pub(crate) const INTERFACE: u32 = 1;
 const ELEMENT: u32 = 1;
 /// A second (ns).
 pub(crate) const SECOND: u64 = 1_000_000_000;
-
 
 /// Host tables that a rule set and a judge share.
 #[derive(Clone, Debug)]
@@ -83,15 +85,17 @@ pub(crate) fn with_pair<T: Send>(test: impl FnOnce(&mut Pair) -> T + Send) -> T 
 
 impl Pair {
     pub(crate) fn new(seed: Seed) -> Self {
-        let kernel = Loaded::load(&Options { seed, test_clock: true, ..Options::default() })
-            .unwrap_or_else(|error| panic!("the filter does not load (root and a kernel with BTF are needed): {error}"));
+        let kernel = Loaded::load(&Options { seed, test_clock: true, ..Options::default() }).unwrap_or_else(|error| {
+            panic!("the filter does not load (root and a kernel with BTF are needed): {error}")
+        });
         let host = Arc::new(HostTables::new(seed));
         let none = || std::iter::empty();
         let kernel_rules = RuleTables::adopt(KernelTables(kernel.maps.clone()), seed, none(), []).expect("empty");
         let host_rules = RuleTables::adopt(Shared(host.clone()), seed, none(), []).expect("empty");
         let settings = Settings::default();
         let now = 1000 * SECOND;
-        let mut pair = Pair { kernel, host, kernel_rules, host_rules, settings, seed, now, rules: Vec::new(), known: 0 };
+        let mut pair =
+            Pair { kernel, host, kernel_rules, host_rules, settings, seed, now, rules: Vec::new(), known: 0 };
         pair.begin();
         pair
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, OpError, Operations, pcap};
 use crate::{
     config::is_interface_name,
-    filter::{FilterStatus, Finding, InterfaceCounters, Outcome, Severity, Talker, TestVerdict},
+    filter::{FilterStatus, Finding, InterfaceCounters, NoSuchInterface, Outcome, Severity, Talker, TestVerdict},
     store::EventKind,
 };
 
@@ -166,7 +166,10 @@ impl Operations {
                 operations
                     .with_filter(move |filter| if attach { filter.attach(&given) } else { filter.detach(&given) })
                     .await?
-                    .map_err(|error| OpError::filter(format!("{error:#}")))?;
+                    .map_err(|error| match error.downcast_ref::<NoSuchInterface>() {
+                        Some(nothing) => OpError::not_found(nothing.to_string()),
+                        None => OpError::filter(format!("{error:#}")),
+                    })?;
                 let did = if attach { "attached the filter to" } else { "took the filter off" };
                 operations.tell(EventKind::Interface, format!("{} {did} {name}", context.actor)).await;
             }

@@ -14,7 +14,7 @@ use pbx_xdp::{Maps, link};
 use super::{State, Told, XdpFilter, pins, refusal, takeover::pin_of};
 use crate::{
     config::Attach,
-    filter::{AttachState, InterfaceStatus},
+    filter::{AttachState, InterfaceStatus, NoSuchInterface},
     host::{Snapshot, Wanted, choose, links::XdpMode},
 };
 
@@ -253,7 +253,9 @@ pub(super) fn by_hand(filter: &XdpFilter, name: &str, wanted: bool) -> anyhow::R
     let state = &mut *state;
     let index = snapshot.link_named(name).map(|link| link.index);
     if wanted {
-        let Some(_) = index else { bail!("there is no interface {name}: see `ip link`") };
+        let Some(_) = index else {
+            bail!(NoSuchInterface(format!("there is no interface {name}: see `ip link`")))
+        };
         state.by_hand.insert(name.to_owned(), true);
         reconcile(filter, state, &snapshot);
         return match state.interfaces.by_name.get(name) {
@@ -270,7 +272,7 @@ pub(super) fn by_hand(filter: &XdpFilter, name: &str, wanted: bool) -> anyhow::R
         };
     }
     let Some(known) = state.interfaces.by_name.get(name).cloned() else {
-        bail!("{name} is not filtered; `pbx firewall status` lists those that are")
+        bail!(NoSuchInterface(format!("{name} is not filtered; `pbx firewall status` lists those that are")))
     };
     link::remove(&pin_of(filter, name))?;
     filter.maps.forget_interface(known.index);

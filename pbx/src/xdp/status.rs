@@ -11,7 +11,7 @@ use super::XdpFilter;
 use crate::{
     config::Attach,
     filter::{AttachState, FilterStatus, Finding, Severity, Usage},
-    host::{clock, firewall},
+    host::{Snapshot, clock, firewall},
 };
 
 pub(super) fn status(filter: &XdpFilter) -> FilterStatus {
@@ -61,6 +61,7 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
     let mut say = |severity, subject: &str, message: String, advice: Option<&str>| {
         findings.push(Finding { severity, subject: subject.to_owned(), message, advice: advice.map(str::to_owned) });
     };
+    let snapshot = Snapshot::read();
     {
         let state = filter.state();
         let differences = state.rules.check(20);
@@ -77,6 +78,16 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
             Some(what) => say(Severity::Error, "settings", what, Some("systemctl restart pbx")),
         }
         for interface in state.interfaces.list() {
+            let attached = matches!(interface.attach, AttachState::Native | AttachState::Generic);
+            let program = |snapshot: &Snapshot| snapshot.link_named(&interface.name)?.xdp.map(|there| there.id);
+            if let (true, Ok(snapshot)) = (attached, &snapshot)
+                && program(snapshot) != Some(state.program)
+            {
+                let message = "the filter's program is not on it any more: somebody took it off".to_owned();
+                let advice = format!("pbx firewall attach {}", interface.name);
+                say(Severity::Error, &interface.name, message, Some(&advice));
+                continue;
+            }
             let (severity, message) = match interface.attach {
                 AttachState::Native => (Severity::Ok, "filtered, native".to_owned()),
                 AttachState::Generic => (Severity::Warning, interface.note.unwrap_or_else(|| "filtered, generic".to_owned())),

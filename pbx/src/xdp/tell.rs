@@ -75,7 +75,7 @@ pub(super) fn automatic(filter: &XdpFilter) -> anyhow::Result<Vec<AutomaticBlock
     Ok(live.map(|(source, block)| described(*source, block, &clocks)).collect())
 }
 
-/// Blocks made in monitor end when their rule enforces.
+/// Blocks made in monitor end when their rule enforces, and with them the counts that led to them.
 pub(super) fn discard_monitored(filter: &XdpFilter, settings: &Settings) -> anyhow::Result<()> {
     use pbx_core::settings::Enforcement::Enforce;
     let mode = settings.filter.mode;
@@ -83,6 +83,7 @@ pub(super) fn discard_monitored(filter: &XdpFilter, settings: &Settings) -> anyh
     for (source, block) in filter.maps.blocks()? {
         if block.flags & automatic::MONITOR != 0 && enforced[usize::from(block.level == 2)] {
             filter.maps.remove_block(source)?;
+            filter.maps.rates_of(filter.seed, source).iter().for_each(|slot| filter.maps.reset_rate(slot));
         }
     }
     Ok(())
@@ -215,21 +216,30 @@ pub(super) fn top(filter: &XdpFilter, limit: usize) -> Vec<Talker> {
             }
         })
         .collect();
-    // Level 2 drops are not counted any more, but they are what an administrator looks for.
+    // What level 2 drops is not counted in the slots any more, but it is what an administrator looks for.
     if let Ok(blocks) = filter.maps.blocks() {
         for (source, block) in blocks.iter().filter(|(_, block)| now.saturating_sub(block.last) < RECENT) {
             let prefix = prefix_of(*source);
-            if talkers.len() < limit && now < block.expires && !talkers.iter().any(|talker| talker.source == prefix) {
+            if now < block.expires && !talkers.iter().any(|talker| talker.source == prefix) {
                 talkers.push(Talker {
                     source: prefix,
-                    packets_per_second: 0,
+                    packets_per_second: average(block),
                     blocked: Some(reason(block.level)),
                     last_seen: Some(clocks.wall(block.last)),
                 });
             }
         }
     }
+    talkers.sort_by_key(|talker| std::cmp::Reverse(talker.packets_per_second));
+    talkers.truncate(limit);
     talkers
+}
+
+/// Packets a second since a block was made.
+fn average(block: &automatic::Block) -> u32 {
+    const SECOND: u64 = 1_000_000_000;
+    let span = block.last.saturating_sub(block.since).max(SECOND);
+    (u128::from(block.packets) * u128::from(SECOND) / u128::from(span)).try_into().unwrap_or(u32::MAX)
 }
 
 impl XdpFilter {

@@ -45,7 +45,11 @@ fn on_a_full_disk_a_change_fails_whole_and_the_old_state_stands() {
         let is_refused = |host: u32| -> Result<bool> {
             let line = format!("block add 203.0.{}.{}", 113 + host / 250, host % 250);
             let answer = site.pbx.try_pbx(&line)?;
-            if answer.code == Some(0) { Ok(false) } else { answer.refused(1, &["full", "free some space"]).map(|_| true) }
+            if answer.code == Some(0) {
+                Ok(false)
+            } else {
+                answer.refused(1, &["full", "free some space"]).map(|_| true)
+            }
         };
         let mut taken = 0;
         while !is_refused(taken)? {
@@ -116,6 +120,24 @@ fn the_doctor_finds_a_word_that_is_wrong_and_a_restart_repairs_it() {
         site.assert_silent(&stream, bad.v4(), 200)?;
         let repaired = site.pbx.shown("doctor")?;
         assert!(repaired.contains("the kernel's tables are what the rules say"), "{repaired}");
+        daemon.stop()
+    });
+}
+
+#[test]
+fn the_doctor_finds_an_interface_whose_program_was_taken_off() {
+    on_site(|site, daemon| {
+        let bad = &site.lab.bad;
+        site.pbx.pbx(&format!("block add {}", bad.v4()))?;
+        let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE))?;
+        // The pin holds the link, and the link the program.
+        fs::remove_file(site.sandbox.bpffs().join("pbx/links").join(bad.interface))?;
+        site.wait_heard(&stream, bad.v4())?;
+        let command = format!("pbx firewall attach {}", bad.interface);
+        site.pbx.try_pbx("doctor")?.refused(1, &[bad.interface, &command])?;
+        site.pbx.pbx(command.trim_start_matches("pbx "))?;
+        site.assert_silent(&stream, bad.v4(), 100)?;
+        site.pbx.pbx("doctor")?;
         daemon.stop()
     });
 }

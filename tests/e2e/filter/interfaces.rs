@@ -161,3 +161,22 @@ fn attach_off_filters_nothing_and_says_so_but_keeps_the_rules() {
         daemon.stop()
     });
 }
+
+#[test]
+fn auto_takes_what_carries_the_default_route_and_keeps_what_it_had() {
+    before_start(|site| {
+        let good = &site.lab.good;
+        ip(&format!("route add default via {}", good.v4()))?;
+        site.pbx.set("interfaces", "\"auto\"")?;
+        let daemon = site.pbx.start()?;
+        assert_eq!(attach(&site.pbx.pbx("status")?, good.interface), Some("native"));
+        daemon.stop()?;
+        // An interface may be without an address for a moment: no reason to stop filtering it.
+        let before = program(good.interface)?;
+        ip(&format!("addr flush dev {}", good.interface))?;
+        let daemon = site.pbx.start()?;
+        assert_eq!(attach(&site.pbx.pbx("status")?, good.interface), Some("native"));
+        assert_ne!(program(good.interface)?, before, "it is filtered by the new program");
+        daemon.stop()
+    });
+}

@@ -22,9 +22,8 @@ fn a_new_installation_monitors_and_what_it_saw_is_forgotten_when_it_enforces() {
         site.pbx.pbx(&format!("block add {}", bad.v6()))?;
         site.burst(bad, bad.v6(), 1, 100)?;
         site.burst(bad, bad.v4(), 2, 1500)?;
-        site.receiver.wait(DEADLINE, |seen| {
-            (seen.of(bad.v6(), 1).count(), seen.of(bad.v4(), 2).count()) == (100, 1500)
-        })?;
+        site.receiver
+            .wait(DEADLINE, |seen| (seen.of(bad.v6(), 1).count(), seen.of(bad.v4(), 2).count()) == (100, 1500))?;
         assert_eq!(counted(site, bad.interface, "would-manual-block")?, 100);
         assert_eq!(counted(site, bad.interface, "would-level")?, 1000);
         let block = site.pbx.wait_blocked(bad.v4())?;

@@ -157,3 +157,23 @@ fn a_second_daemon_on_the_same_pins_or_socket_but_other_data_is_refused() {
         daemon.stop()
     });
 }
+
+#[test]
+fn a_user_of_neither_group_may_not_even_look() {
+    on_site(|site, daemon| {
+        for line in ["status", "block list", "block add 192.0.2.1", "firewall mode off"] {
+            let output = Command::new("setpriv")
+                .args([&format!("--reuid={UNIT_USER}"), &format!("--regid={UNIT_USER}"), "--clear-groups"])
+                .arg(site.pbx.binary())
+                .arg("--socket")
+                .arg(site.pbx.socket())
+                .args(line.split(' '))
+                .output()?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(4), "{line}: {said}");
+            assert!(said.contains("pbx-view") && said.contains("pbx-admin"), "{line}: {said}");
+        }
+        assert_eq!(site.pbx.pbx("status")?["mode"], "enforce");
+        daemon.stop()
+    });
+}

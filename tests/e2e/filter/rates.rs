@@ -142,3 +142,37 @@ fn many_sources_at_once_are_each_judged_alone() {
         daemon.stop()
     });
 }
+
+#[test]
+fn too_many_new_sources_are_policed_without_blocks_and_told_once() {
+    on_site(|site, daemon| {
+        let bad = &site.lab.bad;
+        site.pbx.pbx("guard set guard.new_sources=64 guard.level1.packets=5")?;
+        let (from, to, destination) = (bad.mac(), bad.appliance_mac(), bad.appliance_v4());
+        let spoof = |stream, sources: u64, each: u64| {
+            Sender::frames(&bad.network, stream, Plan::burst(sources * each), move |number| {
+                let source = Ipv4Addr::from_bits(0xc612_0000 + stream * 0x1_0000 + (number % sources) as u32);
+                Frame::udp((source, 5060), (destination, SIP)).payload(&payload(stream, number)).link(from, to).build()
+            })
+        };
+        spoof(0, 20_000, 1)?.finish()?;
+        let alarm = |list: &serde_json::Value| list.to_string().matches("new sources in a second").count();
+        site.pbx.wait("events --limit 1000", |events| alarm(events) > 0)?;
+        let status = site.pbx.pbx("status")?;
+        assert_eq!(status.pointer("/filter/guard_active"), Some(&true.into()), "{status:#}");
+
+        // Each of these is over its limit of 5: what is over it is dropped, and nobody is blocked.
+        let before = site.judged(bad)?;
+        spoof(1, 20, 50)?.finish()?;
+        site.wait_judged(bad, before + 1000)?;
+        let seen = site.receiver.seen();
+        for host in 0..20 {
+            let arrived = seen.from(Ipv4Addr::from_bits(0xc613_0000 + host));
+            assert_eq!(arrived, 5, "of host {host}");
+        }
+        let list = site.pbx.pbx("block list")?;
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(0), "{list:#}");
+        assert_eq!(alarm(&site.pbx.pbx("events --limit 1000")?), 1);
+        daemon.stop()
+    });
+}

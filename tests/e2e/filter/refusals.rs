@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::Result;
+use pbx_core::rule::MAX_ADDRESSES;
 use pbx_tests::daemon::DEADLINE;
 use pbx_tests::flood::Plan;
 use pbx_tests::sandbox::ip;
@@ -33,8 +34,9 @@ fn input_that_means_nothing_is_named_and_changes_nothing() {
             ("block remove 192.0.2.9", 3, ["192.0.2.9"]),
             ("guard set guard.level1.packets 0", 2, ["guard.level1.packets"]),
             ("guard set guard.level2.packets 400", 2, ["guard.level2.packets"]),
-            ("guard set guard.level9.packets 1", 3, ["guard.level9.packets"]),
-            ("firewall attach nowhere", 1, ["nowhere"]),
+            ("guard set guard.level9.packets 1", 2, ["guard.level9.packets"]),
+            ("firewall attach nowhere", 3, ["nowhere"]),
+            ("firewall detach lo", 3, ["not filtered"]),
         ] {
             site.pbx.try_pbx(line)?.refused(code, &texts)?;
         }
@@ -127,6 +129,22 @@ fn a_list_with_a_bad_line_517_changes_nothing() {
         let answer = site.pbx.pbx(&line)?;
         assert_eq!(answer["added"], Value::from(1000), "{answer:#}");
         site.assert_silent(&stream, bad.v4(), 100)?;
+        daemon.stop()
+    });
+}
+
+#[test]
+fn more_addresses_than_are_guaranteed_are_refused_with_the_limit() {
+    on_site(|site, daemon| {
+        let mut text = String::new();
+        for number in 0..=MAX_ADDRESSES as u32 {
+            writeln!(text, "{}", Ipv4Addr::from_bits(0x0b00_0000 + number))?;
+        }
+        let list = site.sandbox.directory().join("list");
+        fs::write(&list, text)?;
+        let line = format!("block import {}", list.display());
+        site.pbx.try_pbx(&line)?.refused(1, &["262144", "262145"])?;
+        assert_eq!(blocks(site)?, 0);
         daemon.stop()
     });
 }

@@ -2,17 +2,19 @@
 //! another layout, pins that were never filled, a reboot.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, MapData};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use pbx_ebpf::abi::{Source, automatic, header};
-use pbx_tests::daemon::{Daemon, DEADLINE, find};
+use pbx_tests::daemon::{DEADLINE, Daemon, find};
 use pbx_tests::flood::{Plan, Sender};
 use pbx_xdp::Words;
 use pbx_xdp::maps::{BlockValue, SourceKey};
-use std::os::fd::AsFd as _;
 
 use super::{Site, attach, on_site, program};
 
@@ -62,7 +64,11 @@ fn the_program_is_swapped_five_times_under_flood_and_nothing_leaks() {
         let mut daemon = daemon;
         let mut programs = vec![program(bad.interface)?];
         for round in 0..5 {
-            if round % 2 == 0 { daemon.stop()? } else { daemon.kill()? }
+            if round % 2 == 0 {
+                daemon.stop()?
+            } else {
+                daemon.kill()?
+            }
             flood.assert_blocked(site)?;
             daemon = site.pbx.start()?;
             programs.push(program(bad.interface)?);
@@ -108,6 +114,33 @@ fn a_running_filter_of_another_layout_is_replaced_under_flood_and_nothing_leaks(
         flood.end(site)?;
         assert_eq!(versions(site)?, [ours]);
         site.pbx.wait_blocked(site.lab.bad.v4())?;
+        daemon.stop()
+    });
+}
+
+#[test]
+fn a_start_that_is_killed_between_two_interfaces_is_finished_by_the_next() {
+    on_site(|site, daemon| {
+        let (good, bad) = (&site.lab.good, &site.lab.bad);
+        let flood = Flood::start(site)?;
+        let ours = the_version(site)?;
+        daemon.stop()?;
+        fs::rename(&ours, ours.with_file_name("v0-0123456789abcdef"))?;
+        let before = program(good.interface)?;
+        let mut broken = site.pbx.serve().stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let begin = Instant::now();
+        while program(good.interface)? == before {
+            ensure!(begin.elapsed() < DEADLINE, "the program is never replaced");
+        }
+        broken.kill()?;
+        broken.wait()?;
+        flood.assert_blocked(site)?;
+
+        let daemon = site.pbx.start()?;
+        flood.end(site)?;
+        assert_eq!(versions(site)?, [ours]);
+        assert!(program(bad.interface)?.is_some());
+        site.pbx.pbx("doctor")?;
         daemon.stop()
     });
 }

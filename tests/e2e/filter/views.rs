@@ -1,11 +1,11 @@
 //! What a person sees under a flood, and what the filter says of frames that were never sent.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 use pbx_tests::daemon::{DEADLINE, find};
-use pbx_tests::flood::Plan;
+use pbx_tests::flood::{Plan, Sender};
 use pbx_tests::frames::Frame;
 use serde_json::Value;
 
@@ -35,6 +35,9 @@ fn explain_top_stats_list_and_events_tell_of_a_flood() {
         };
         assert!(line(bad.v4().into()).contains("level2"), "{top}");
         assert!(!line(good.v4().into()).contains("level"), "{top}");
+        let loudest = site.pbx.pbx("top --once")?["top"][0].clone();
+        assert_eq!(loudest["source"], bad.v4().to_string(), "{loudest}");
+        assert!(loudest["packets_per_second"].as_u64() > Some(1000), "{loudest}");
 
         let stats = site.pbx.shown("firewall stats")?;
         let dropped = |line: &str| line.starts_with(bad.interface) && line.contains("dropped");
@@ -45,6 +48,38 @@ fn explain_top_stats_list_and_events_tell_of_a_flood() {
         assert!(events.to_string().contains(&bad.v4().to_string()), "{events:#}");
         flood.stop()?;
         calm.stop()?;
+        daemon.stop()
+    });
+}
+
+#[test]
+fn hits_of_an_address_are_counted_and_those_of_a_range_are_estimated() {
+    on_site(|site, daemon| {
+        let (good, bad) = (&site.lab.good, &site.lab.bad);
+        site.pbx.pbx(&format!("block add {}", good.v4()))?;
+        site.pbx.pbx(&format!("block add {}/31", bad.v4()))?;
+        site.burst(good, good.v4(), 1, 300)?;
+        let entry = |list: &Value, cidr: &str| find(list, cidr).cloned().unwrap_or_default();
+        let counted = entry(&site.pbx.pbx("block list")?, &good.v4().to_string());
+        assert_eq!((&counted["packets"], &counted["estimated"]), (&300.into(), &false.into()), "{counted:#}");
+        site.pbx.pbx(&format!("block remove {}/31", bad.v4()))?;
+
+        // A whole /24 is painted; only samples say who met it.
+        site.pbx.pbx("guard set filter.sample_rate 16")?;
+        site.pbx.pbx("block add 198.51.100.0/24")?;
+        let (from, to, destination) = (bad.mac(), bad.appliance_mac(), bad.appliance_v4());
+        let flood = Sender::frames(&bad.network, 2, Plan::steady(20_000, DEADLINE), move |number| {
+            let source = Ipv4Addr::new(198, 51, 100, (number % 250) as u8);
+            Frame::udp((source, 5060), (destination, SIP)).link(from, to).build()
+        })?;
+        let list =
+            site.pbx.wait("block list", |list| entry(list, "198.51.100.0/24")["packets"].as_u64() > Some(5000))?;
+        let sent = flood.stop()?;
+        let estimated = entry(&list, "198.51.100.0/24");
+        assert_eq!(estimated["estimated"], true, "{estimated:#}");
+        assert!(estimated["packets"].as_u64() <= Some(sent * 2), "{sent} were sent: {estimated:#}");
+        assert!(!estimated["last_seen"].is_null(), "{estimated:#}");
+        assert!(site.pbx.shown("block list")?.contains('≈'));
         daemon.stop()
     });
 }
@@ -87,7 +122,8 @@ fn a_capture_is_judged_by_a_copy_of_the_filter_and_nothing_live_changes() {
         let report = site.pbx.pbx(&format!("firewall test {}", file.display()))?;
         let verdicts = report["verdicts"].as_array().cloned().unwrap_or_default();
         assert_eq!(verdicts.len(), frames.len());
-        let reasons: Vec<&str> = [0, 1, 2, 3, 502, 503, 504].map(|frame| verdicts[frame]["reason"].as_str().unwrap_or("")).into();
+        let reasons: Vec<&str> =
+            [0, 1, 2, 3, 502, 503, 504].map(|frame| verdicts[frame]["reason"].as_str().unwrap_or("")).into();
         assert_eq!(reasons, ["counted", "manual-block", "malformed", "counted", "counted", "level1", "counted"]);
         assert_eq!((&report["passed"], &report["dropped"]), (&Value::from(502), &Value::from(3)), "{report:#}");
 
@@ -109,9 +145,18 @@ fn without_essential(stats: &Value) -> Vec<u64> {
 #[test]
 fn a_json_answer_of_every_view_is_one_document() -> Result<()> {
     on_site(|site, daemon| {
-        for line in ["status", "doctor", "top --once", "events", "explain 192.0.2.1", "firewall status", "firewall stats",
-            "block list", "allow list", "guard list"]
-        {
+        for line in [
+            "status",
+            "doctor",
+            "top --once",
+            "events",
+            "explain 192.0.2.1",
+            "firewall status",
+            "firewall stats",
+            "block list",
+            "allow list",
+            "guard list",
+        ] {
             assert!(!site.pbx.pbx(line)?.is_null(), "{line}");
         }
         daemon.stop()

@@ -1,4 +1,10 @@
+//! `pbx_tests::fuzz::addresses` under libFuzzer.
 #![no_main]
+
+#[allow(dead_code)]
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    pbx_tests::fuzz::addresses(data);
+    fuzz::addresses(data);
 });

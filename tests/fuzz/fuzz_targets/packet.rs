@@ -1,4 +1,10 @@
+//! `pbx_tests::fuzz::packet` under libFuzzer.
 #![no_main]
+
+#[allow(dead_code)]
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    pbx_tests::fuzz::packet(data);
+    fuzz::packet(data);
 });

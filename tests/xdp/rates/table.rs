@@ -19,7 +19,10 @@ use pbx_ebpf::{
 };
 
 use super::sip;
-use crate::{dice::Dice, pair::{INTERFACE, SECOND, with_pair}};
+use crate::{
+    dice::Dice,
+    pair::{INTERFACE, SECOND, with_pair},
+};
 
 const SEED: Seed = Seed(7, 11);
 
@@ -119,7 +122,7 @@ fn two_threads_on_one_set_never_block_a_source_that_keeps_its_limit() {
 
 #[test]
 fn two_threads_let_a_source_have_its_limit_and_no_more() {
-    for round in 0..200 {
+    for round in 0..20 {
         let host = host(&[("guard.level1.packets", "500")]);
         let passed = AtomicU64::new(0);
         let barrier = Barrier::new(2);
@@ -138,9 +141,6 @@ fn two_threads_let_a_source_have_its_limit_and_no_more() {
         // Two first packets at once may take two slots; the second is then never counted again.
         let passed = passed.into_inner();
         assert!((500..=510).contains(&passed), "round {round}: {passed} passed");
-        if round >= 20 {
-            break;
-        }
     }
 }
 
@@ -153,7 +153,7 @@ fn flood(packets: u32, limit: &str, new_sources: &str) {
     for i in 0..packets {
         let now = 100 * SECOND + u64::from(i) * SECOND / u64::from(packets);
         // An odd factor: every source of the /8 once.
-        let spoofed = 0x0a00_0000 | i.wrapping_mul(0x9e_3779_b1) & 0x00ff_ffff;
+        let spoofed = 0x0a00_0000 | i.wrapping_mul(0x009e_3771) & 0x00ff_ffff;
         let reason = host.judge(from(&mut frame, spoofed), INTERFACE, now).reason;
         assert_eq!(reason, Reason::Counted, "{} sent one packet", Ipv4Addr::from(spoofed));
         if i % 65_536 == 31_337 {

@@ -4,5 +4,6 @@ mod capacity;
 mod model;
 mod naive;
 mod repair;
+mod steps;
 mod universe;
 mod writer;

@@ -4,11 +4,17 @@ use std::{net::IpAddr, sync::Arc};
 
 use pbx_core::filter::{Entry, Memory, RuleTables, Table, host::HostTables, settings::project};
 use pbx_core::settings::Settings;
-use pbx_ebpf::{abi::{address4, prefix, stats::Reason}, hash::Seed};
+use pbx_ebpf::{
+    abi::{address4, prefix, stats::Reason},
+    hash::Seed,
+};
 use pbx_tests::frames::Frame;
 
 use super::{naive::Naive, universe};
-use crate::{dice::Dice, pair::{INTERFACE, SECOND, Shared}};
+use crate::{
+    dice::Dice,
+    pair::{INTERFACE, SECOND, Shared},
+};
 
 const SEED: Seed = Seed(21, 42);
 
@@ -56,7 +62,8 @@ fn adopting_damaged_memory_gives_tables_without_a_difference() {
     let mut dice = Dice::new(9);
     let now = 1000 * SECOND;
     for round in 0..6 {
-        let (mut model, mut tables) = (Naive::default(), RuleTables::adopt(Shared(host.clone()), SEED, [], []).expect("room"));
+        let (mut model, mut tables) =
+            (Naive::default(), RuleTables::adopt(Shared(host.clone()), SEED, [], []).expect("room"));
         for _ in 0..60 {
             let (prefix, action, until) =
                 (universe::prefix(&mut dice), universe::action(&mut dice), universe::until(&mut dice, now));
@@ -66,7 +73,8 @@ fn adopting_damaged_memory_gives_tables_without_a_difference() {
         model.own = vec![universe::address(&mut dice)];
         let mut memory = tables.into_memory();
         damage(&mut memory, &mut dice);
-        let entries = model.rules.iter().map(|(prefix, action, until)| Entry { prefix: *prefix, action: *action, until: *until });
+        let entries =
+            model.rules.iter().map(|(prefix, action, until)| Entry { prefix: *prefix, action: *action, until: *until });
         let tables = RuleTables::adopt(memory, SEED, entries, model.own.clone()).expect("room");
         assert_eq!(tables.check(9), [], "round {round}");
         for _ in 0..500 {
@@ -89,7 +97,15 @@ fn a_check_names_what_is_wrong() {
     let entries = ["203.0.113.7", "203.0.113.0/25", "2001:db8::/64", "2000::/8"].map(rule);
     let tables = RuleTables::adopt(Shared(host.clone()), SEED, entries, []).expect("room");
     assert_eq!(tables.check(9), []);
-    for table in [Table::Class4, Table::Address4, Table::Lengths4, Table::Lengths6, Table::Tags, Table::Prefix, Table::ShortLengths] {
+    for table in [
+        Table::Class4,
+        Table::Address4,
+        Table::Lengths4,
+        Table::Lengths6,
+        Table::Tags,
+        Table::Prefix,
+        Table::ShortLengths,
+    ] {
         let words = if table == Table::ShortLengths { 2 } else { 1 << 14 };
         let memory = Shared(host.clone());
         let word = (0..words).find(|word| memory.load(table, *word) != 0).unwrap_or(words - 1);
@@ -99,10 +115,15 @@ fn a_check_names_what_is_wrong() {
         Shared(host.clone()).store(table, word, before);
     }
     assert_eq!(tables.check(9), []);
-    assert_eq!(host.judge(&to_the_web([203, 0, 113, 9].into()), INTERFACE, SECOND).reason, Reason::Passed, "no mode is set");
+    assert_eq!(
+        host.judge(&to_the_web([203, 0, 113, 9].into()), INTERFACE, SECOND).reason,
+        Reason::Passed,
+        "no mode is set"
+    );
 }
 
 fn to_the_web(from: IpAddr) -> Vec<u8> {
-    let to: IpAddr = if from.is_ipv4() { [192, 0, 2, 2].into() } else { "2001:db8:ffff::2".parse().expect("an address") };
+    let to: IpAddr =
+        if from.is_ipv4() { [192, 0, 2, 2].into() } else { "2001:db8:ffff::2".parse().expect("an address") };
     Frame::tcp((from, 9), (to, 80), 2).build()
 }

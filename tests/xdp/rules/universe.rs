@@ -10,7 +10,8 @@ use crate::dice::Dice;
 /// A source.
 pub(crate) fn address(dice: &mut Dice) -> IpAddr {
     if dice.one_in(2) {
-        let [b, c, d] = [dice.pick(&[0, 1, 128]), dice.pick(&[0, 1, 2, 127, 255]), dice.pick(&[0, 1, 2, 16, 127, 128, 255])];
+        let [b, c, d] =
+            [dice.pick(&[0, 1, 128]), dice.pick(&[0, 1, 2, 127, 255]), dice.pick(&[0, 1, 2, 16, 127, 128, 255])];
         return Ipv4Addr::new(dice.pick(&[10, 11, 203]), b, c, d).into();
     }
     let high = dice.pick(&[0x2001, 0x2001, 0x2001, 0x2003, 0xfe80, 0xfd00]);

@@ -22,37 +22,56 @@ use pbx_ebpf::{
 use pbx_tests::frames::Frame;
 
 use super::naive::Naive;
-use crate::{dice::Dice, pair::{INTERFACE, SECOND, Shared}};
+use crate::{
+    dice::Dice,
+    pair::{INTERFACE, SECOND, Shared},
+};
 
-const SEED: Seed = Seed(5, 6);
+pub(crate) const SEED: Seed = Seed(5, 6);
 const CHANGES: usize = 30_000;
 
 /// Prefixes whose homes are two lines and two sets, and the wider ones over them.
-fn crowd() -> Vec<Prefix> {
+pub(crate) fn crowd() -> Vec<Prefix> {
     let host = |addr: u32| Prefix::host(Ipv4Addr::from(addr).into());
     let line = |addr: u32| hash::address4(addr, SEED).home;
     let (first, second) = (line(0x0a00_0001), line(0x0a00_0002));
     let addresses = (0x0a00_0001u32..).filter(|a| [first, second].contains(&line(*a))).take(24).map(host);
-    let by64 = |i: u64| Prefix::new(Ipv6Addr::from_bits(u128::from(0x2001_0db8_0000_0000 + i) << 64).into(), 64).expect("a /64");
+    let by64 = |i: u64| {
+        Prefix::new(Ipv6Addr::from_bits(u128::from(0x2001_0db8_0000_0000 + i) << 64).into(), 64).expect("a /64")
+    };
     let set = |prefix: &Prefix| {
         let key = Key::of(prefix);
         hash::prefix(key.hi(), key.lo(), key.code, SEED).home
     };
     let (first, second) = (set(&by64(1)), set(&by64(2)));
     let networks = (1u64..).map(by64).filter(|p| [first, second].contains(&set(p))).take(14);
-    let wider = ["10.0.0.0/16", "10.0.0.0/20", "10.0.0.0/25", "2001:db8::/32", "2001:db8::/33", "2001:db8::/40", "2001:db8::/48",
-        "2001:db8::/50", "2001:db8::/51", "2001:db8::/52", "2001:db8::/53", "2001:db8::/54", "2001:db8::/55", "2001::/16"];
+    let wider = [
+        "10.0.0.0/16",
+        "10.0.0.0/20",
+        "10.0.0.0/25",
+        "2001:db8::/32",
+        "2001:db8::/33",
+        "2001:db8::/40",
+        "2001:db8::/48",
+        "2001:db8::/50",
+        "2001:db8::/51",
+        "2001:db8::/52",
+        "2001:db8::/53",
+        "2001:db8::/54",
+        "2001:db8::/55",
+        "2001::/16",
+    ];
     let wider = wider.map(|text| pbx_core::address::parse(text).expect("a prefix").prefix);
     addresses.chain(networks).chain(wider).collect()
 }
 
 /// The verdicts of all addresses after each change.
-struct History {
-    changes: Vec<(Prefix, Action, Option<Until>)>,
-    verdicts: Vec<Vec<Option<Action>>>,
+pub(crate) struct History {
+    pub(crate) changes: Vec<(Prefix, Action, Option<Until>)>,
+    pub(crate) verdicts: Vec<Vec<Option<Action>>>,
 }
 
-fn history(crowd: &[Prefix], addresses: &[IpAddr], now: u64) -> History {
+pub(crate) fn history(crowd: &[Prefix], addresses: &[IpAddr], now: u64) -> History {
     let (mut dice, mut model) = (Dice::new(77), Naive::default());
     let mut history = History { changes: Vec::new(), verdicts: Vec::new() };
     let verdicts = |model: &Naive| addresses.iter().map(|addr| model.rule(*addr, now)).collect();
@@ -130,6 +149,7 @@ fn every_verdict_beside_a_writer_is_that_before_or_after_the_change() {
 }
 
 fn to_the_web(from: IpAddr) -> Vec<u8> {
-    let to: IpAddr = if from.is_ipv4() { [192, 0, 2, 2].into() } else { "2001:db8:ffff::2".parse().expect("an address") };
+    let to: IpAddr =
+        if from.is_ipv4() { [192, 0, 2, 2].into() } else { "2001:db8:ffff::2".parse().expect("an address") };
     Frame::tcp((from, 9), (to, 80), 2).build()
 }

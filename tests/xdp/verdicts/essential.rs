@@ -5,7 +5,8 @@ use pbx_tests::frames::{Frame, SENDER, ethertype, protocol};
 
 use super::{Given::*, Row, allow, block, row, row_of, run};
 
-const EVERYTHING: [super::Given; 2] = [super::Rule(pbx_core::rule::Action::Block, "0.0.0.0/0"), super::Rule(pbx_core::rule::Action::Block, "::/0")];
+const EVERYTHING: [super::Given; 2] =
+    [super::Rule(pbx_core::rule::Action::Block, "0.0.0.0/0"), super::Rule(pbx_core::rule::Action::Block, "::/0")];
 
 fn solicitation(source: &str) -> Frame {
     Frame::neighbour_solicitation(SENDER, source.parse().unwrap(), "2001:db8::1".parse().unwrap())
@@ -42,7 +43,11 @@ fn essential_traffic_passes_although_everything_is_blocked() {
         row("duplicate address detection", &solicitation("::"), NeighbourDiscovery),
         row("a neighbour solicitation in a VLAN", &solicitation("2001:db8::9").vlan(3), NeighbourDiscovery),
         row("a routed neighbour solicitation", &solicitation("2001:db8::9").hop_limit(254), Manual),
-        row("MLD from link-local, with router alert", &Frame::mld_report("fe80::1".parse().unwrap()), MulticastListener),
+        row(
+            "MLD from link-local, with router alert",
+            &Frame::mld_report("fe80::1".parse().unwrap()),
+            MulticastListener,
+        ),
         row("MLD from ::", &Frame::mld_report("::".parse().unwrap()), MulticastListener),
         row("MLD from a global address", &Frame::mld_report("2001:db8::9".parse().unwrap()), Manual),
         row("the last of fe80::/10", &Frame::mld_report("febf:ffff::1".parse().unwrap()), MulticastListener),
@@ -86,22 +91,35 @@ fn own_addresses_pass_before_every_rule() {
         row("an own IPv4 address", &from4(), Own).given([Appliance("192.0.2.50")]),
         row("an own IPv4 address, blocked", &from4(), Own).given([block("192.0.2.50"), Appliance("192.0.2.50")]),
         row("an own IPv4 address, blocked later", &from4(), Own).given([Appliance("192.0.2.50"), block("192.0.2.50")]),
-        row("an own IPv4 address in a blocked range", &from4(), Own).given([block("192.0.2.0/24"), Appliance("192.0.2.50")]),
-        row("an own IPv4 address in a blocked short range", &from4(), Own).given([Appliance("192.0.2.50"), block("192.0.2.48/28")]),
-        row("an own IPv4 address with both rules", &from4(), Own)
-            .given([block("192.0.2.50"), allow("192.0.2.50"), Appliance("192.0.2.50")]),
+        row("an own IPv4 address in a blocked range", &from4(), Own)
+            .given([block("192.0.2.0/24"), Appliance("192.0.2.50")]),
+        row("an own IPv4 address in a blocked short range", &from4(), Own)
+            .given([Appliance("192.0.2.50"), block("192.0.2.48/28")]),
+        row("an own IPv4 address with both rules", &from4(), Own).given([
+            block("192.0.2.50"),
+            allow("192.0.2.50"),
+            Appliance("192.0.2.50"),
+        ]),
         row("an own IPv6 address", &from6(), Own).given([Appliance("2001:db8::50")]),
         row("an own IPv6 address, blocked", &from6(), Own).given([block("2001:db8::50"), Appliance("2001:db8::50")]),
-        row("an own IPv6 address in a blocked /64", &from6(), Own).given([block("2001:db8::/64"), Appliance("2001:db8::50")]),
+        row("an own IPv6 address in a blocked /64", &from6(), Own)
+            .given([block("2001:db8::/64"), Appliance("2001:db8::50")]),
         row("an own IPv6 address under ::/0", &from6(), Own).given([Appliance("2001:db8::50"), block("::/0")]),
         row("the neighbour of an own IPv4 address", &Frame::udp("192.0.2.51:9", "192.0.2.2:9"), Passed)
             .given([Appliance("192.0.2.50")]),
         row("the neighbour of an own IPv6 address", &Frame::udp("[2001:db8::51]:9", "[2001:db8::2]:9"), Passed)
             .given([Appliance("2001:db8::50")]),
-        row("an address that is not own any more", &from4(), Manual)
-            .given([Appliance("192.0.2.50"), block("192.0.2.50"), Appliance("192.0.2.60")]),
-        row("an IPv6 address that is not own any more", &from6(), Manual)
-            .given([Appliance("2001:db8::50"), block("2001:db8::50"), Appliance("192.0.2.60")]),
-        row("a malformed frame of an own address", &from4().claimed_length(4000), Malformed).given([Appliance("192.0.2.50")]),
+        row("an address that is not own any more", &from4(), Manual).given([
+            Appliance("192.0.2.50"),
+            block("192.0.2.50"),
+            Appliance("192.0.2.60"),
+        ]),
+        row("an IPv6 address that is not own any more", &from6(), Manual).given([
+            Appliance("2001:db8::50"),
+            block("2001:db8::50"),
+            Appliance("192.0.2.60"),
+        ]),
+        row("a malformed frame of an own address", &from4().claimed_length(4000), Malformed)
+            .given([Appliance("192.0.2.50")]),
     ]);
 }

@@ -70,12 +70,22 @@ fn what_lies_beyond_reach_or_cannot_be_followed() {
         row("ESP ends the chain", &Frame::ip("2001:db8::7", "2001:db8::2", 50, &[0; 40]), Passed),
         row("no next header", &Frame::ip("2001:db8::7", "2001:db8::2", protocol::NO_NEXT, &[]), Passed),
         row("an extension header of 7 bytes", &Frame::ip("2001:db8::7", "2001:db8::2", 60, &[17; 7]), Malformed),
-        row("an extension header longer than the packet",
-            &Frame::ip("2001:db8::7", "2001:db8::2", 60, &[17, 5, 0, 0, 0, 0, 0, 0]), Malformed),
+        row(
+            "an extension header longer than the packet",
+            &Frame::ip("2001:db8::7", "2001:db8::2", 60, &[17, 5, 0, 0, 0, 0, 0, 0]),
+            Malformed,
+        ),
         row("a fragment header of 7 bytes", &Frame::ip("2001:db8::7", "2001:db8::2", 44, &[17; 7]), Malformed),
-        row("options and then nothing", &Frame::ip("2001:db8::7", "2001:db8::2", 0, &[17, 0, 0, 0, 0, 0, 0, 0]), Malformed),
-        row("options and then no next header",
-            &Frame::ip("2001:db8::7", "2001:db8::2", 0, &[59, 0, 0, 0, 0, 0, 0, 0]), Passed),
+        row(
+            "options and then nothing",
+            &Frame::ip("2001:db8::7", "2001:db8::2", 0, &[17, 0, 0, 0, 0, 0, 0, 0]),
+            Malformed,
+        ),
+        row(
+            "options and then no next header",
+            &Frame::ip("2001:db8::7", "2001:db8::2", 0, &[59, 0, 0, 0, 0, 0, 0, 0]),
+            Passed,
+        ),
         row("AH in IPv4 hides the port", &Frame::ip("192.0.2.7", "192.0.2.2", 51, &[17; 32]), Passed),
     ]);
 }

@@ -26,8 +26,12 @@ fn kinds() -> Vec<(&'static str, Frame, usize, usize)> {
         ("UDP over IPv6 behind AH", udp6().extension(protocol::AUTHENTICATION, &[0; 14]), 14, 78),
         ("first UDP fragment over IPv6", udp6().fragment(0, true), 14, 70),
         ("TCP over IPv6", tcp6(), 14, 74),
-        ("TCP over IPv6 behind routing and options",
-            tcp6().extension(protocol::ROUTING, &[0; 6]).extension(protocol::DESTINATION_OPTIONS, &[0; 6]), 14, 90),
+        (
+            "TCP over IPv6 behind routing and options",
+            tcp6().extension(protocol::ROUTING, &[0; 6]).extension(protocol::DESTINATION_OPTIONS, &[0; 6]),
+            14,
+            90,
+        ),
     ]
 }
 
@@ -106,20 +110,41 @@ fn headers_that_lie_are_malformed_and_harmless_oddities_are_not() {
         row("a UDP length of 0, likewise", &udp6().claimed_udp_length(0), Counted),
         row("TCP without flags", &Frame::tcp("192.0.2.7:9", "192.0.2.2:5061", 0), Counted),
         row("TCP with all flags", &Frame::tcp("192.0.2.7:9", "192.0.2.2:5061", 0xff), Counted),
-        row("a first fragment without its whole UDP header",
-            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::UDP, &[0; 7]).fragment(0, true), Malformed),
-        row("a first fragment without its whole TCP header",
-            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::TCP, &[0; 19]).fragment(0, true), Malformed),
-        row("an IPv6 first fragment without its whole UDP header",
-            &Frame::ip("2001:db8::7", "2001:db8::2", protocol::UDP, &[0; 7]).fragment(0, true), Malformed),
-        row("an IPv6 first fragment without its whole TCP header",
-            &Frame::ip("2001:db8::7", "2001:db8::2", protocol::TCP, &[0; 19]).fragment(0, true), Malformed),
-        row("a later fragment of 7 bytes",
-            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::UDP, &[0; 7]).fragment(3, false), Counted),
-        row("an IPv6 later fragment of 7 bytes",
-            &Frame::ip("2001:db8::7", "2001:db8::2", protocol::TCP, &[0; 7]).fragment(3, true), Counted),
-        row("the last possible fragment",
-            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::UDP, &[0; 7]).fragment(0x1fff, false), Counted),
+        row(
+            "a first fragment without its whole UDP header",
+            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::UDP, &[0; 7]).fragment(0, true),
+            Malformed,
+        ),
+        row(
+            "a first fragment without its whole TCP header",
+            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::TCP, &[0; 19]).fragment(0, true),
+            Malformed,
+        ),
+        row(
+            "an IPv6 first fragment without its whole UDP header",
+            &Frame::ip("2001:db8::7", "2001:db8::2", protocol::UDP, &[0; 7]).fragment(0, true),
+            Malformed,
+        ),
+        row(
+            "an IPv6 first fragment without its whole TCP header",
+            &Frame::ip("2001:db8::7", "2001:db8::2", protocol::TCP, &[0; 19]).fragment(0, true),
+            Malformed,
+        ),
+        row(
+            "a later fragment of 7 bytes",
+            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::UDP, &[0; 7]).fragment(3, false),
+            Counted,
+        ),
+        row(
+            "an IPv6 later fragment of 7 bytes",
+            &Frame::ip("2001:db8::7", "2001:db8::2", protocol::TCP, &[0; 7]).fragment(3, true),
+            Counted,
+        ),
+        row(
+            "the last possible fragment",
+            &Frame::ip("192.0.2.7", "192.0.2.2", protocol::UDP, &[0; 7]).fragment(0x1fff, false),
+            Counted,
+        ),
         row("an unknown protocol of no bytes", &Frame::ip("192.0.2.7", "192.0.2.2", 250, &[]), Passed),
         row("under monitor", &udp4().claimed_length(4000), WouldMalformed).given([Set("filter.mode", "monitor")]),
         row("switched off", &udp4().claimed_length(4000), Passed).given([Set("filter.mode", "off")]),
@@ -159,8 +184,11 @@ fn a_frame_of_9000_bytes_is_judged_by_its_headers() {
         row_of("IPv4, the last byte missing", cut(big4(), 8999), Malformed),
         row_of("IPv6, the last byte missing", cut(big6(), 8999), Malformed),
         row_of("IPv4, the second buffer missing", cut(big4(), 3000), Malformed),
-        row("in two VLANs, to ssh", &Frame::tcp("192.0.2.7:9", "192.0.2.2:22", 0x10).payload(&[7; 8900]).vlan(1).vlan(2),
-            Passed),
+        row(
+            "in two VLANs, to ssh",
+            &Frame::tcp("192.0.2.7:9", "192.0.2.2:22", 0x10).payload(&[7; 8900]).vlan(1).vlan(2),
+            Passed,
+        ),
     ]);
 }
 
@@ -176,7 +204,17 @@ fn random_bytes_always_get_a_verdict_and_both_judges_the_same() {
                 0 => {}
                 1 => frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]),
                 2 => frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]),
-                3 => frame[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 6, dice.pick(&[0, 43, 44, 51, 60, 17])]),
+                3 => frame[12..21].copy_from_slice(&[
+                    0x86,
+                    0xdd,
+                    0x60,
+                    0,
+                    0,
+                    0,
+                    0,
+                    6,
+                    dice.pick(&[0, 43, 44, 51, 60, 17]),
+                ]),
                 _ => {
                     frame = dice.pick(&whole);
                     for _ in 0..=dice.below(4) {
@@ -191,4 +229,3 @@ fn random_bytes_always_get_a_verdict_and_both_judges_the_same() {
         println!("30000 frames: {seen:?}");
     });
 }
-

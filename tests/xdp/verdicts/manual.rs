@@ -38,7 +38,8 @@ fn the_longest_prefix_wins_and_on_a_tie_allow() {
         row("a tie of /24s", &v4("203.0.113.7"), Allowed).given([block("203.0.113.0/24"), allow("203.0.113.0/24")]),
         row("a tie of /8s", &v4("203.0.113.7"), Allowed).given([block("203.0.0.0/8"), allow("203.0.0.0/8")]),
         row("0.0.0.0/0", &v4("203.0.113.7"), Manual).given([block("0.0.0.0/0")]),
-        row("0.0.0.0/0 and an allowed /25", &v4("203.0.113.7"), Allowed).given([block("0.0.0.0/0"), allow("203.0.113.0/25")]),
+        row("0.0.0.0/0 and an allowed /25", &v4("203.0.113.7"), Allowed)
+            .given([block("0.0.0.0/0"), allow("203.0.113.0/25")]),
         row("0.0.0.0/0 beside an allowed /25", &v4("203.0.113.200"), Manual)
             .given([block("0.0.0.0/0"), allow("203.0.113.0/25")]),
         row("0.0.0.0/0 does not speak of IPv6", &v6("2001:db8::7"), Passed).given([block("0.0.0.0/0")]),
@@ -48,8 +49,10 @@ fn the_longest_prefix_wins_and_on_a_tie_allow() {
         row("a /64", &v6("2001:db8:0:1:ffff::7"), Manual).given([block("2001:db8:0:1::/64")]),
         row("the next /64", &v6("2001:db8:0:2::"), Passed).given([block("2001:db8:0:1::/64")]),
         row("the last of a /64", &v6("2001:db8:0:1:ffff:ffff:ffff:ffff"), Manual).given([block("2001:db8:0:1::/64")]),
-        row("an allowed address in a blocked /64", &v6("2001:db8::7"), Allowed).given([block("2001:db8::/64"), allow("2001:db8::7")]),
-        row("a blocked address in an allowed /64", &v6("2001:db8::7"), Manual).given([allow("2001:db8::/64"), block("2001:db8::7")]),
+        row("an allowed address in a blocked /64", &v6("2001:db8::7"), Allowed)
+            .given([block("2001:db8::/64"), allow("2001:db8::7")]),
+        row("a blocked address in an allowed /64", &v6("2001:db8::7"), Manual)
+            .given([allow("2001:db8::/64"), block("2001:db8::7")]),
         row("a tie of /64s", &v6("2001:db8::7"), Allowed).given([allow("2001:db8::/64"), block("2001:db8::/64")]),
         row("a tie of /128s", &v6("2001:db8::7"), Allowed).given([allow("2001:db8::7"), block("2001:db8::7")]),
         row("a /127", &v6("2001:db8::6"), Manual).given([block("2001:db8::6/127")]),
@@ -58,19 +61,25 @@ fn the_longest_prefix_wins_and_on_a_tie_allow() {
         row("::/0", &v6("2001:db8::7"), Manual).given([block("::/0")]),
         row("::/0 speaks of link-local too", &v6("fe80::7"), Manual).given([block("::/0")]),
         row("::/0 does not speak of IPv4", &v4("203.0.113.7"), Passed).given([block("::/0")]),
-        row("an allowed /20 under a blocked ::/0", &v6("2001:db8::7"), Allowed).given([block("::/0"), allow("2001::/20")]),
+        row("an allowed /20 under a blocked ::/0", &v6("2001:db8::7"), Allowed)
+            .given([block("::/0"), allow("2001::/20")]),
         row("all traffic, UDP", &Frame::udp("203.0.113.7:9", "198.51.100.2:9"), Manual).given([block("203.0.113.7")]),
-        row("all traffic, ping", &Frame::ip("203.0.113.7", "198.51.100.2", 1, &[8; 16]), Manual).given([block("203.0.113.7")]),
+        row("all traffic, ping", &Frame::ip("203.0.113.7", "198.51.100.2", 1, &[8; 16]), Manual)
+            .given([block("203.0.113.7")]),
         row("under monitor", &v4("203.0.113.7"), Passed)
-            .given([block("203.0.113.7"), Set("filter.mode", "monitor")]).would(WouldManual),
-        row("switched off", &v4("203.0.113.7"), Passed).given([block("203.0.113.7"), Set("guard.manual.enforcement", "off")]),
+            .given([block("203.0.113.7"), Set("filter.mode", "monitor")])
+            .would(WouldManual),
+        row("switched off", &v4("203.0.113.7"), Passed)
+            .given([block("203.0.113.7"), Set("guard.manual.enforcement", "off")]),
     ]);
 }
 
 #[test]
 fn every_length_of_both_families_is_found() {
     let mut rows = Vec::new();
-    for (inside, behind, lengths) in [("203.0.113.7", "12.0.113.7", 1..=32u8), ("2001:db8:7::7", "f001:db8:7::7", 1..=128)] {
+    for (inside, behind, lengths) in
+        [("203.0.113.7", "12.0.113.7", 1..=32u8), ("2001:db8:7::7", "f001:db8:7::7", 1..=128)]
+    {
         for len in lengths {
             let prefix: &'static str = Box::leak(format!("{inside}/{len}").into_boxed_str());
             let frame = |addr: &str| if addr.contains(':') { v6(addr) } else { v4(addr) };
@@ -88,7 +97,7 @@ fn many_lengths_over_one_address_are_asked_longest_first() {
     let given = |family: &str, from: u8| -> Vec<super::Given> {
         let rule = |len: u8| {
             let prefix: &'static str = Box::leak(format!("{family}/{len}").into_boxed_str());
-            if len % 2 == 0 { block(prefix) } else { allow(prefix) }
+            if len.is_multiple_of(2) { block(prefix) } else { allow(prefix) }
         };
         (1..=from).map(rule).collect()
     };
@@ -138,9 +147,13 @@ fn a_rule_whose_time_is_over_leaves_the_word_to_the_next_wider_one() {
         rows.push(first(at("the wider one has ended", 0, Passed), both()));
     }
     let far = 1 << 29;
-    rows.push(row("an end beyond a slot's ticks", &v4("203.0.113.7"), Manual)
-        .given([RuleFor(Block, "203.0.113.7", far), AtTick(far, -1)]));
-    rows.push(row("an end beyond a slot's ticks has come", &v4("203.0.113.7"), Passed)
-        .given([RuleFor(Block, "203.0.113.7", far), AtTick(far, 0)]));
+    rows.push(
+        row("an end beyond a slot's ticks", &v4("203.0.113.7"), Manual)
+            .given([RuleFor(Block, "203.0.113.7", far), AtTick(far, -1)]),
+    );
+    rows.push(
+        row("an end beyond a slot's ticks has come", &v4("203.0.113.7"), Passed)
+            .given([RuleFor(Block, "203.0.113.7", far), AtTick(far, 0)]),
+    );
     run(rows);
 }

@@ -86,10 +86,11 @@ impl<M: Memory> RuleTables<M> {
     /// Writes everything that is wanted, then takes away what is not.
     fn fill(&mut self) -> Result<(), Full> {
         let keys = self.wanted_keys();
-        if keys.iter().any(|key| self.put(key).is_err()) {
+        // Longest first: a rule that a longer one goes before never speaks without it.
+        if keys.iter().rev().any(|key| self.put(key).is_err()) {
             // What an earlier run left takes up the room.
             self.take_strays();
-            keys.iter().try_for_each(|key| self.put(key))?;
+            keys.iter().rev().try_for_each(|key| self.put(key))?;
         }
         for key in keys.iter().filter(|key| !key.is_ipv4()) {
             self.lengths6.add(key, self.seed);
@@ -97,12 +98,19 @@ impl<M: Memory> RuleTables<M> {
         for bucket in (0..1 << prefix::LENGTHS6_BITS).chain([Lengths6::short()]) {
             self.lengths6.write(&mut self.memory, bucket);
         }
-        for sixteen in 0..1 << 16 {
-            self.memory.change(Table::Lengths4, sixteen as usize, lengths::of_16(&self.index, sixteen));
+        // While the classes change, a list that changes too names every length: the old class asks it, and the new.
+        let lists: Vec<u64> = (0..1 << 16).map(|sixteen| lengths::of_16(&self.index, sixteen)).collect();
+        for (sixteen, list) in lists.iter().enumerate() {
+            if self.memory.load(Table::Lengths4, sixteen) != *list {
+                self.memory.store(Table::Lengths4, sixteen, prefix::ALL);
+            }
         }
         let own = self.own4();
         for eight in 0..256u32 {
             classes::write(&mut self.memory, &self.index, &own, eight << 16, eight << 16 | 0xffff);
+        }
+        for (sixteen, list) in lists.iter().enumerate() {
+            self.memory.change(Table::Lengths4, sixteen, *list);
         }
         self.take_strays();
         Ok(())
