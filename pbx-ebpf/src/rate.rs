@@ -159,7 +159,7 @@ pub mod wide {
 
     /// Adds `n` to the running second; gives its count.
     #[inline(always)]
-    pub fn add(window: *mut u64, n: u64, now: u64) -> u64 {
+    pub(crate) fn add(window: *mut u64, n: u64, now: u64) -> u64 {
         let unit = unit(now);
         // SAFETY: `window` is a word of a table.
         let mut state = unsafe { word::load(window) };

@@ -111,15 +111,6 @@ fn say4<T: Tables>(t: &T, address: u32) -> Said {
     said
 }
 
-/// Reads a word of which the neighbours will be needed: its way into the cache overlaps with what is read next.
-#[inline(always)]
-fn ahead(word: Option<*mut u64>) {
-    if let Some(word) = word {
-        // SAFETY: a word of a table.
-        unsafe { word::load(word) };
-    }
-}
-
 /// The rule of a single IPv4 address, at a tick.
 #[inline(always)]
 pub fn exact4<T: Tables>(t: &T, address: u32, now: u64) -> Said {
@@ -128,7 +119,6 @@ pub fn exact4<T: Tables>(t: &T, address: u32, now: u64) -> Said {
     let mut round = 0;
     while round < 2 {
         let Some(words) = t.address4(line) else { return Said::Nothing };
-        ahead(t.hits4(line << 3));
         let mut i = 0;
         while i < address4::SLOTS {
             // SAFETY: a line has eight words.
@@ -251,7 +241,6 @@ pub fn probe<T: Tables>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
         let mut i = 0;
         while i < prefix::SLOTS {
             if (tags >> (8 * i)) as u8 == places.tag {
-                ahead(t.hits(set << 2));
                 let said = entry(t, set, i, hi, lo, code, now);
                 if said != Said::Nothing {
                     return said;

@@ -236,11 +236,10 @@ fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip, settings: *mut Settings) -> 
             Towards::Elsewhere => Reason::Passed,
         };
     }
-    if towards != Towards::Fragments || flags & settings::SCOPE_ALL != 0 {
-        if let Some(reason) = blocked(t, place, settings, towards, ip, as_source, now) {
+    if (towards != Towards::Fragments || flags & settings::SCOPE_ALL != 0)
+        && let Some(reason) = blocked(t, place, settings, towards, ip, as_source, now) {
             return reason;
         }
-    }
     match towards {
         Towards::Levels => levels(t, place, settings, ip, as_source, now),
         Towards::Tcp | Towards::Fragments => police(t, place, settings, towards, as_source, now),
@@ -395,11 +394,10 @@ fn levels<T: Tables>(t: &T, place: Place, settings: &Settings, ip: &Ip, source: 
     };
     // The packet that crosses the line makes the block; the others make up for one that could not be made.
     let over = n - limit;
-    if (over == 1 || over & 63 == 0) && !never_blocked(ip) {
-        if let Some(reason) = make_block(t, place, settings, source, level, n, enforcement, now) {
+    if (over == 1 || over & 63 == 0) && !never_blocked(ip)
+        && let Some(reason) = make_block(t, place, settings, source, level, n, enforcement, now) {
             return reason;
         }
-    }
     match enforcement {
         Enforcement::Enforce => Reason::Policed,
         Enforcement::Monitor => Reason::WouldLevel,

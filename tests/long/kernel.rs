@@ -42,7 +42,7 @@ fn run() -> Result<Vec<String>> {
     files.program("busybox")?;
     files.program("ip")?;
     files.program(guest)?;
-    files.program(&guest.with_file_name("pbx"))?;
+    files.program(guest.with_file_name("pbx"))?;
     let image = directory.path().join("initramfs");
     files.pack(&image)?;
     boot(&kernel.join("vmlinuz"), &image)

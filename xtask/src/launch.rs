@@ -51,6 +51,9 @@ pub(crate) struct Bench {
     /// The figures as JSON on standard output
     #[arg(long)]
     json: bool,
+    /// Fewer rounds: about a minute, and less certain
+    #[arg(long)]
+    quick: bool,
     /// Passed on to the bench
     #[arg(last = true)]
     passed_on: Vec<String>,
@@ -60,7 +63,7 @@ impl Bench {
     pub(crate) fn start(self) -> Result<()> {
         setup::require_root("bench")?;
         setup::ensure(&[setup::Task::Bench])?;
-        step::run("build", &mut programs(&["--release"]))?;
+        step::run("build", &mut programs(&["--release", "--features", "pbx-tests/bench"]))?;
         become_program("release", "pbx-bench", &self.arguments())
     }
 
@@ -68,6 +71,9 @@ impl Bench {
         let mut arguments = vec![self.name.clone()];
         if self.json {
             arguments.push("--json".to_owned());
+        }
+        if self.quick {
+            arguments.push("--quick".to_owned());
         }
         arguments.extend(self.passed_on.iter().cloned());
         arguments
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_bench_was_told_reaches_the_bench() {
-        let bench = Bench { name: "filter".into(), json: true, passed_on: vec!["--rounds=3".into()] };
-        assert_eq!(bench.arguments(), ["filter", "--json", "--rounds=3"]);
+        let bench = Bench { name: "filter".into(), json: true, quick: true, passed_on: vec!["--rounds=3".into()] };
+        assert_eq!(bench.arguments(), ["filter", "--json", "--quick", "--rounds=3"]);
     }
 }

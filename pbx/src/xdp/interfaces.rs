@@ -124,11 +124,10 @@ pub(super) fn reconcile(filter: &XdpFilter, state: &mut State, snapshot: &Snapsh
     for interface in &choice.attach {
         let program = snapshot.link(interface.index).and_then(|link| link.xdp);
         let ours = program.filter(|program| program.id == state.program);
-        if let (Some(known), Some(_)) = (state.interfaces.by_name.get(&interface.name), ours) {
-            if known.index == interface.index {
+        if let (Some(known), Some(_)) = (state.interfaces.by_name.get(&interface.name), ours)
+            && known.index == interface.index {
                 continue;
             }
-        }
         attach(filter, state, &mut told, &interface.name, interface.index, program.map(|p| p.mode));
     }
     for name in &choice.missing {

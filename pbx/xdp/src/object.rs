@@ -96,7 +96,7 @@ impl Loaded {
             .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
         if let Some(folder) = &options.pins {
             for name in maps::PINNED {
-                loader.map_pin_path(*name, folder.join(name));
+                loader.map_pin_path(name, folder.join(name));
             }
         }
         let mut ebpf = loader.load(object)?;

@@ -10,7 +10,7 @@ pub use installation::{Answer, Installation, find};
 pub use process::Daemon;
 
 /// The longest that the daemon may take to start, to stop, or to show what a test waits for.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time between two looks at something that gives no event.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

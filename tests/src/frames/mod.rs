@@ -74,7 +74,7 @@ enum Body {
 }
 
 impl Frame {
-    /// A UDP datagram between two addresses of one family, as "192.0.2.1:5060" or "[2001:db8::1]:5060".
+    /// A UDP datagram between two addresses of one family, as "192.0.2.1:5060" or `[2001:db8::1]:5060`.
     pub fn udp(source: impl Endpoint, destination: impl Endpoint) -> Self {
         let (source, destination) = (source.endpoint(), destination.endpoint());
         let ports = (source.port(), destination.port());
