@@ -127,19 +127,19 @@ pub fn source<T: Tables>(t: &T, hi: u64, lo: u64, rest: u64, place: u64, enforce
         [word::load(words), word::load(words.add(1))]
     };
     let said = rules::say(t, ip.v6, ip.hi, ip.lo, short);
+    let mut watched = false;
     match said {
         Said::Own => return Reason::Own,
         Said::Allow => return Reason::Allowed,
         Said::Block => match place.rule(Rule::Manual) {
             Enforcement::Enforce => return Reason::Manual,
-            Enforcement::Monitor => {
-                t.count(place.stats, Reason::WouldManual, 0);
-            }
+            Enforcement::Monitor => watched = true,
             Enforcement::Off => {}
         },
         Said::Nothing => {}
     }
-    traffic(t, place, ip, settings)
+    let reason = traffic(t, place, ip, settings);
+    if watched { observed(Reason::WouldManual, reason) } else { reason }
 }
 
 /// To what a packet goes.
@@ -236,16 +236,29 @@ fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip, settings: *mut Settings) -> 
             Towards::Elsewhere => Reason::Passed,
         };
     }
+    let mut watched = false;
     if (towards != Towards::Fragments || flags & settings::SCOPE_ALL != 0)
-        && let Some(reason) = blocked(t, place, settings, towards, ip, as_source, now) {
+        && let Some(reason) = blocked(t, place, settings, towards, ip, as_source, now)
+    {
+        if reason != Reason::WouldAutomatic {
             return reason;
         }
-    match towards {
+        watched = true;
+    }
+    let reason = match towards {
         Towards::Levels => levels(t, place, settings, ip, as_source, now),
         Towards::Tcp | Towards::Fragments => police(t, place, settings, towards, as_source, now),
         Towards::Media => media_port(t, place, ip),
         Towards::Elsewhere => Reason::Passed,
-    }
+    };
+    if watched { observed(Reason::WouldAutomatic, reason) } else { reason }
+}
+
+/// What a packet is counted as that a rule in monitor would have dropped: that, unless another rule drops it.
+/// Every packet is counted once.
+#[inline(always)]
+fn observed(would: Reason, then: Reason) -> Reason {
+    if then.drops() { then } else { would }
 }
 
 /// The bits of a source in `PRESENCE`.
@@ -337,8 +350,7 @@ fn blocked<T: Tables>(
         word::store(&raw mut (*block).last, now);
     }
     if enforcement == Enforcement::Monitor {
-        t.count(place.stats, Reason::WouldAutomatic, 0);
-        return None;
+        return Some(Reason::WouldAutomatic);
     }
     // Counting goes on, so that level 2 is reached in any later second of a level 1 block.
     if level == 1 && towards == Towards::Levels && place.rule(Rule::Level2) == Enforcement::Enforce {

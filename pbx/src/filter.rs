@@ -129,6 +129,8 @@ pub struct AutomaticBlock {
     pub expires_at: Timestamp,
     /// Packets it has dropped, or under monitor would have dropped.
     pub packets: u64,
+    /// The last of them.
+    pub last_seen: Option<Timestamp>,
     /// `false`: made under monitor, drops nothing.
     pub enforced: bool,
 }

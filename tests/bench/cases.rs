@@ -25,8 +25,7 @@ const TRIE: &str = "LPM trie";
 
 /// Measures them all. `pins` is a folder in a bpffs.
 pub(crate) fn measure_all(pins: &Path, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
-    let [addresses, networks, mixed] =
-        [Blocked::Addresses, Blocked::Networks, Blocked::Mixed].map(|blocked| Against::load(blocked));
+    let [addresses, networks, mixed] = [Blocked::Addresses, Blocked::Networks, Blocked::Mixed].map(Against::load);
     let (addresses, networks, mixed) = (addresses?, networks?, mixed?);
     let xdp_filter = XdpFilter::load(&pins.join("xdp-filter"))?.program;
     let lru = Driver::load(0)?.program("lru4")?;
@@ -84,7 +83,14 @@ impl Against {
     }
 
     /// A program on frames.
-    fn side<'a>(&'a self, program: &'a Program, frames: Frames, ipv6: bool, port: u16, verdict: Option<u32>) -> Side<'a> {
+    fn side<'a>(
+        &'a self,
+        program: &'a Program,
+        frames: Frames,
+        ipv6: bool,
+        port: u16,
+        verdict: Option<u32>,
+    ) -> Side<'a> {
         match frames {
             Frames::One(bits) => {
                 let frame = frame_from(bits, ipv6, port);
@@ -186,10 +192,9 @@ impl Against {
     /// What a counter costs: the same tables with and without it.
     fn price<'a>(&'a self, what: &str, without: &'a Filter, pairs: &mut Vec<Pair<'a>>) {
         let peer = ("the filter without it", &without.program);
-        for (frames, sources) in [
-            (Frames::Many(Sources::BLOCKED), "random sources"),
-            (Frames::One(scattered(7)), "one source"),
-        ] {
+        for (frames, sources) in
+            [(Frames::Many(Sources::BLOCKED), "random sources"), (Frames::One(scattered(7)), "one source")]
+        {
             let case = format!("price of {what}, {sources}");
             pairs.push(self.pair(case, peer, frames, false, SIP, Some(DROP), Said::Difference));
         }

@@ -78,11 +78,21 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         }
     }
     let median = |pick: fn(&(f64, f64, f64)) -> f64| Spread::of(rounds.iter().map(pick)).median;
-    report.figure("flood over veth: generator, link and a program that drops at once (floor)", median(|r| r.0), "ns", None);
+    report.figure(
+        "flood over veth: generator, link and a program that drops at once (floor)",
+        median(|r| r.0),
+        "ns",
+        None,
+    );
     report.figure("flood over veth: with pbx, floor included", median(|r| r.1), "ns", None);
     report.figure("flood over veth: with nftables, floor included", median(|r| r.2), "ns", None);
     for (who, dropped) in [("pbx", dropped[0]), ("nftables", dropped[1])] {
-        report.figure(format!("flood over veth: part of the frames that {who} counted as dropped"), dropped as f64 / sent as f64 * 100.0, "%", None);
+        report.figure(
+            format!("flood over veth: part of the frames that {who} counted as dropped"),
+            dropped as f64 / sent as f64 * 100.0,
+            "%",
+            None,
+        );
     }
     report.compared.push(Compared {
         case: "flood over veth, 100,000 blocked addresses, floor subtracted".to_owned(),

@@ -63,8 +63,7 @@ fn main() -> ExitCode {
 fn filter(effort: Effort, only: Option<&str>, json: bool) -> Result<()> {
     let report = Sandbox::run(|sandbox| -> Result<Report> {
         run::pin()?;
-        let mut report = Report::default();
-        report.conditions = conditions(effort);
+        let mut report = Report { conditions: conditions(effort), ..Report::default() };
         cases::measure_all(&sandbox.bpffs(), effort, only, &mut report)?;
         if only.is_none() {
             sharing::measure(&mut report)?;

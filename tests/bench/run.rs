@@ -72,10 +72,7 @@ fn run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32, live_batch: Option<u3
     let result = unsafe { bpf(PROG_TEST_RUN, (&raw mut attributes).cast(), mem::size_of::<Attributes>()) };
     let after = thread_time()?;
     result.context("BPF_PROG_TEST_RUN")?;
-    Ok(Outcome {
-        verdict: attributes.verdict,
-        nanoseconds: (after - before).as_nanos() as f64 / f64::from(repeat),
-    })
+    Ok(Outcome { verdict: attributes.verdict, nanoseconds: (after - before).as_nanos() as f64 / f64::from(repeat) })
 }
 
 /// Puts a program into the first element of a program array.

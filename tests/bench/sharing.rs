@@ -50,7 +50,11 @@ fn dropped(filter: &Filter) -> Result<u64> {
     let mut dropped = 0;
     for element in 0..2 {
         for counters in filter.loaded.maps.stats.get(&element, 0)?.iter() {
-            dropped += Reason::ALL.iter().filter(|reason| reason.drops()).map(|reason| counters.0[*reason as usize][0]).sum::<u64>();
+            dropped += Reason::ALL
+                .iter()
+                .filter(|reason| reason.drops())
+                .map(|reason| counters.0[*reason as usize][0])
+                .sum::<u64>();
         }
     }
     Ok(dropped)

@@ -22,7 +22,8 @@ fn interfaces() -> String {
 #[test]
 fn a_sandbox_has_its_own_network_and_bpffs_and_leaves_nothing() {
     let directory: PathBuf = Sandbox::run(|sandbox| {
-        Lab::build(sandbox).expect("a lab");
+        // The neighbours' ends, and with them ours, go when the lab is dropped.
+        let _lab = Lab::build(sandbox).expect("a lab");
         let seen = interfaces();
         assert!(seen.contains("lan-good") && !seen.contains("eth0@if0"), "{seen}");
         assert!(fs::exists("/sys/class/net/lan-bad").expect("sysfs"));

@@ -221,7 +221,7 @@ fn of_automatic(block: &AutomaticBlock) -> BlockEntry {
         expire_at: Some(block.expires_at),
         by: "filter".to_owned(),
         enforced: block.enforced,
-        hits: Hits { packets: block.packets, last_seen: None, estimated: false },
+        hits: Hits { packets: block.packets, last_seen: block.last_seen, estimated: false },
         undo: undo(&block.prefix),
     }
 }

@@ -213,6 +213,7 @@ impl Bench {
             since: self.now(),
             expires_at: self.now().saturating_add(Duration::from_secs(30)),
             packets: 700,
+            last_seen: Some(self.now()),
             enforced: true,
         });
     }

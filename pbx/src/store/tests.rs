@@ -200,6 +200,7 @@ async fn automatic_blocks_survive_until_their_end() {
         since: NOW,
         expires_at: NOW.saturating_add(Duration::from_secs(30)),
         packets: 9,
+        last_seen: None,
         enforced: true,
     };
     assert_eq!(StoredBlock::from(&seen), blocks[0]);

@@ -58,8 +58,7 @@ pub(super) fn run(filter: &XdpFilter, frames: &[(u64, Vec<u8>)]) -> anyhow::Resu
         scratch.run(frame, 1).with_context(|| format!("frame {index}"))?;
         let after = sums(&scratch)?;
         let counted = |reason: &Reason| after[*reason as usize] > before[*reason as usize];
-        // A would-block is counted beside the reason for which the packet then passed.
-        let reason = Reason::ALL.iter().rev().find(|r| counted(r)).copied().unwrap_or(Reason::Passed);
+        let reason = Reason::ALL.iter().find(|r| counted(r)).copied().unwrap_or(Reason::Passed);
         before = after;
         verdicts.push(TestVerdict { frame: index, outcome: tell::outcome(reason), reason: reason.name().to_owned(), source });
     }

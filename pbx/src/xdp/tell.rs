@@ -64,6 +64,7 @@ fn described(source: Source, block: &automatic::Block, clocks: &Clocks) -> Autom
         since: clocks.wall(block.since),
         expires_at: clocks.wall(block.expires),
         packets: block.packets,
+        last_seen: (block.last > 0).then(|| clocks.wall(block.last)),
         enforced: block.flags & automatic::MONITOR == 0,
     }
 }

@@ -37,12 +37,12 @@ fn a_would_block_is_counted_and_told_again_when_its_time_is_over() {
         let frame = sip("198.51.100.1");
         pair.repeat(&frame, 4, Counted);
         pair.repeat(&frame, 1, WouldLevel);
-        let seen = pair.judge(&frame.build());
-        assert_eq!((seen.reason, seen.would), (WouldLevel, vec![WouldAutomatic]));
+        pair.repeat(&frame, 1, WouldAutomatic);
         assert_eq!(told(&pair.events()), [(WOULD_BLOCK, 1, pair.now + 30 * SECOND)]);
         pair.now += 30 * SECOND;
         pair.repeat(&frame, 4, Counted);
-        pair.repeat(&frame, 2, WouldLevel);
+        pair.repeat(&frame, 1, WouldLevel);
+        pair.repeat(&frame, 1, WouldAutomatic);
         assert_eq!(told(&pair.events()), [(WOULD_BLOCK, 1, pair.now + 30 * SECOND)]);
     });
 }
@@ -91,7 +91,8 @@ fn one_level_monitors_while_the_other_acts() {
         pair.set("guard.level1.enforcement", "monitor");
         let frame = sip("198.51.100.1");
         pair.repeat(&frame, 4, Counted);
-        pair.repeat(&frame, 4, WouldLevel);
+        pair.repeat(&frame, 1, WouldLevel);
+        pair.repeat(&frame, 3, WouldAutomatic);
         pair.repeat(&frame, 1, Level2);
         pair.repeat(&frame, 9, Automatic);
         let ends = [(WOULD_BLOCK, 1, pair.now + 30 * SECOND), (BLOCKED, 2, pair.now + 3600 * SECOND)];

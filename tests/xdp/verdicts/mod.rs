@@ -62,7 +62,6 @@ pub(crate) struct Row {
     given: Vec<Given>,
     frame: Vec<u8>,
     says: Reason,
-    would: Vec<Reason>,
 }
 
 /// A line without anything given.
@@ -72,18 +71,13 @@ pub(crate) fn row(name: &'static str, frame: &Frame, says: Reason) -> Row {
 
 /// As [`row`], of bytes.
 pub(crate) fn row_of(name: &'static str, frame: Vec<u8>, says: Reason) -> Row {
-    Row { name, given: Vec::new(), frame, says, would: Vec::new() }
+    Row { name, given: Vec::new(), frame, says }
 }
 
 impl Row {
     /// Given these.
     pub(crate) fn given(mut self, given: impl IntoIterator<Item = Given>) -> Self {
         self.given.extend(given);
-        self
-    }
-    /// What would have dropped it under enforcement.
-    pub(crate) fn would(mut self, would: Reason) -> Self {
-        self.would.push(would);
         self
     }
 }
@@ -104,8 +98,8 @@ impl Row {
             apply(pair, given, start);
         }
         let seen = pair.judge(&self.frame);
-        (seen.reason != self.says || seen.would != self.would).then(|| {
-            format!("{}: {:?} {:?} instead of {:?} {:?}", self.name, seen.reason, seen.would, self.says, self.would)
+        (seen.reason != self.says).then(|| {
+            format!("{}: {:?} instead of {:?}", self.name, seen.reason, self.says)
         })
     }
 }
