@@ -11,8 +11,8 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use pbx_ebpf::{
     abi::{
-        MMAPABLE, Source, address4, automatic, events, guard, header, interfaces, known, media, ports, prefix, presence,
-        rate, settings,
+        MMAPABLE, Source, address4, automatic, events, guard, header, interfaces, known, media, ports, prefix,
+        presence, rate, settings,
         stats::{self, Reason},
     },
     hash::Seed,
@@ -322,9 +322,7 @@ fn sample(ctx: &XdpContext, frame: &Received<'_>, judged: &Judged) {
         (*record).length = length as u32;
         (*record).captured = captured as u32;
         (*record).weight = mask + 1;
-        if captured < 14
-            || bpf_xdp_load_bytes(ctx.ctx, 0, (&raw mut (*record).frame).cast(), captured as u32) < 0
-        {
+        if captured < 14 || bpf_xdp_load_bytes(ctx.ctx, 0, (&raw mut (*record).frame).cast(), captured as u32) < 0 {
             (*record).captured = 0;
         }
     }

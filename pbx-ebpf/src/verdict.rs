@@ -406,10 +406,12 @@ fn levels<T: Tables>(t: &T, place: Place, settings: &Settings, ip: &Ip, source: 
     };
     // The packet that crosses the line makes the block; the others make up for one that could not be made.
     let over = n - limit;
-    if (over == 1 || over & 63 == 0) && !never_blocked(ip)
-        && let Some(reason) = make_block(t, place, settings, source, level, n, enforcement, now) {
-            return reason;
-        }
+    if (over == 1 || over & 63 == 0)
+        && !never_blocked(ip)
+        && let Some(reason) = make_block(t, place, settings, source, level, n, enforcement, now)
+    {
+        return reason;
+    }
     match enforcement {
         Enforcement::Enforce => Reason::Policed,
         Enforcement::Monitor => Reason::WouldLevel,

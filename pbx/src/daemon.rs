@@ -47,19 +47,15 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let snapshot = tokio::task::spawn_blocking(Snapshot::read).await?.context("cannot look at the interfaces")?;
 
     // Before the filter, so that a daemon that has no socket leaves it alone. Who connects waits.
-    let listener = api::bind(&config.socket)
-        .with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
+    let listener =
+        api::bind(&config.socket).with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
     let (filter, told) = open_filter(&config, &state, &snapshot)?;
     let (pending, refused) = (state.pending.clone(), state.refused_settings.clone());
     let filter_dyn: Arc<dyn Filter> = match &filter {
         Ok(filter) => filter.clone(),
         Err(disabled) => disabled.clone(),
     };
-    let environment = Environment {
-        filter: filter_dyn,
-        surroundings: surroundings(),
-        clock: Arc::new(now),
-    };
+    let environment = Environment { filter: filter_dyn, surroundings: surroundings(), clock: Arc::new(now) };
     let operations = Operations::new(store.clone(), state, environment);
     operations.started(pending, &refused).await?;
     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
@@ -68,9 +64,10 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let (end, ending) = watch::channel(false);
     let router = api::router(operations.clone(), api::system_authority(), ending.clone());
     let server = tokio::spawn(api::Server::new(listener, router, ending.clone()).run());
-    let background = filter.as_ref().ok().map(|filter| {
-        tokio::spawn(background(Arc::clone(filter), operations.clone(), ending.clone()))
-    });
+    let background = filter
+        .as_ref()
+        .ok()
+        .map(|filter| tokio::spawn(background(Arc::clone(filter), operations.clone(), ending.clone())));
     let sweeper = tokio::spawn(sweep_rules(operations.clone(), ending));
 
     // Who is told that we are ready may end us at once.
@@ -254,7 +251,8 @@ async fn background(filter: Arc<XdpFilter>, operations: Operations, mut ending: 
             tokio::spawn(drain(samples_ring, ending.clone(), move |record| sampler.read_sample(record))),
         ]
     });
-    let mut machine = host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
+    let mut machine =
+        host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
     // What changed between the snapshot of the start and the first of these is looked at now.
     machine.iter_mut().for_each(watch::Receiver::mark_changed);
     let mut steps = clock::steps().inspect_err(|error| tracing::warn!(%error, "a set clock goes unnoticed")).ok();

@@ -29,34 +29,21 @@ pub struct Prefix {
 #[allow(clippy::len_without_is_empty)]
 impl Prefix {
     /// Every IPv4 address.
-    pub const ALL_IPV4: Self = Self {
-        addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        len: 0,
-    };
+    pub const ALL_IPV4: Self = Self { addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), len: 0 };
     /// Every IPv6 address.
-    pub const ALL_IPV6: Self = Self {
-        addr: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        len: 0,
-    };
+    pub const ALL_IPV6: Self = Self { addr: IpAddr::V6(Ipv6Addr::UNSPECIFIED), len: 0 };
 
     /// The range of all addresses that share the first `len` bits of `addr`; the other bits are cleared.
     pub fn new(addr: IpAddr, len: u8) -> Result<Self, AddressError> {
         let max = max_len(addr);
         if len > max {
-            return Err(AddressError::Length {
-                given: len.to_string(),
-                family: family(addr),
-                max,
-            });
+            return Err(AddressError::Length { given: len.to_string(), family: family(addr), max });
         }
         Ok(match addr {
             IpAddr::V4(addr) => Self::v4(addr, len),
             IpAddr::V6(addr) => match addr.to_ipv4_mapped() {
                 Some(mapped) if len >= 96 => Self::v4(mapped, len - 96),
-                _ => Self {
-                    addr: Ipv6Addr::from_bits(addr.to_bits() & mask_v6(len)).into(),
-                    len,
-                },
+                _ => Self { addr: Ipv6Addr::from_bits(addr.to_bits() & mask_v6(len)).into(), len },
             },
         })
     }
@@ -64,17 +51,11 @@ impl Prefix {
     /// One address.
     pub fn host(addr: IpAddr) -> Self {
         let addr = addr.to_canonical();
-        Self {
-            addr,
-            len: max_len(addr),
-        }
+        Self { addr, len: max_len(addr) }
     }
 
     fn v4(addr: Ipv4Addr, len: u8) -> Self {
-        Self {
-            addr: Ipv4Addr::from_bits(addr.to_bits() & mask_v4(len)).into(),
-            len,
-        }
+        Self { addr: Ipv4Addr::from_bits(addr.to_bits() & mask_v4(len)).into(), len }
     }
 
     /// The first address; as `first`, under the name that a routing table uses.
@@ -117,26 +98,19 @@ impl Prefix {
 
     /// How many addresses it has; 2¹²⁸ (`::/0`) is one more than fits, and is told as `u128::MAX`.
     pub fn count(&self) -> u128 {
-        1_u128
-            .checked_shl(u32::from(max_len(self.addr) - self.len))
-            .unwrap_or(u128::MAX)
+        1_u128.checked_shl(u32::from(max_len(self.addr) - self.len)).unwrap_or(u128::MAX)
     }
 
     /// The dotted mask of an IPv4 range.
     pub fn mask(&self) -> Option<Ipv4Addr> {
-        self.is_ipv4()
-            .then(|| Ipv4Addr::from_bits(mask_v4(self.len)))
+        self.is_ipv4().then(|| Ipv4Addr::from_bits(mask_v4(self.len)))
     }
 
     /// Whether `addr` is in it.
     pub fn contains(&self, addr: IpAddr) -> bool {
         match (self.addr, addr.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(addr)) => {
-                own.to_bits() == addr.to_bits() & mask_v4(self.len)
-            }
-            (IpAddr::V6(own), IpAddr::V6(addr)) => {
-                own.to_bits() == addr.to_bits() & mask_v6(self.len)
-            }
+            (IpAddr::V4(own), IpAddr::V4(addr)) => own.to_bits() == addr.to_bits() & mask_v4(self.len),
+            (IpAddr::V6(own), IpAddr::V6(addr)) => own.to_bits() == addr.to_bits() & mask_v6(self.len),
             _ => false,
         }
     }
@@ -160,11 +134,7 @@ impl From<IpAddr> for Prefix {
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_host() {
-            write!(f, "{}", self.addr)
-        } else {
-            write!(f, "{}/{}", self.addr, self.len)
-        }
+        if self.is_host() { write!(f, "{}", self.addr) } else { write!(f, "{}/{}", self.addr, self.len) }
     }
 }
 
@@ -179,15 +149,9 @@ impl FromStr for Prefix {
 
     /// As [`parse`], but host bits that are set are an error: for text that a program wrote.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let Typed {
-            prefix,
-            host_bits_cleared,
-        } = parse(text)?;
+        let Typed { prefix, host_bits_cleared } = parse(text)?;
         if host_bits_cleared {
-            return Err(AddressError::HostBits {
-                given: text.trim().to_owned(),
-                meant: prefix,
-            });
+            return Err(AddressError::HostBits { given: text.trim().to_owned(), meant: prefix });
         }
         Ok(prefix)
     }
@@ -225,35 +189,21 @@ pub fn parse(text: &str) -> Result<Typed, AddressError> {
         return Err(AddressError::TooLong { bytes: text.len() });
     }
     // Errors repeat what was typed: nothing that a terminal would obey gets that far.
-    if !text
-        .bytes()
-        .all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
-    {
-        return Err(AddressError::NotAnAddress {
-            given: text.to_owned(),
-        });
+    if !text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+        return Err(AddressError::NotAnAddress { given: text.to_owned() });
     }
     if let Some((_, zone)) = text.split_once('%') {
-        return Err(AddressError::Zone {
-            given: text.to_owned(),
-            zone: zone.to_owned(),
-        });
+        return Err(AddressError::Zone { given: text.to_owned(), zone: zone.to_owned() });
     }
     let mut words = text.split_whitespace();
     let first = words.next().unwrap_or_default();
     let second = words.next();
     if let Some(extra) = words.next() {
-        return Err(AddressError::Extra {
-            given: text.to_owned(),
-            extra: extra.to_owned(),
-        });
+        return Err(AddressError::Extra { given: text.to_owned(), extra: extra.to_owned() });
     }
     let (addr, len) = match (first.split_once('/'), second) {
         (Some(_), Some(extra)) => {
-            return Err(AddressError::Extra {
-                given: text.to_owned(),
-                extra: extra.to_owned(),
-            });
+            return Err(AddressError::Extra { given: text.to_owned(), extra: extra.to_owned() });
         }
         (None, None) => {
             let addr = address(first)?;
@@ -261,11 +211,7 @@ pub fn parse(text: &str) -> Result<Typed, AddressError> {
         }
         (Some((addr, size)), None) => {
             let addr = address(addr)?;
-            let len = if size.contains('.') {
-                mask(addr, size)?
-            } else {
-                length(addr, size)?
-            };
+            let len = if size.contains('.') { mask(addr, size)? } else { length(addr, size)? };
             (addr, len)
         }
         (None, Some(size)) => {
@@ -274,34 +220,24 @@ pub fn parse(text: &str) -> Result<Typed, AddressError> {
         }
     };
     let prefix = Prefix::new(addr, len)?;
-    Ok(Typed {
-        prefix,
-        host_bits_cleared: prefix.addr != addr.to_canonical(),
-    })
+    Ok(Typed { prefix, host_bits_cleared: prefix.addr != addr.to_canonical() })
 }
 
 /// Reads one address; a range is an error.
 pub fn parse_host(text: &str) -> Result<IpAddr, AddressError> {
     let prefix = parse(text)?.prefix;
     if !prefix.is_host() {
-        return Err(AddressError::Range {
-            given: text.trim().to_owned(),
-        });
+        return Err(AddressError::Range { given: text.trim().to_owned() });
     }
     Ok(prefix.addr)
 }
 
 fn address(text: &str) -> Result<IpAddr, AddressError> {
-    let looks_like_ipv4 = text.contains('.')
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let looks_like_ipv4 = text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if looks_like_ipv4 {
         return ipv4(text).map(IpAddr::V4);
     }
-    let ipv6: Ipv6Addr = text.parse().map_err(|_| AddressError::NotAnAddress {
-        given: text.to_owned(),
-    })?;
+    let ipv6: Ipv6Addr = text.parse().map_err(|_| AddressError::NotAnAddress { given: text.to_owned() })?;
     Ok(ipv6.into())
 }
 
@@ -313,23 +249,14 @@ fn ipv4(text: &str) -> Result<Ipv4Addr, AddressError> {
     }
     let count = text.split('.').count();
     if count != 4 {
-        return Err(AddressError::Octets {
-            given: given(),
-            count,
-        });
+        return Err(AddressError::Octets { given: given(), count });
     }
     let mut octets = [0; 4];
     for (octet, digits) in octets.iter_mut().zip(text.split('.')) {
         if digits.len() > 1 && digits.starts_with('0') {
-            return Err(AddressError::LeadingZero {
-                given: given(),
-                octet: digits.to_owned(),
-            });
+            return Err(AddressError::LeadingZero { given: given(), octet: digits.to_owned() });
         }
-        *octet = digits.parse().map_err(|_| AddressError::Octet {
-            given: given(),
-            octet: digits.to_owned(),
-        })?;
+        *octet = digits.parse().map_err(|_| AddressError::Octet { given: given(), octet: digits.to_owned() })?;
     }
     Ok(octets.into())
 }
@@ -340,38 +267,22 @@ fn length(addr: IpAddr, text: &str) -> Result<u8, AddressError> {
     let padded = text.len() > 1 && text.starts_with('0');
     match text.parse() {
         Ok(len) if plain && !padded && len <= max => Ok(len),
-        _ => Err(AddressError::Length {
-            given: text.to_owned(),
-            family: family(addr),
-            max,
-        }),
+        _ => Err(AddressError::Length { given: text.to_owned(), family: family(addr), max }),
     }
 }
 
 fn mask(addr: IpAddr, text: &str) -> Result<u8, AddressError> {
     if let IpAddr::V6(addr) = addr {
-        return Err(AddressError::MaskOnIpv6 {
-            addr,
-            given: text.to_owned(),
-        });
+        return Err(AddressError::MaskOnIpv6 { addr, given: text.to_owned() });
     }
-    let bits = ipv4(text)
-        .map_err(|_| AddressError::Mask {
-            given: text.to_owned(),
-        })?
-        .to_bits();
+    let bits = ipv4(text).map_err(|_| AddressError::Mask { given: text.to_owned() })?.to_bits();
     if bits.leading_ones() + bits.trailing_zeros() >= 32 {
         return Ok(bits.leading_ones() as u8);
     }
     if bits.leading_zeros() + bits.trailing_ones() >= 32 {
-        return Err(AddressError::Wildcard {
-            given: text.to_owned(),
-            mask: Ipv4Addr::from_bits(!bits),
-        });
+        return Err(AddressError::Wildcard { given: text.to_owned(), mask: Ipv4Addr::from_bits(!bits) });
     }
-    Err(AddressError::Mask {
-        given: text.to_owned(),
-    })
+    Err(AddressError::Mask { given: text.to_owned() })
 }
 
 fn max_len(addr: IpAddr) -> u8 {

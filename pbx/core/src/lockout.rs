@@ -76,40 +76,21 @@ pub enum Refusal {
 ///
 /// Every address of a family (`0.0.0.0/0`, `::/0`) is no slip of the pen and only has to be forced: what the filter
 /// passes before its rules (the machine's own addresses, neighbour discovery, DHCP) it passes even then.
-pub fn check_block(
-    prefix: &Prefix,
-    surroundings: &Surroundings,
-    forced: bool,
-) -> Result<(), Refusal> {
-    let covers = if prefix.is_everything() {
-        Vec::new()
-    } else {
-        vital(prefix, surroundings)
-    };
+pub fn check_block(prefix: &Prefix, surroundings: &Surroundings, forced: bool) -> Result<(), Refusal> {
+    let covers = if prefix.is_everything() { Vec::new() } else { vital(prefix, surroundings) };
     if !covers.is_empty() {
-        return Err(Refusal::Hard {
-            prefix: *prefix,
-            covers,
-        });
+        return Err(Refusal::Hard { prefix: *prefix, covers });
     }
     if forced {
         return Ok(());
     }
-    let mut hits: Vec<Peer> = surroundings
-        .peers
-        .iter()
-        .filter(|peer| prefix.contains(peer.addr))
-        .cloned()
-        .collect();
+    let mut hits: Vec<Peer> = surroundings.peers.iter().filter(|peer| prefix.contains(peer.addr)).cloned().collect();
     hits.sort();
     hits.dedup();
     if hits.is_empty() && !prefix.is_everything() {
         return Ok(());
     }
-    Err(Refusal::NeedsForce {
-        prefix: *prefix,
-        hits,
-    })
+    Err(Refusal::NeedsForce { prefix: *prefix, hits })
 }
 
 /// The first [`MAX_REPORTED`] refusals among many blocks, those that nothing can force before the others.
@@ -118,21 +99,10 @@ pub fn check_blocks<'a>(
     surroundings: &Surroundings,
     forced: bool,
 ) -> Vec<Refusal> {
-    let Surroundings {
-        own,
-        connected: _,
-        gateways,
-        resolvers,
-        peers,
-    } = surroundings;
+    let Surroundings { own, connected: _, gateways, resolvers, peers } = surroundings;
     let peers = peers.iter().map(|peer| &peer.addr);
-    let mut watched: Vec<IpAddr> = own
-        .iter()
-        .chain(gateways)
-        .chain(resolvers)
-        .chain(peers)
-        .map(IpAddr::to_canonical)
-        .collect();
+    let mut watched: Vec<IpAddr> =
+        own.iter().chain(gateways).chain(resolvers).chain(peers).map(IpAddr::to_canonical).collect();
     watched.sort();
     let (mut hard, mut soft) = (Vec::new(), Vec::new());
     for prefix in prefixes {
@@ -163,12 +133,8 @@ impl fmt::Display for Vital {
             Self::Gateway(addr) => write!(f, "{addr}, its gateway"),
             Self::Resolver(addr) => write!(f, "{addr}, its DNS server"),
             Self::Loopback => f.write_str("loopback, where the machine talks to itself"),
-            Self::LinkLocal => f.write_str(
-                "link-local addresses, from which routers and neighbour discovery speak",
-            ),
-            Self::Unspecified => {
-                f.write_str("the unspecified address, from which a host asks for its first address")
-            }
+            Self::LinkLocal => f.write_str("link-local addresses, from which routers and neighbour discovery speak"),
+            Self::Unspecified => f.write_str("the unspecified address, from which a host asks for its first address"),
         }
     }
 }
@@ -183,17 +149,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hard { prefix, covers } => {
-                write!(
-                    f,
-                    "{prefix} can't be blocked: it {} ",
-                    if prefix.is_host() { "is" } else { "covers" }
-                )?;
+                write!(f, "{prefix} can't be blocked: it {} ", if prefix.is_host() { "is" } else { "covers" })?;
                 listed(f, covers)?;
-                if prefix.is_host() {
-                    Ok(())
-                } else {
-                    f.write_str("; block smaller ranges beside it")
-                }
+                if prefix.is_host() { Ok(()) } else { f.write_str("; block smaller ranges beside it") }
             }
             Self::NeedsForce { prefix, hits } => {
                 if prefix.is_everything() {
@@ -203,11 +161,7 @@ impl fmt::Display for Refusal {
                     write!(f, "{prefix}")?;
                 }
                 if !hits.is_empty() {
-                    let and = if prefix.is_everything() {
-                        ", and blocking it"
-                    } else {
-                        ""
-                    };
+                    let and = if prefix.is_everything() { ", and blocking it" } else { "" };
                     write!(f, "{and} would cut established connections: ")?;
                     listed(f, hits)?;
                 }
@@ -220,19 +174,9 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 fn vital(prefix: &Prefix, surroundings: &Surroundings) -> Vec<Vital> {
-    let Surroundings {
-        own,
-        connected: _,
-        gateways,
-        resolvers,
-        peers: _,
-    } = surroundings;
+    let Surroundings { own, connected: _, gateways, resolvers, peers: _ } = surroundings;
     let covered = |addrs: &[IpAddr], vital: fn(IpAddr) -> Vital| -> Vec<Vital> {
-        addrs
-            .iter()
-            .filter(|addr| prefix.contains(**addr))
-            .map(|addr| vital(addr.to_canonical()))
-            .collect()
+        addrs.iter().filter(|addr| prefix.contains(**addr)).map(|addr| vital(addr.to_canonical())).collect()
     };
     let mut covers = covered(own, Vital::Own);
     covers.extend(covered(gateways, Vital::Gateway));
@@ -246,23 +190,13 @@ fn special(prefix: &Prefix) -> impl Iterator<Item = Vital> + use<'_> {
     const SPECIAL: &[(Vital, IpAddr, u8)] = &[
         (Vital::Loopback, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
         (Vital::Loopback, IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-        (
-            Vital::LinkLocal,
-            IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)),
-            16,
-        ),
-        (
-            Vital::LinkLocal,
-            IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)),
-            10,
-        ),
+        (Vital::LinkLocal, IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+        (Vital::LinkLocal, IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
         (Vital::Unspecified, IpAddr::V4(Ipv4Addr::UNSPECIFIED), 32),
         (Vital::Unspecified, IpAddr::V6(Ipv6Addr::UNSPECIFIED), 128),
     ];
     SPECIAL.iter().filter_map(|(vital, addr, len)| {
-        Prefix::new(*addr, *len)
-            .is_ok_and(|special| special.overlaps(prefix))
-            .then_some(*vital)
+        Prefix::new(*addr, *len).is_ok_and(|special| special.overlaps(prefix)).then_some(*vital)
     })
 }
 

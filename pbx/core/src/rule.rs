@@ -9,10 +9,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use capacity::{Capacity, CapacityError, MAX_ADDRESSES, MAX_PREFIXES};
-pub use text::{
-    BadLine, Import, ImportError, LONGEST_LINE, MAX_LINES, MAX_REPORTED, Remark, export,
-    parse_import,
-};
+pub use text::{BadLine, Import, ImportError, LONGEST_LINE, MAX_LINES, MAX_REPORTED, Remark, export, parse_import};
 
 use crate::{address::Prefix, time::Timestamp};
 
@@ -43,9 +40,7 @@ pub enum Origin {
 }
 
 /// Where a rule holds.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Zone {
     /// On every interface.
@@ -111,12 +106,7 @@ impl NewRule {
         if let Some(end) = expires_at.filter(|end| *end <= now) {
             return Err(RuleError::Past { end, now });
         }
-        Ok(Self {
-            prefix,
-            action,
-            expires_at,
-            description: self::description(description)?,
-        })
+        Ok(Self { prefix, action, expires_at, description: self::description(description)? })
     }
 }
 
@@ -135,17 +125,14 @@ pub fn description(text: &str) -> Result<String, RuleError> {
 
 /// Control characters, line and paragraph separators, and what makes the text after it run the other way.
 fn breaks_lines_or_directions(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    char.is_control() || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Why a rule can't be made as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// It would be over before it begins.
-    #[error(
-        "its end {end} is not in the future (it is {now} now): give a later end, or none for a permanent rule"
-    )]
+    #[error("its end {end} is not in the future (it is {now} now): give a later end, or none for a permanent rule")]
     Past {
         /// The end that was asked for.
         end: Timestamp,
@@ -226,11 +213,7 @@ impl FromStr for Zone {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        if text == "any" {
-            Ok(Self::Any)
-        } else {
-            Err(UnknownName("zone", text.chars().take(40).collect()))
-        }
+        if text == "any" { Ok(Self::Any) } else { Err(UnknownName("zone", text.chars().take(40).collect())) }
     }
 }
 
@@ -271,36 +254,19 @@ mod tests {
     #[test]
     fn an_end_that_is_not_in_the_future_is_refused() {
         let error = NewRule::new(prefix(), Action::Block, Some(NOW), "", NOW).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("its end 2026-11-23T05:40:00Z is not in the future"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("its end 2026-11-23T05:40:00Z is not in the future"), "{error}");
         let later = Timestamp::from_millis(NOW.as_millis() + 1);
         NewRule::new(prefix(), Action::Block, Some(later), "", NOW).unwrap();
     }
 
     #[test]
     fn a_description_is_one_line_of_at_most_255_characters() {
-        assert_eq!(
-            description("  My Remote office "),
-            Ok("My Remote office".to_owned())
-        );
+        assert_eq!(description("  My Remote office "), Ok("My Remote office".to_owned()));
         assert_eq!(description(&"é".repeat(255)), Ok("é".repeat(255)));
-        assert_eq!(
-            description(&"é".repeat(256)),
-            Err(RuleError::LongDescription { chars: 256 })
-        );
-        assert_eq!(
-            description("a\nb"),
-            Err(RuleError::ControlCharacter { control: '\n' })
-        );
+        assert_eq!(description(&"é".repeat(256)), Err(RuleError::LongDescription { chars: 256 }));
+        assert_eq!(description("a\nb"), Err(RuleError::ControlCharacter { control: '\n' }));
         assert!(description("paid \u{202e}ton").is_err());
-        assert_eq!(
-            description("a\x1b[31m"),
-            Err(RuleError::ControlCharacter { control: '\x1b' })
-        );
+        assert_eq!(description("a\x1b[31m"), Err(RuleError::ControlCharacter { control: '\x1b' }));
     }
 
     #[test]
@@ -314,9 +280,6 @@ mod tests {
             assert_eq!(origin.to_string().parse(), Ok(origin));
         }
         assert_eq!(Zone::Any.to_string().parse(), Ok(Zone::Any));
-        assert_eq!(
-            "dmz".parse::<Zone>().unwrap_err().to_string(),
-            "there is no zone \"dmz\""
-        );
+        assert_eq!("dmz".parse::<Zone>().unwrap_err().to_string(), "there is no zone \"dmz\"");
     }
 }

@@ -75,10 +75,7 @@ impl fmt::Display for Timestamp {
         let rest = self.0.rem_euclid(DAY);
         let (hour, minute) = (rest / HOUR, rest % HOUR / MINUTE);
         let (second, milli) = (rest % MINUTE / SECOND, rest % SECOND);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
-        )?;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if milli != 0 {
             write!(f, ".{milli:03}")?;
         }
@@ -131,10 +128,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
         let not_a_span = || TimeError::NotASpan(shortened(text));
         let (digits, after) = rest.split_at(leading(rest, |byte| byte.is_ascii_digit()));
         let (name, after) = after.split_at(leading(after, |byte| byte.is_ascii_alphabetic()));
-        let rank = UNITS
-            .iter()
-            .position(|(unit, _)| *unit == name)
-            .ok_or_else(not_a_span)?;
+        let rank = UNITS.iter().position(|(unit, _)| *unit == name).ok_or_else(not_a_span)?;
         if digits.is_empty() || (smaller_than != usize::MAX && rank <= smaller_than) {
             return Err(not_a_span());
         }
@@ -159,11 +153,7 @@ pub fn format_duration(span: Duration) -> String {
             rest %= millis;
         }
     }
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// Why a text is no point in time and no span of time.
@@ -176,9 +166,7 @@ pub enum TimeError {
     #[error("{0:?} is not a span of time: write it as 90s, 30m, 2h, 1d12h or 500ms")]
     NotASpan(String),
     /// A number alone.
-    #[error(
-        "{0} has no unit: write {0}s for seconds, {0}m for minutes, {0}h for hours or {0}d for days"
-    )]
+    #[error("{0} has no unit: write {0}s for seconds, {0}m for minutes, {0}h for hours or {0}d for days")]
     NoUnit(String),
     /// More milliseconds than 64 bits hold.
     #[error("{0:?} is too long a span of time")]
@@ -221,14 +209,10 @@ fn timestamp(text: &str) -> Option<Timestamp> {
     if !marks || !date_ends || !within || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let mut millis =
-        days_to(year, month, day) * DAY + hour * HOUR + minute * MINUTE + second * SECOND;
+    let mut millis = days_to(year, month, day) * DAY + hour * HOUR + minute * MINUTE + second * SECOND;
     let mut zone = &bytes[19..];
     if let [b'.', fraction @ ..] = zone {
-        let digits = fraction
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 {
             return None;
         }
@@ -257,10 +241,7 @@ fn number(bytes: &[u8], at: usize, digits: usize) -> Option<i64> {
     bytes
         .get(at..at + digits)?
         .iter()
-        .try_fold(0, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10 + i64::from(byte - b'0'))
-        })
+        .try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
 }
 
 fn is_leap(year: i64) -> bool {

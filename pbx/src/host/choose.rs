@@ -42,31 +42,19 @@ pub struct Named {
 
 /// Which interfaces of `snapshot` to filter.
 pub fn choose(snapshot: &Snapshot, wanted: &Wanted) -> Choice {
-    let mut found = Found {
-        snapshot,
-        attach: BTreeMap::new(),
-        skip: BTreeMap::new(),
-    };
+    let mut found = Found { snapshot, attach: BTreeMap::new(), skip: BTreeMap::new() };
     let missing = match wanted {
         Wanted::Auto => found.automatic(),
         Wanted::List(names) => found.listed(names),
     };
     found.drop_covered();
     let named = |reasons: BTreeMap<u32, String>| {
-        let named = reasons.into_iter().filter_map(|(index, reason)| {
-            Some(Named {
-                index,
-                name: snapshot.link(index)?.name.clone(),
-                reason,
-            })
-        });
+        let named = reasons
+            .into_iter()
+            .filter_map(|(index, reason)| Some(Named { index, name: snapshot.link(index)?.name.clone(), reason }));
         named.collect()
     };
-    Choice {
-        attach: named(found.attach),
-        skip: named(found.skip),
-        missing,
-    }
+    Choice { attach: named(found.attach), skip: named(found.skip), missing }
 }
 
 /// VLANs on bonds on bridges end somewhere; a loop in what the kernel tells does not.
@@ -111,21 +99,15 @@ impl Found<'_> {
 
     /// Why packets from outside are expected on `link`.
     fn role(&self, link: &Link) -> Option<String> {
-        let Snapshot {
-            addresses, routes, ..
-        } = self.snapshot;
+        let Snapshot { addresses, routes, .. } = self.snapshot;
         if self.has_default_route(link) {
             return Some("the default route".into());
         }
         let addresses = addresses.iter().filter(|a| a.interface == link.index);
         let addresses = addresses.map(|a| (a.addr, a.network));
-        let routes = routes
-            .iter()
-            .filter(|r| r.interface == link.index && r.gateway.is_none());
+        let routes = routes.iter().filter(|r| r.interface == link.index && r.gateway.is_none());
         let routes = routes.map(|r| (r.destination.addr(), r.destination));
-        let mut connected = addresses
-            .chain(routes)
-            .filter(|(addr, _)| leaves_the_link(*addr));
+        let mut connected = addresses.chain(routes).filter(|(addr, _)| leaves_the_link(*addr));
         if let Some((_, network)) = connected.next() {
             return Some(format!("the connected network {network}"));
         }
@@ -174,18 +156,12 @@ impl Found<'_> {
 
     /// The ports of a bridge that face the outside; guests and containers are inside.
     fn outside_ports(&self, bridge: &Link, depth: usize) -> Result<Vec<u32>, &'static str> {
-        let facing = self
-            .snapshot
-            .ports_of(bridge.index)
-            .filter(|port| match port.kind {
-                Kind::Physical | Kind::Bond | Kind::Vlan => true,
-                Kind::Veth => self.in_container(),
-                _ => false,
-            });
-        let entrances: Vec<u32> = facing
-            .filter_map(|port| self.entrances(port, depth - 1).ok())
-            .flatten()
-            .collect();
+        let facing = self.snapshot.ports_of(bridge.index).filter(|port| match port.kind {
+            Kind::Physical | Kind::Bond | Kind::Vlan => true,
+            Kind::Veth => self.in_container(),
+            _ => false,
+        });
+        let entrances: Vec<u32> = facing.filter_map(|port| self.entrances(port, depth - 1).ok()).flatten().collect();
         match entrances.is_empty() {
             true => Err("it is an internal bridge: none of its ports faces the outside"),
             false => Ok(entrances),
@@ -194,12 +170,7 @@ impl Found<'_> {
 
     /// An interface on top of a filtered one would judge, and count, each packet twice.
     fn drop_covered(&mut self) {
-        let covered: Vec<u32> = self
-            .attach
-            .keys()
-            .copied()
-            .filter(|&i| self.above_filtered(i, MAX_DEPTH))
-            .collect();
+        let covered: Vec<u32> = self.attach.keys().copied().filter(|&i| self.above_filtered(i, MAX_DEPTH)).collect();
         for index in covered {
             self.attach.remove(&index);
             let reason = "the interfaces below it are filtered already";
@@ -210,42 +181,27 @@ impl Found<'_> {
     /// All packets of the interface pass a filtered one below it.
     fn above_filtered(&self, index: u32, depth: usize) -> bool {
         let below = self.below(index);
-        let filtered = |below: &u32| {
-            self.attach.contains_key(below) || depth > 0 && self.above_filtered(*below, depth - 1)
-        };
+        let filtered =
+            |below: &u32| self.attach.contains_key(below) || depth > 0 && self.above_filtered(*below, depth - 1);
         !below.is_empty() && below.iter().all(filtered)
     }
 
     fn below(&self, index: u32) -> Vec<u32> {
         let parent = self.snapshot.link(index).and_then(|link| link.parent);
-        parent
-            .into_iter()
-            .chain(self.snapshot.ports_of(index).map(|port| port.index))
-            .collect()
+        parent.into_iter().chain(self.snapshot.ports_of(index).map(|port| port.index)).collect()
     }
 
     /// A namespace without a network card of its own is a container's (or a test's).
     fn in_container(&self) -> bool {
-        !self
-            .snapshot
-            .links
-            .iter()
-            .any(|link| link.kind == Kind::Physical)
+        !self.snapshot.links.iter().any(|link| link.kind == Kind::Physical)
     }
 
     fn count_veth(&self) -> usize {
-        self.snapshot
-            .links
-            .iter()
-            .filter(|link| link.kind == Kind::Veth)
-            .count()
+        self.snapshot.links.iter().filter(|link| link.kind == Kind::Veth).count()
     }
 
     fn has_default_route(&self, link: &Link) -> bool {
-        self.snapshot
-            .routes
-            .iter()
-            .any(|r| r.interface == link.index && r.is_default())
+        self.snapshot.routes.iter().any(|r| r.interface == link.index && r.is_default())
     }
 
     fn attach(&mut self, link: &Link, reason: String) {
@@ -264,9 +220,7 @@ impl Found<'_> {
 fn unfit(link: &Link) -> Option<&'static str> {
     match link.kind {
         Kind::Loopback => Some("it is the loopback interface"),
-        Kind::Ppp | Kind::Wireguard => {
-            Some("it is a tunnel; its packets enter by another interface")
-        }
+        Kind::Ppp | Kind::Wireguard => Some("it is a tunnel; its packets enter by another interface"),
         _ if !link.ethernet => Some("its packets have no Ethernet header (an L3 device)"),
         _ => None,
     }

@@ -8,9 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{
-    ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags,
-};
+use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -61,10 +59,7 @@ pub fn steps() -> io::Result<Steps> {
     timer.arm()?;
     // SAFETY: a Timer tells the one descriptor that it owns, open until it is dropped.
     let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE)? };
-    Ok(Steps {
-        timer,
-        offset_ms: offset_ms(),
-    })
+    Ok(Steps { timer, offset_ms: offset_ms() })
 }
 
 impl Steps {
@@ -109,10 +104,8 @@ struct Timer(TimerFd);
 
 impl Timer {
     fn arm(&self) -> io::Result<()> {
-        let flags =
-            TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
-        self.0
-            .set(Expiration::OneShot(TimeSpec::new(NEVER_SECONDS, 0)), flags)?;
+        let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
+        self.0.set(Expiration::OneShot(TimeSpec::new(NEVER_SECONDS, 0)), flags)?;
         Ok(())
     }
 
@@ -148,13 +141,7 @@ fn read(clock: ClockId) -> TimeSpec {
 fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
     let digits: String = text.trim().chars().filter(|&c| c != '-').collect();
     let well_formed = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    well_formed
-        .then(|| {
-            u128::from_str_radix(&digits, 16)
-                .ok()
-                .map(u128::to_be_bytes)
-        })
-        .flatten()
+    well_formed.then(|| u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)).flatten()
 }
 
 #[cfg(test)]
@@ -175,15 +162,8 @@ mod tests {
     #[test]
     fn a_boot_id_is_sixteen_bytes() {
         let text = "01020304-0506-0708-090a-0b0c0d0e0f10\n";
-        assert_eq!(
-            parse_boot_id(text),
-            Some(std::array::from_fn(|i| i as u8 + 1))
-        );
-        for nonsense in [
-            "",
-            "01020304-0506-0708-090a-0b0c0d0e0f",
-            "+1020304050607080900a0b0c0d0e0f1",
-        ] {
+        assert_eq!(parse_boot_id(text), Some(std::array::from_fn(|i| i as u8 + 1)));
+        for nonsense in ["", "01020304-0506-0708-090a-0b0c0d0e0f", "+1020304050607080900a0b0c0d0e0f1"] {
             assert_eq!(parse_boot_id(nonsense), None);
         }
         assert_eq!(boot_id(), boot_id());
@@ -197,10 +177,7 @@ mod tests {
     #[test]
     fn a_cancelled_timer_means_that_the_clock_was_set() {
         assert!(was_set(Err(Errno::ECANCELED)).unwrap().unwrap());
-        assert!(
-            !was_set(Ok(8)).unwrap().unwrap(),
-            "the timer's own time is no step"
-        );
+        assert!(!was_set(Ok(8)).unwrap().unwrap(), "the timer's own time is no step");
         assert!(was_set(Err(Errno::EAGAIN)).is_none());
         assert!(was_set(Err(Errno::EBADF)).unwrap().is_err());
     }
@@ -209,8 +186,7 @@ mod tests {
     async fn no_step_is_told_while_nobody_sets_the_clock() {
         let mut steps = steps().unwrap();
         let mut stepped = std::pin::pin!(steps.stepped());
-        let poll =
-            std::future::poll_fn(|context| Poll::Ready(stepped.as_mut().poll(context))).await;
+        let poll = std::future::poll_fn(|context| Poll::Ready(stepped.as_mut().poll(context))).await;
         assert!(poll.is_pending());
     }
 
@@ -218,20 +194,9 @@ mod tests {
     async fn a_timer_that_goes_off_is_armed_again_and_no_step() {
         let mut steps = steps().unwrap();
         let now = Expiration::OneShot(TimeSpec::new(1, 0));
-        steps
-            .timer
-            .get_ref()
-            .0
-            .set(now, TimerSetTimeFlags::TFD_TIMER_ABSTIME)
-            .unwrap();
+        steps.timer.get_ref().0.set(now, TimerSetTimeFlags::TFD_TIMER_ABSTIME).unwrap();
         // A second descriptor of the same timer, to look at it meanwhile.
-        let timer = steps
-            .timer
-            .get_ref()
-            .0
-            .as_fd()
-            .try_clone_to_owned()
-            .unwrap();
+        let timer = steps.timer.get_ref().0.as_fd().try_clone_to_owned().unwrap();
         tokio::select! {
             biased;
             step = steps.stepped() => panic!("{step:?}"),
@@ -241,8 +206,7 @@ mod tests {
 
     async fn rearmed(timer: &OwnedFd) {
         let path = format!("/proc/self/fdinfo/{}", timer.as_raw_fd());
-        let far =
-            |line: &str| line.starts_with("it_value: (") && !line.starts_with("it_value: (0,");
+        let far = |line: &str| line.starts_with("it_value: (") && !line.starts_with("it_value: (0,");
         while !fs::read_to_string(&path).unwrap().lines().any(far) {
             tokio::task::yield_now().await;
         }

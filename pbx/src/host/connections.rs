@@ -45,12 +45,8 @@ pub fn peers(own_ports: &[u16]) -> io::Result<Vec<Peer>> {
 fn listening_ports_of(sockets: &[Socket], inodes: &BTreeSet<u64>) -> BTreeSet<u16> {
     let listening = sockets.iter().filter(|socket| socket.state == LISTEN);
     let listening: BTreeSet<u16> = listening.map(|socket| socket.local_port).collect();
-    let held = sockets
-        .iter()
-        .filter(|socket| inodes.contains(&socket.inode));
-    held.map(|socket| socket.local_port)
-        .filter(|port| listening.contains(port))
-        .collect()
+    let held = sockets.iter().filter(|socket| inodes.contains(&socket.inode));
+    held.map(|socket| socket.local_port).filter(|port| listening.contains(port)).collect()
 }
 
 fn select(sockets: &[Socket], ssh_ports: &BTreeSet<u16>, own_ports: &[u16]) -> Vec<Peer> {
@@ -62,11 +58,7 @@ fn select(sockets: &[Socket], ssh_ports: &BTreeSet<u16>, own_ports: &[u16]) -> V
             () if ssh_ports.contains(&port) => "ssh",
             () => return None,
         };
-        Some(Peer {
-            addr: socket.remote,
-            service: service.into(),
-            port,
-        })
+        Some(Peer { addr: socket.remote, service: service.into(), port })
     });
     let each_once: BTreeSet<Peer> = peers.collect();
     each_once.into_iter().collect()
@@ -88,12 +80,7 @@ fn socket(line: &str) -> Option<Socket> {
     let (remote, _) = endpoint(words.next()?)?;
     let state = u8::from_str_radix(words.next()?, 16).ok()?;
     let inode = words.nth(5)?.parse().ok()?;
-    Some(Socket {
-        local_port,
-        remote,
-        state,
-        inode,
-    })
+    Some(Socket { local_port, remote, state, inode })
 }
 
 /// `0100007F:0016`: the address as 32-bit words in the machine's byte order, the port as a number.
@@ -124,12 +111,7 @@ mod tests {
     use super::*;
 
     fn socket_of(local_port: u16, remote: &str, state: u8, inode: u64) -> Socket {
-        Socket {
-            local_port,
-            remote: remote.parse().unwrap(),
-            state,
-            inode,
-        }
+        Socket { local_port, remote: remote.parse().unwrap(), state, inode }
     }
 
     #[test]
@@ -137,33 +119,21 @@ mod tests {
     fn a_line_of_the_table_is_read() {
         let line = "   1: 0200A8C0:0016 057100CB:D431 01 00000000:00000000 02:000A7B1C 00000000     \
                     0        0 4711 2 000000001702ae0a 20 4 30 10 -1";
-        assert_eq!(
-            socket(line),
-            Some(socket_of(22, "203.0.113.5", ESTABLISHED, 4711))
-        );
+        assert_eq!(socket(line), Some(socket_of(22, "203.0.113.5", ESTABLISHED, 4711)));
     }
 
     #[test]
     #[cfg(target_endian = "little")]
     fn a_mapped_peer_is_an_ipv4_peer() {
         let mapped = "0000000000000000FFFF0000057100CB:D431";
-        assert_eq!(
-            endpoint(mapped),
-            Some(("203.0.113.5".parse().unwrap(), 54321))
-        );
+        assert_eq!(endpoint(mapped), Some(("203.0.113.5".parse().unwrap(), 54321)));
         let real = "B80D0120000000000000000001000000:01BB";
         assert_eq!(endpoint(real), Some(("2001:db8::1".parse().unwrap(), 443)));
     }
 
     #[test]
     fn nonsense_is_no_socket() {
-        for line in [
-            "",
-            "1:",
-            "1: 0:0 0:0 01",
-            "1: 0100007F 0100007F:1 01 a b c d e 7",
-            "ä: ä ä ä",
-        ] {
+        for line in ["", "1:", "1: 0:0 0:0 01", "1: 0100007F 0100007F:1 01 a b c d e 7", "ä: ä ä ä"] {
             assert_eq!(socket(line), None, "{line}");
         }
         assert_eq!(endpoint("ääää:0016"), None);
@@ -178,15 +148,9 @@ mod tests {
             socket_of(8887, "203.0.113.7", ESTABLISHED, 4),
             socket_of(443, "203.0.113.8", ESTABLISHED, 5),
         ];
-        let peer = |addr: &str, service: &str, port| Peer {
-            addr: addr.parse().unwrap(),
-            service: service.into(),
-            port,
-        };
-        let expected = [
-            peer("203.0.113.5", "ssh", 22),
-            peer("203.0.113.7", "pbx", 8887),
-        ];
+        let peer =
+            |addr: &str, service: &str, port| Peer { addr: addr.parse().unwrap(), service: service.into(), port };
+        let expected = [peer("203.0.113.5", "ssh", 22), peer("203.0.113.7", "pbx", 8887)];
         assert_eq!(select(&sockets, &[22].into(), &[8887]), expected);
     }
 
@@ -199,32 +163,23 @@ mod tests {
             socket_of(2201, "0.0.0.0", LISTEN, 4),
             socket_of(80, "0.0.0.0", LISTEN, 5),
         ];
-        assert_eq!(
-            listening_ports_of(&sockets, &[2, 3, 4].into()),
-            [2200, 2201].into()
-        );
+        assert_eq!(listening_ports_of(&sockets, &[2, 3, 4].into()), [2200, 2201].into());
     }
 
     #[test]
     fn live_connections_of_both_families_are_found() {
         in_new_namespace(|| {
             ip("link set lo up");
-            for (listen, connect) in [
-                ("127.0.0.1:22", "127.0.0.1:22"),
-                ("[::]:8887", "127.0.0.1:8887"),
-                ("[::1]:22", "[::1]:22"),
-            ] {
+            for (listen, connect) in
+                [("127.0.0.1:22", "127.0.0.1:22"), ("[::]:8887", "127.0.0.1:8887"), ("[::1]:22", "[::1]:22")]
+            {
                 let listener = TcpListener::bind(listen).unwrap();
                 let client = TcpStream::connect(connect).unwrap();
                 let accepted = listener.accept().unwrap();
                 let port = listener.local_addr().unwrap().port();
                 let addr = client.local_addr().unwrap().ip();
                 let service = if port == 22 { "ssh" } else { "pbx" };
-                let expected = Peer {
-                    addr,
-                    service: service.into(),
-                    port,
-                };
+                let expected = Peer { addr, service: service.into(), port };
                 assert_eq!(peers(&[8887]).unwrap(), [expected], "{listen}");
                 drop(accepted);
             }

@@ -82,31 +82,21 @@ impl Ethtool {
             counts: [0; 5],
         };
         let answered = supported(self.ask(&mut info))?.is_some();
-        let name = info
-            .driver
-            .split(|&byte| byte == 0)
-            .next()
-            .unwrap_or_default();
+        let name = info.driver.split(|&byte| byte == 0).next().unwrap_or_default();
         let name = String::from_utf8_lossy(name).into_owned();
         Ok(Some(name).filter(|name| answered && !name.is_empty()))
     }
 
     /// Whether the card joins received TCP segments (large receive offload).
     pub(super) fn lro(&mut self) -> io::Result<Option<bool>> {
-        let mut flags = Value {
-            command: ETHTOOL_GFLAGS,
-            data: 0,
-        };
+        let mut flags = Value { command: ETHTOOL_GFLAGS, data: 0 };
         let answer = supported(self.ask(&mut flags))?;
         Ok(answer.map(|()| flags.data & ETH_FLAG_LRO != 0))
     }
 
     /// The receive queues in use now.
     pub(super) fn rx_queues(&mut self) -> io::Result<Option<u32>> {
-        let mut channels = Channels {
-            command: ETHTOOL_GCHANNELS,
-            ..Channels::default()
-        };
+        let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
         let answer = supported(self.ask(&mut channels))?;
         let used = channels.rx.saturating_add(channels.combined);
         Ok(answer.map(|()| used).filter(|&used| used > 0))
@@ -117,13 +107,7 @@ impl Ethtool {
         self.request.ifr_ifru.ifru_data = std::ptr::from_mut(question).cast();
         // SAFETY: ifru_data points at a structure that is as large as its command says (asserted
         // above) and lives over the call; the kernel writes within it.
-        let result = unsafe {
-            libc::ioctl(
-                self.socket.as_raw_fd(),
-                libc::SIOCETHTOOL as _,
-                &mut self.request,
-            )
-        };
+        let result = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut self.request) };
         Errno::result(result).map(drop)
     }
 }

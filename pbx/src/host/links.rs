@@ -5,8 +5,7 @@ use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-    LinkXdp, XdpAttached,
+    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 use serde::Serialize;
 
@@ -105,9 +104,7 @@ pub(super) fn read(netlink: &mut Netlink) -> io::Result<Vec<Link>> {
 }
 
 fn link(message: LinkMessage) -> Link {
-    let LinkMessage {
-        header, attributes, ..
-    } = message;
+    let LinkMessage { header, attributes, .. } = message;
     let mut link = Link {
         index: header.index,
         name: String::new(),
@@ -115,10 +112,7 @@ fn link(message: LinkMessage) -> Link {
         up: header.flags.contains(LinkFlags::Up),
         running: header.flags.contains(LinkFlags::Up | LinkFlags::Running),
         mtu: 0,
-        ethernet: matches!(
-            header.link_layer_type,
-            LinkLayerType::Ether | LinkLayerType::Loopback
-        ),
+        ethernet: matches!(header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
         master: None,
         parent: None,
         rx_queues: 1,
@@ -186,10 +180,7 @@ fn program(facts: &[LinkXdp]) -> Option<XdpProgram> {
         LinkXdp::ProgId(id) => Some(*id),
         _ => None,
     });
-    Some(XdpProgram {
-        id: id.unwrap_or(0),
-        mode,
-    })
+    Some(XdpProgram { id: id.unwrap_or(0), mode })
 }
 
 #[cfg(test)]
@@ -213,15 +204,8 @@ mod tests {
                 [&Kind::Loopback, &Kind::Veth, &Kind::Bridge, &Kind::Tun]
             );
             let [e0, e1, b0] = ["e0", "e1", "b0"].map(|name| now.link_named(name).unwrap());
-            assert_eq!(
-                (e0.mtu, e0.up, e0.running, e0.ethernet),
-                (9000, true, false, true)
-            );
-            assert_eq!(
-                (e0.parent, e0.master),
-                (None, None),
-                "the other end is no parent"
-            );
+            assert_eq!((e0.mtu, e0.up, e0.running, e0.ethernet), (9000, true, false, true));
+            assert_eq!((e0.parent, e0.master), (None, None), "the other end is no parent");
             assert_eq!(now.ports_of(b0.index).collect::<Vec<_>>(), [e1]);
         });
     }
@@ -238,18 +222,10 @@ mod tests {
             (Some("tun"), LinkLayerType::None, Kind::Tun),
             (Some("wireguard"), LinkLayerType::None, Kind::Wireguard),
             (Some("bond"), LinkLayerType::Ether, Kind::Bond),
-            (
-                Some("openvswitch"),
-                LinkLayerType::Ether,
-                Kind::Other("openvswitch".into()),
-            ),
+            (Some("openvswitch"), LinkLayerType::Ether, Kind::Other("openvswitch".into())),
         ];
         for (info, layer, expected) in table {
-            assert_eq!(
-                kind(info.map(InfoKind::from), layer),
-                expected,
-                "{info:?} {layer:?}"
-            );
+            assert_eq!(kind(info.map(InfoKind::from), layer), expected, "{info:?} {layer:?}");
         }
     }
 
@@ -257,12 +233,6 @@ mod tests {
     fn an_interface_without_a_program_has_none() {
         assert_eq!(program(&[LinkXdp::Attached(XdpAttached::None)]), None);
         let native = [LinkXdp::Attached(XdpAttached::Driver), LinkXdp::ProgId(7)];
-        assert_eq!(
-            program(&native),
-            Some(XdpProgram {
-                id: 7,
-                mode: XdpMode::Native
-            })
-        );
+        assert_eq!(program(&native), Some(XdpProgram { id: 7, mode: XdpMode::Native }));
     }
 }

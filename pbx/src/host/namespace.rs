@@ -21,10 +21,7 @@ pub(super) fn in_new_namespace(work: impl FnOnce() + Send + 'static) {
 /// Runs `ip` with these words; panics with what it printed if it fails.
 #[track_caller]
 pub(super) fn ip(words: &str) {
-    let output = Command::new("ip")
-        .args(words.split(' '))
-        .output()
-        .expect("ip is installed");
+    let output = Command::new("ip").args(words.split(' ')).output().expect("ip is installed");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {words}: {errors}");
 }

@@ -5,13 +5,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -42,16 +40,8 @@ impl Netlink {
     /// Opens a socket in this thread's network namespace.
     pub(crate) fn open() -> io::Result<Self> {
         let socket = open(0)?;
-        setsockopt(
-            &socket,
-            sockopt::ReceiveTimeout,
-            &TimeVal::seconds(TIMEOUT_SECONDS),
-        )?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: vec![0; BUFFER],
-        })
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(TIMEOUT_SECONDS))?;
+        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
     }
 
     /// Every object that answers `request`, kept by `keep`. A message that cannot be read is
@@ -67,9 +57,7 @@ impl Netlink {
                 return Ok(kept);
             }
         }
-        Err(io::Error::other(
-            "the kernel's network tables changed during every attempt to read them",
-        ))
+        Err(io::Error::other("the kernel's network tables changed during every attempt to read them"))
     }
 
     /// Whether the answer is consistent.
@@ -110,8 +98,7 @@ impl Netlink {
 
     fn receive(&mut self) -> io::Result<usize> {
         loop {
-            let (length, sender) =
-                recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut self.buffer)?;
+            let (length, sender) = recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut self.buffer)?;
             if sender.is_some_and(|sender| sender.pid() == 0) {
                 return Ok(length);
             }
@@ -121,12 +108,7 @@ impl Netlink {
 
 /// A socket that is told of changes to `groups` (a mask of the kernel's RTMGRP_ values).
 pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     Ok(socket)
 }

@@ -7,9 +7,7 @@ use std::net::IpAddr;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia,
-};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia};
 use pbx_core::address::Prefix;
 use serde::Serialize;
 
@@ -65,15 +63,11 @@ pub(super) fn routes(netlink: &mut Netlink) -> io::Result<Vec<Route>> {
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut request = RouteMessage::default();
         request.header.address_family = family;
-        routes.extend(
-            netlink.dump(&RouteNetlinkMessage::GetRoute(request), |message, kept| {
-                if let RouteNetlinkMessage::NewRoute(message) = message {
-                    kept.extend(
-                        hops(&message).filter(|r: &Route| r.is_default() || r.gateway.is_none()),
-                    );
-                }
-            })?,
-        );
+        routes.extend(netlink.dump(&RouteNetlinkMessage::GetRoute(request), |message, kept| {
+            if let RouteNetlinkMessage::NewRoute(message) = message {
+                kept.extend(hops(&message).filter(|r: &Route| r.is_default() || r.gateway.is_none()));
+            }
+        })?);
     }
     Ok(routes)
 }
@@ -110,29 +104,17 @@ fn hops(message: &RouteMessage) -> impl Iterator<Item = Route> {
             RouteAttribute::Destination(RouteAddress::Inet(addr)) => destination = (*addr).into(),
             RouteAttribute::Destination(RouteAddress::Inet6(addr)) => destination = (*addr).into(),
             RouteAttribute::MultiPath(several) => {
-                hops.extend(
-                    several
-                        .iter()
-                        .map(|h| hop(&h.attributes, Some(h.interface_index))),
-                );
+                hops.extend(several.iter().map(|h| hop(&h.attributes, Some(h.interface_index))));
             }
             _ => {}
         }
     }
-    let usable = header.kind == RouteType::Unicast
-        && table != TABLE_LOCAL
-        && !header.flags.contains(RouteFlags::Cloned);
+    let usable =
+        header.kind == RouteType::Unicast && table != TABLE_LOCAL && !header.flags.contains(RouteFlags::Cloned);
     let destination = Prefix::new(destination, header.destination_prefix_length).ok();
-    hops.into_iter()
-        .filter(move |_| usable)
-        .filter_map(move |(gateway, interface)| {
-            Some(Route {
-                destination: destination?,
-                gateway,
-                interface: interface?,
-                table,
-            })
-        })
+    hops.into_iter().filter(move |_| usable).filter_map(move |(gateway, interface)| {
+        Some(Route { destination: destination?, gateway, interface: interface?, table })
+    })
 }
 
 /// The gateway and the interface among the attributes of a route or of one of its next hops.
@@ -141,10 +123,12 @@ fn hop(attributes: &[RouteAttribute], interface: Option<u32>) -> (Option<IpAddr>
     for attribute in attributes {
         match attribute {
             RouteAttribute::Oif(index) => hop.1 = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(addr))
-            | RouteAttribute::Via(RouteVia::Inet(addr)) => hop.0 = Some((*addr).into()),
-            RouteAttribute::Gateway(RouteAddress::Inet6(addr))
-            | RouteAttribute::Via(RouteVia::Inet6(addr)) => hop.0 = Some((*addr).into()),
+            RouteAttribute::Gateway(RouteAddress::Inet(addr)) | RouteAttribute::Via(RouteVia::Inet(addr)) => {
+                hop.0 = Some((*addr).into())
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet6(addr)) | RouteAttribute::Via(RouteVia::Inet6(addr)) => {
+                hop.0 = Some((*addr).into())
+            }
             _ => {}
         }
     }
@@ -175,35 +159,23 @@ mod tests {
             hop.attributes = vec![RouteAttribute::Gateway(gateway)];
             hop
         };
-        let found = route(
-            RouteType::Unicast,
-            vec![RouteAttribute::MultiPath(vec![hop(2, 1), hop(3, 254)])],
-        );
+        let found = route(RouteType::Unicast, vec![RouteAttribute::MultiPath(vec![hop(2, 1), hop(3, 254)])]);
         let found: Vec<_> = found.iter().map(|r| (r.interface, r.gateway)).collect();
         let expected = [(2, "192.0.2.1"), (3, "192.0.2.254")];
-        assert_eq!(
-            found,
-            expected.map(|(i, addr)| (i, Some(addr.parse().unwrap())))
-        );
+        assert_eq!(found, expected.map(|(i, addr)| (i, Some(addr.parse().unwrap()))));
     }
 
     #[test]
     fn an_ipv4_route_may_have_an_ipv6_gateway() {
         let via = RouteVia::Inet6("fe80::1".parse().unwrap());
-        let found = route(
-            RouteType::Unicast,
-            vec![RouteAttribute::Oif(4), RouteAttribute::Via(via)],
-        );
+        let found = route(RouteType::Unicast, vec![RouteAttribute::Oif(4), RouteAttribute::Via(via)]);
         assert_eq!(found[0].gateway, Some("fe80::1".parse().unwrap()));
         assert!(found[0].is_default());
     }
 
     #[test]
     fn a_route_that_leads_nowhere_and_the_local_table_are_left_out() {
-        assert_eq!(
-            route(RouteType::BlackHole, vec![RouteAttribute::Oif(4)]),
-            []
-        );
+        assert_eq!(route(RouteType::BlackHole, vec![RouteAttribute::Oif(4)]), []);
         let local = vec![RouteAttribute::Oif(4), RouteAttribute::Table(TABLE_LOCAL)];
         assert_eq!(route(RouteType::Unicast, local), []);
     }

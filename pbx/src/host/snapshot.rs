@@ -53,8 +53,6 @@ impl Snapshot {
 
     /// The ports of a bond or bridge.
     pub fn ports_of(&self, index: u32) -> impl Iterator<Item = &Link> {
-        self.links
-            .iter()
-            .filter(move |link| link.master == Some(index))
+        self.links.iter().filter(move |link| link.master == Some(index))
     }
 }

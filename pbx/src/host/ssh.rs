@@ -13,34 +13,17 @@ const MAX_PROCESSES: usize = 32_768;
 
 /// 22 and the ports of the configuration, as far as this user may read it.
 pub(super) fn configured_ports() -> BTreeSet<u16> {
-    let drop_ins = fs::read_dir(DROP_INS)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
+    let drop_ins = fs::read_dir(DROP_INS).into_iter().flatten().flatten().map(|entry| entry.path());
     let drop_ins = drop_ins.filter(|path| path.extension().is_some_and(|end| end == "conf"));
-    let texts = drop_ins
-        .chain([CONFIG.into()])
-        .filter_map(|path| fs::read_to_string(path).ok());
-    texts
-        .flat_map(|text| ports(&text))
-        .chain([DEFAULT_PORT])
-        .collect()
+    let texts = drop_ins.chain([CONFIG.into()]).filter_map(|path| fs::read_to_string(path).ok());
+    texts.flat_map(|text| ports(&text)).chain([DEFAULT_PORT]).collect()
 }
 
 /// The inodes of all sockets that processes of sshd hold; empty without the right to look.
 pub(super) fn sshd_sockets() -> BTreeSet<u64> {
-    let processes = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    let sshd = processes
-        .filter(|path| path.join("comm").exists())
-        .take(MAX_PROCESSES);
-    sshd.filter(|path| is_sshd(path))
-        .flat_map(|path| sockets(&path))
-        .collect()
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let sshd = processes.filter(|path| path.join("comm").exists()).take(MAX_PROCESSES);
+    sshd.filter(|path| is_sshd(path)).flat_map(|path| sockets(&path)).collect()
 }
 
 fn is_sshd(process: &Path) -> bool {
@@ -49,22 +32,13 @@ fn is_sshd(process: &Path) -> bool {
 }
 
 fn sockets(process: &Path) -> Vec<u64> {
-    let files = fs::read_dir(process.join("fd"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
-    targets
-        .filter_map(|target| inode(target.to_str()?))
-        .collect()
+    targets.filter_map(|target| inode(target.to_str()?)).collect()
 }
 
 fn inode(target: &str) -> Option<u64> {
-    target
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The ports in the `Port` and `ListenAddress` lines of an sshd_config(5).
@@ -72,10 +46,7 @@ fn ports(text: &str) -> Vec<u16> {
     let words = |line: &str| {
         let mut words = line.split(|c: char| c.is_ascii_whitespace() || c == '=');
         let mut words = words.by_ref().filter(|word| !word.is_empty());
-        Some((
-            words.next()?.to_ascii_lowercase(),
-            words.next()?.trim_matches('"').to_owned(),
-        ))
+        Some((words.next()?.to_ascii_lowercase(), words.next()?.trim_matches('"').to_owned()))
     };
     let lines = text.lines().filter_map(words);
     let ports = lines.filter_map(|(keyword, value)| match keyword.as_str() {

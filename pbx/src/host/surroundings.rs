@@ -16,18 +16,9 @@ pub fn surroundings(own_ports: &[u16]) -> io::Result<Surroundings> {
 
 /// The same of a snapshot that is already there; each value once, in the snapshot's order.
 pub fn compose(snapshot: &Snapshot, peers: Vec<Peer>) -> Surroundings {
-    let on_link = snapshot
-        .routes
-        .iter()
-        .filter(|route| route.gateway.is_none());
-    let on_link = on_link
-        .filter(|route| !route.is_default())
-        .map(|route| route.destination);
-    let networks = snapshot
-        .addresses
-        .iter()
-        .map(|address| address.network)
-        .chain(on_link);
+    let on_link = snapshot.routes.iter().filter(|route| route.gateway.is_none());
+    let on_link = on_link.filter(|route| !route.is_default()).map(|route| route.destination);
+    let networks = snapshot.addresses.iter().map(|address| address.network).chain(on_link);
     let default_routes = snapshot.routes.iter().filter(|route| route.is_default());
     Surroundings {
         own: each_once(snapshot.addresses.iter().map(|address| address.addr)),
@@ -80,8 +71,7 @@ mod tests {
             assert_eq!(found.own.len(), own.len());
             assert_eq!(found.gateways, addresses(["192.0.2.1", "2001:db8::1"]));
             let mut connected: Vec<_> = found.connected.iter().map(ToString::to_string).collect();
-            connected
-                .retain(|network| !network.starts_with("fe80") && !network.starts_with("ff00"));
+            connected.retain(|network| !network.starts_with("fe80") && !network.starts_with("ff00"));
             connected.sort();
             assert_eq!(connected, ["10.9.0.0/16", "192.0.2.0/24", "2001:db8::/64"]);
         });

@@ -50,11 +50,7 @@ pub fn start() -> io::Result<watch::Receiver<Arc<Snapshot>>> {
     Ok(receiver)
 }
 
-async fn follow(
-    notices: &AsyncFd<OwnedFd>,
-    mut netlink: Netlink,
-    sender: &watch::Sender<Arc<Snapshot>>,
-) {
+async fn follow(notices: &AsyncFd<OwnedFd>, mut netlink: Netlink, sender: &watch::Sender<Arc<Snapshot>>) {
     loop {
         if let Err(error) = changed(notices).await {
             tracing::warn!(%error, "changes of the network cannot be followed; reading it each second");
@@ -85,11 +81,7 @@ async fn changed(notices: &AsyncFd<OwnedFd>) -> io::Result<()> {
     let mut guard = notices.readable().await?;
     // ENOBUFS: notices were lost. That is a notice, too.
     for _ in 0..MAX_DRAINED {
-        match recv(
-            notices.get_ref().as_raw_fd(),
-            &mut [0; 64],
-            MsgFlags::MSG_TRUNC,
-        ) {
+        match recv(notices.get_ref().as_raw_fd(), &mut [0; 64], MsgFlags::MSG_TRUNC) {
             Err(Errno::EAGAIN) => {
                 guard.clear_ready();
                 break;
@@ -127,14 +119,9 @@ mod tests {
 
     fn with_runtime(work: impl Future<Output = ()> + Send + 'static) {
         in_new_namespace(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let all = async { tokio::time::timeout(DEADLINE, work).await };
-            runtime
-                .unwrap()
-                .block_on(all)
-                .expect("no change was seen in ten seconds");
+            runtime.unwrap().block_on(all).expect("no change was seen in ten seconds");
         });
     }
 
@@ -153,17 +140,11 @@ mod tests {
             ip("link set d0 up");
             ip("link set d1 up");
             ip("route add default via 192.0.2.1");
-            until(&mut changes, |now| {
-                now.routes.iter().any(|route| route.is_default())
-            })
-            .await;
+            until(&mut changes, |now| now.routes.iter().any(|route| route.is_default())).await;
             ip("link del d0");
             until(&mut changes, |now| now.link_named("d0").is_none()).await;
             ip("link add d0 type bridge");
-            until(&mut changes, |now| {
-                now.link_named("d0").is_some_and(|d| d.kind == Kind::Bridge)
-            })
-            .await;
+            until(&mut changes, |now| now.link_named("d0").is_some_and(|d| d.kind == Kind::Bridge)).await;
         });
     }
 
@@ -176,8 +157,7 @@ mod tests {
             ip("link set d1 up");
             // Nothing reads meanwhile: the runtime has this one thread.
             let file = tempfile::NamedTempFile::new().unwrap();
-            let routes =
-                (0..20_000).map(|i| format!("route add 10.{}.{}.0/24 dev d0\n", i / 256, i % 256));
+            let routes = (0..20_000).map(|i| format!("route add 10.{}.{}.0/24 dev d0\n", i / 256, i % 256));
             std::fs::write(file.path(), routes.collect::<String>()).unwrap();
             ip(&format!("-batch {}", file.path().display()));
             assert!(some_notice_was_lost());
@@ -192,13 +172,8 @@ mod tests {
     /// By the column `Drops` of the kernel's list of netlink sockets.
     fn some_notice_was_lost() -> bool {
         let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
-        let drops = sockets
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_ascii_whitespace().nth(8));
-        drops
-            .map(|count| count.parse::<u64>().unwrap())
-            .any(|count| count > 0)
+        let drops = sockets.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(8));
+        drops.map(|count| count.parse::<u64>().unwrap()).any(|count| count > 0)
     }
 
     #[test]

@@ -68,10 +68,7 @@ mod tests {
             let facts = xdp_facts("e0").unwrap();
             assert_eq!(facts.kind, Kind::Veth);
             assert_eq!(facts.driver.as_deref(), Some("veth"));
-            assert_eq!(
-                (facts.mtu, facts.lro, facts.ethernet),
-                (1400, Some(false), true)
-            );
+            assert_eq!((facts.mtu, facts.lro, facts.ethernet), (1400, Some(false), true));
             assert_eq!(facts.program, None);
             assert_eq!(facts.rx_queues, 2);
         });
@@ -106,18 +103,12 @@ mod tests {
         let [code, license] = [CODE.as_ptr() as u64, LICENSE.as_ptr() as u64];
         let halves = |value: u64| [value as u32, (value >> 32) as u32];
         let ([c0, c1], [l0, l1]) = (halves(code), halves(license));
-        bpf(
-            BPF_PROG_LOAD,
-            [BPF_PROG_TYPE_XDP, CODE.len() as u32, c0, c1, l0, l1],
-        )
+        bpf(BPF_PROG_LOAD, [BPF_PROG_TYPE_XDP, CODE.len() as u32, c0, c1, l0, l1])
     }
 
     /// Attached as long as the link that this returns is open.
     fn attach(program: &OwnedFd, index: u32, flags: u32) -> OwnedFd {
-        bpf(
-            BPF_LINK_CREATE,
-            [program.as_raw_fd() as u32, index, BPF_XDP, flags, 0, 0],
-        )
+        bpf(BPF_LINK_CREATE, [program.as_raw_fd() as u32, index, BPF_XDP, flags, 0, 0])
     }
 
     fn bpf(command: i32, words: [u32; 6]) -> OwnedFd {
@@ -129,11 +120,7 @@ mod tests {
         // SAFETY: the kernel reads `size` bytes of attributes, and through them the program's code
         // and licence, which are statics.
         let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attributes, size) };
-        assert!(
-            fd >= 0,
-            "these tests load BPF programs: run them as root: {}",
-            io::Error::last_os_error()
-        );
+        assert!(fd >= 0, "these tests load BPF programs: run them as root: {}", io::Error::last_os_error());
         // SAFETY: it was just made and nobody else has it.
         unsafe { OwnedFd::from_raw_fd(fd as i32) }
     }

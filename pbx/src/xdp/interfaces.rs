@@ -48,9 +48,13 @@ impl Table {
     }
     /// Interfaces with their element of `STATS`: name (or index), element.
     pub(super) fn counted(&self) -> Vec<(String, u32)> {
-        let name = |index: u32| self.by_name.iter().find(|(_, known)| known.index == index).map(|(name, _)| name.clone());
-        let mut counted: Vec<(String, u32)> =
-            self.stats.iter().map(|(index, element)| (name(*index).unwrap_or_else(|| format!("#{index}")), *element)).collect();
+        let name =
+            |index: u32| self.by_name.iter().find(|(_, known)| known.index == index).map(|(name, _)| name.clone());
+        let mut counted: Vec<(String, u32)> = self
+            .stats
+            .iter()
+            .map(|(index, element)| (name(*index).unwrap_or_else(|| format!("#{index}")), *element))
+            .collect();
         counted.sort();
         counted
     }
@@ -111,8 +115,7 @@ pub(super) fn reconcile(filter: &XdpFilter, state: &mut State, snapshot: &Snapsh
             choice.missing.extend(list.missing);
         }
     }
-    state.interfaces.left_alone =
-        choice.skip.iter().map(|named| (named.name.clone(), named.reason.clone())).collect();
+    state.interfaces.left_alone = choice.skip.iter().map(|named| (named.name.clone(), named.reason.clone())).collect();
     // Who named an interface is told why it is not filtered; with "auto" the status shows it.
     let named = match &state.wanted {
         Wanted::Auto => Vec::new(),
@@ -125,9 +128,10 @@ pub(super) fn reconcile(filter: &XdpFilter, state: &mut State, snapshot: &Snapsh
         let program = snapshot.link(interface.index).and_then(|link| link.xdp);
         let ours = program.filter(|program| program.id == state.program);
         if let (Some(known), Some(_)) = (state.interfaces.by_name.get(&interface.name), ours)
-            && known.index == interface.index {
-                continue;
-            }
+            && known.index == interface.index
+        {
+            continue;
+        }
         attach(filter, state, &mut told, &interface.name, interface.index, program.map(|p| p.mode));
     }
     for name in &choice.missing {
@@ -210,7 +214,9 @@ fn attach(filter: &XdpFilter, state: &mut State, told: &mut Vec<Told>, name: &st
             }
             state.interfaces.by_name.insert(name.to_owned(), known);
         }
-        Err(error) => refuse(state, told, name, index, native.unwrap_or_else(|| refusal::cause(name, "generic", &error))),
+        Err(error) => {
+            refuse(state, told, name, index, native.unwrap_or_else(|| refusal::cause(name, "generic", &error)))
+        }
     }
 }
 
@@ -252,9 +258,7 @@ pub(super) fn by_hand(filter: &XdpFilter, name: &str, wanted: bool) -> anyhow::R
     let state = &mut *state;
     let index = snapshot.link_named(name).map(|link| link.index);
     if wanted {
-        let Some(_) = index else {
-            bail!(NoSuchInterface(format!("there is no interface {name}: see `ip link`")))
-        };
+        let Some(_) = index else { bail!(NoSuchInterface(format!("there is no interface {name}: see `ip link`"))) };
         state.by_hand.insert(name.to_owned(), true);
         reconcile(filter, state, &snapshot);
         return match state.interfaces.by_name.get(name) {

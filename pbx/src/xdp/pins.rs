@@ -19,14 +19,17 @@ use pbx_ebpf::abi::{LAYOUT, header::SIZES};
 pub(super) fn prepare(folder: &Path) -> anyhow::Result<()> {
     match fs::create_dir_all(folder) {
         Ok(()) => {}
-        Err(error) => bail!("cannot make the pin folder {}: {error}; see pin_dir in the configuration", folder.display()),
+        Err(error) => {
+            bail!("cannot make the pin folder {}: {error}; see pin_dir in the configuration", folder.display())
+        }
     }
     if is_bpffs(folder)? {
         return Ok(());
     }
     let command = format!("mount -t bpf -o mode=0700 bpf {}", folder.display());
-    mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
-        .map_err(|error| anyhow::anyhow!("{} is not a bpffs and cannot be made one ({error}): `{command}`", folder.display()))?;
+    mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), Some("mode=0700")).map_err(|error| {
+        anyhow::anyhow!("{} is not a bpffs and cannot be made one ({error}): `{command}`", folder.display())
+    })?;
     tracing::info!(folder = %folder.display(), "mounted a bpffs for the filter's maps and links");
     Ok(())
 }
@@ -53,7 +56,8 @@ pub fn take_off(folder: &Path) -> anyhow::Result<()> {
     }
     let _lock = claim(folder)?;
     for pin in attached(folder)? {
-        fs::remove_file(&pin).with_context(|| format!("cannot take off the filter of an earlier start ({})", pin.display()))?;
+        fs::remove_file(&pin)
+            .with_context(|| format!("cannot take off the filter of an earlier start ({})", pin.display()))?;
         tracing::info!(link = %pin.display(), "taken off");
     }
     Ok(())

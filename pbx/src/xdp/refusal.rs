@@ -14,7 +14,9 @@ pub(super) fn cause(interface: &str, mode: &str, error: &LoadError) -> String {
         return format!("{interface} is gone; it is attached again when it returns");
     };
     if !facts.ethernet {
-        return format!("{interface} carries no Ethernet frames (tunnel or point-to-point); filter the interface below it");
+        return format!(
+            "{interface} carries no Ethernet frames (tunnel or point-to-point); filter the interface below it"
+        );
     }
     if let Some(program) = facts.program {
         return format!(

@@ -52,7 +52,12 @@ pub(super) fn run(filter: &XdpFilter, frames: &[(u64, Vec<u8>)]) -> anyhow::Resu
         scratch.maps.clock.store(0, begin.saturating_add(*at));
         // The kernel runs nothing shorter than an Ethernet header; such a frame never reaches a program.
         if frame.len() < 14 {
-            verdicts.push(TestVerdict { frame: index, outcome: Outcome::Dropped, reason: "too short".to_owned(), source });
+            verdicts.push(TestVerdict {
+                frame: index,
+                outcome: Outcome::Dropped,
+                reason: "too short".to_owned(),
+                source,
+            });
             continue;
         }
         scratch.run(frame, 1).with_context(|| format!("frame {index}"))?;
@@ -60,7 +65,12 @@ pub(super) fn run(filter: &XdpFilter, frames: &[(u64, Vec<u8>)]) -> anyhow::Resu
         let counted = |reason: &Reason| after[*reason as usize] > before[*reason as usize];
         let reason = Reason::ALL.iter().find(|r| counted(r)).copied().unwrap_or(Reason::Passed);
         before = after;
-        verdicts.push(TestVerdict { frame: index, outcome: tell::outcome(reason), reason: reason.name().to_owned(), source });
+        verdicts.push(TestVerdict {
+            frame: index,
+            outcome: tell::outcome(reason),
+            reason: reason.name().to_owned(),
+            source,
+        });
     }
     Ok(verdicts)
 }

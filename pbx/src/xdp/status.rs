@@ -33,7 +33,11 @@ pub(super) fn status(filter: &XdpFilter) -> FilterStatus {
         Enforcement::Off => not_enforced.push("mode is off: nothing is judged".to_owned()),
     }
     let counts = state.rules.counts();
-    let usage = |table: &str, used: usize, limit: usize| Usage { table: table.to_owned(), used: used as u64, limit: limit as u64 };
+    let usage = |table: &str, used: usize, limit: usize| Usage {
+        table: table.to_owned(),
+        used: used as u64,
+        limit: limit as u64,
+    };
     let now = clock::monotonic_coarse_ns();
     let calm_after = filter.maps.guard.load(2).saturating_add(guard::CALM);
     FilterStatus {
@@ -90,7 +94,9 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
             }
             let (severity, message) = match interface.attach {
                 AttachState::Native => (Severity::Ok, "filtered, native".to_owned()),
-                AttachState::Generic => (Severity::Warning, interface.note.unwrap_or_else(|| "filtered, generic".to_owned())),
+                AttachState::Generic => {
+                    (Severity::Warning, interface.note.unwrap_or_else(|| "filtered, generic".to_owned()))
+                }
                 AttachState::Waiting | AttachState::Detached => (Severity::Warning, interface.note.unwrap_or_default()),
                 AttachState::Refused => (Severity::Error, interface.note.unwrap_or_default()),
             };
@@ -111,7 +117,12 @@ fn host_firewall(filter: &XdpFilter) -> Vec<Finding> {
     let mut needed = Vec::new();
     for range in ports.protected_ports.ranges() {
         for transport in [firewall::Transport::Udp, firewall::Transport::Tcp] {
-            needed.push(firewall::Needed { transport, first: range.first, last: range.last, purpose: "signalling and web".to_owned() });
+            needed.push(firewall::Needed {
+                transport,
+                first: range.first,
+                last: range.last,
+                purpose: "signalling and web".to_owned(),
+            });
         }
     }
     for range in ports.media_ports.ranges() {
@@ -135,4 +146,3 @@ fn host_firewall(filter: &XdpFilter) -> Vec<Finding> {
     };
     report.findings.into_iter().map(finding).collect()
 }
-

@@ -69,11 +69,8 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
 
     let clocks = Clocks::now();
     let entries = start.rules.iter().filter(|rule| rule.is_live(clocks.wall));
-    let entries = entries.map(|rule| Entry {
-        prefix: rule.prefix,
-        action: rule.action,
-        until: clocks.until(rule.expires_at),
-    });
+    let entries =
+        entries.map(|rule| Entry { prefix: rule.prefix, action: rule.action, until: clocks.until(rule.expires_at) });
     let own = snapshot.addresses.iter().map(|address| address.addr);
     let rules = RuleTables::adopt(KernelTables(Arc::clone(&loaded.maps)), seed, entries, own)?;
 
@@ -170,7 +167,9 @@ impl<T: std::os::fd::AsFd> AsFdRef for T {
 
 fn random_seed() -> anyhow::Result<Seed> {
     let mut bytes = [0u8; 16];
-    fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).context("no random numbers for the hash seed")?;
+    fs::File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .context("no random numbers for the hash seed")?;
     let (first, second) = bytes.split_at(8);
     let word = |half: &[u8]| half.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     Ok(Seed(word(first), word(second)))
@@ -244,7 +243,6 @@ fn explain_load(error: &pbx_xdp::LoadError) -> String {
     };
     format!("the filter could not be loaded: {hint}. {short}")
 }
-
 
 /// The path of a pinned link.
 pub(super) fn pin_of(filter: &XdpFilter, interface: &str) -> PathBuf {

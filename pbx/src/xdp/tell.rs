@@ -43,7 +43,8 @@ impl Told {
     }
     /// As an event, logged as well.
     pub fn event(self, at: Timestamp) -> NewEvent {
-        let whole = self.interface.as_ref().map_or_else(|| self.message.clone(), |name| format!("{name}: {}", self.message));
+        let whole =
+            self.interface.as_ref().map_or_else(|| self.message.clone(), |name| format!("{name}: {}", self.message));
         if self.warning {
             tracing::warn!("{whole}");
         } else {
@@ -80,7 +81,8 @@ pub(super) fn automatic(filter: &XdpFilter) -> anyhow::Result<Vec<AutomaticBlock
 pub(super) fn discard_monitored(filter: &XdpFilter, settings: &Settings) -> anyhow::Result<()> {
     use pbx_core::settings::Enforcement::Enforce;
     let mode = settings.filter.mode;
-    let enforced = [settings.guard.level1.enforcement, settings.guard.level2.enforcement].map(|e| e.under(mode) == Enforce);
+    let enforced =
+        [settings.guard.level1.enforcement, settings.guard.level2.enforcement].map(|e| e.under(mode) == Enforce);
     for (source, block) in filter.maps.blocks()? {
         if block.flags & automatic::MONITOR != 0 && enforced[usize::from(block.level == 2)] {
             filter.maps.remove_block(source)?;
@@ -257,7 +259,10 @@ impl XdpFilter {
             ),
             kind if kind == Kind::GuardOff as u32 => return Some(guard_is_over(at)),
             kind if kind == Kind::Full as u32 => {
-                format!("the table of automatic blocks ({}) is full: rates are policed, no new blocks are made", automatic::MAX)
+                format!(
+                    "the table of automatic blocks ({}) is full: rates are policed, no new blocks are made",
+                    automatic::MAX
+                )
             }
             _ => return None,
         };

@@ -133,8 +133,7 @@ impl Loaded {
     /// The kernel refuses frames shorter than 14 bytes.
     pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<u32, LoadError> {
         let program = self.program()?;
-        let result =
-            program.test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() })?;
+        let result = program.test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() })?;
         Ok(result.return_value)
     }
 

@@ -132,17 +132,18 @@ impl Maps {
     /// All rate slots in use.
     pub fn rates(&self) -> Vec<RateSlot> {
         let sets = 1usize << rate::SET_BITS;
-        let words = (0..sets).flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
+        let words =
+            (0..sets).flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
         words.filter_map(|word| self.rate_at(word)).collect()
     }
 
     /// The rate slots of exactly this source.
     pub fn rates_of(&self, seed: Seed, source: Source) -> Vec<RateSlot> {
         let kinds = [rate::LEVELS, rate::TCP, rate::FRAGMENTS];
-        let sets = kinds.map(|kind| hash::rate(source.hi, source.lo, kind, seed) as usize & ((1 << rate::SET_BITS) - 1));
-        let words = sets
-            .iter()
-            .flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
+        let sets =
+            kinds.map(|kind| hash::rate(source.hi, source.lo, kind, seed) as usize & ((1 << rate::SET_BITS) - 1));
+        let words =
+            sets.iter().flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
         words.filter_map(|word| self.rate_at(word)).filter(|slot| slot.source == source).collect()
     }
 

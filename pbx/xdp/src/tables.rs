@@ -58,8 +58,7 @@ impl Maps {
         } = projected.thresholds;
         // `FLOWS` says what `MEDIA` holds, not what is set.
         let flags = flags | self.settings.load(FLAGS) & abi::FLOWS;
-        let scalars =
-            [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags];
+        let scalars = [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags];
         for (word, value) in scalars.into_iter().enumerate() {
             self.settings.store(word, value);
         }

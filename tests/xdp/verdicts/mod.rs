@@ -98,9 +98,7 @@ impl Row {
             apply(pair, given, start);
         }
         let seen = pair.judge(&self.frame);
-        (seen.reason != self.says).then(|| {
-            format!("{}: {:?} instead of {:?}", self.name, seen.reason, self.says)
-        })
+        (seen.reason != self.says).then(|| format!("{}: {:?} instead of {:?}", self.name, seen.reason, self.says))
     }
 }
 

@@ -73,9 +73,7 @@ pub enum AddressError {
         given: String,
     },
     /// An address that holds on one interface only.
-    #[error(
-        "{given} names an interface ({zone}): rules know none, write the address without %{zone}"
-    )]
+    #[error("{given} names an interface ({zone}): rules know none, write the address without %{zone}")]
     Zone {
         /// The address as it was typed.
         given: String,

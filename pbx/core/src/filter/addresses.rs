@@ -3,9 +3,7 @@
 //! going home → other always meets it.
 
 use pbx_ebpf::{
-    abi::address4::{
-        SLOTS, SPILLED, hit_generation, slot, slot_address, slot_code, slot_expiry, slot_generation,
-    },
+    abi::address4::{SLOTS, SPILLED, hit_generation, slot, slot_address, slot_code, slot_expiry, slot_generation},
     hash::{self, Seed},
 };
 
@@ -28,9 +26,7 @@ fn find<M: Memory>(memory: &M, line: u32, address: u32) -> Option<usize> {
 }
 
 fn free<M: Memory>(memory: &M, line: u32) -> Option<usize> {
-    (0..SLOTS)
-        .map(|i| line as usize * WORDS + i)
-        .find(|word| slot_code(memory.load(Table::Address4, *word)) == 0)
+    (0..SLOTS).map(|i| line as usize * WORDS + i).find(|word| slot_code(memory.load(Table::Address4, *word)) == 0)
 }
 
 fn spill<M: Memory>(memory: &mut M, line: u32, up: bool) {

@@ -95,8 +95,7 @@ impl HostTables {
             onlink_used,
             onlink,
         } = projected.thresholds;
-        let scalars =
-            [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags];
+        let scalars = [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags];
         let onlink = onlink.iter().flat_map(|n| [n.hi, n.lo, n.mask_hi, n.mask_lo]);
         let tail = [onlink_used].into_iter().chain(onlink);
         for (word, value) in self.settings.iter().zip(scalars) {

@@ -137,8 +137,8 @@ impl Index {
     }
     /// Sets what the rules of a key say; what they said.
     pub(crate) fn set(&mut self, key: Key, deadlines: Deadlines) -> Deadlines {
-        let before =
-            if deadlines.is_empty() { self.keys.remove(&key) } else { self.keys.insert(key, deadlines) }.unwrap_or_default();
+        let before = if deadlines.is_empty() { self.keys.remove(&key) } else { self.keys.insert(key, deadlines) }
+            .unwrap_or_default();
         self.special4 += usize::from(is_special4(&key, &deadlines));
         self.special4 -= usize::from(is_special4(&key, &before));
         before

@@ -171,7 +171,10 @@ pub(crate) fn get<M: Memory>(memory: &M, seed: Seed, key: &Key) -> Option<Wanted
 
 /// Every key that has an entry.
 pub(crate) fn all<M: Memory>(memory: &M) -> Vec<Key> {
-    (0..1u32 << SET_BITS).flat_map(|set| (0..SLOTS).map(move |i| At(set, i))).filter_map(|at| key_at(memory, at)).collect()
+    (0..1u32 << SET_BITS)
+        .flat_map(|set| (0..SLOTS).map(move |i| At(set, i)))
+        .filter_map(|at| key_at(memory, at))
+        .collect()
 }
 
 /// Mends what a writer that died between two words left.

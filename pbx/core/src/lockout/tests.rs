@@ -6,63 +6,30 @@ fn addr(text: &str) -> IpAddr {
 }
 
 fn surroundings() -> Surroundings {
-    let peer = |text, service: &str, port| Peer {
-        addr: addr(text),
-        service: service.to_owned(),
-        port,
-    };
+    let peer = |text, service: &str, port| Peer { addr: addr(text), service: service.to_owned(), port };
     Surroundings {
         own: vec![addr("10.0.0.5"), addr("2001:db8::5")],
-        connected: vec![
-            "10.0.0.0/24".parse().unwrap(),
-            "2001:db8::/64".parse().unwrap(),
-        ],
+        connected: vec!["10.0.0.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
         gateways: vec![addr("10.0.0.1")],
         resolvers: vec![addr("9.9.9.9"), addr("::ffff:10.0.0.53")],
-        peers: vec![
-            peer("203.0.113.7", "ssh", 22),
-            peer("203.0.113.7", "ssh", 22),
-            peer("203.0.113.9", "pbx", 8887),
-        ],
+        peers: vec![peer("203.0.113.7", "ssh", 22), peer("203.0.113.7", "ssh", 22), peer("203.0.113.9", "pbx", 8887)],
     }
 }
 
 fn judge(prefix: &str, forced: bool) -> Result<(), String> {
-    check_block(&prefix.parse().unwrap(), &surroundings(), forced)
-        .map_err(|refusal| refusal.to_string())
+    check_block(&prefix.parse().unwrap(), &surroundings(), forced).map_err(|refusal| refusal.to_string())
 }
 
 #[test]
 fn what_the_machine_lives_by_is_refused_whatever_is_forced() {
     for (prefix, says) in [
-        (
-            "10.0.0.5",
-            "10.0.0.5 can't be blocked: it is 10.0.0.5, an address of this machine",
-        ),
-        (
-            "2001:db8::5",
-            "2001:db8::5 can't be blocked: it is 2001:db8::5, an address of this machine",
-        ),
-        (
-            "10.0.0.1",
-            "10.0.0.1 can't be blocked: it is 10.0.0.1, its gateway",
-        ),
-        (
-            "9.9.9.9",
-            "9.9.9.9 can't be blocked: it is 9.9.9.9, its DNS server",
-        ),
-        (
-            "10.0.0.53",
-            "10.0.0.53 can't be blocked: it is 10.0.0.53, its DNS server",
-        ),
-        (
-            "127.0.0.1",
-            "127.0.0.1 can't be blocked: it is loopback, where the machine talks to itself",
-        ),
-        (
-            "::1",
-            "::1 can't be blocked: it is loopback, where the machine talks to itself",
-        ),
+        ("10.0.0.5", "10.0.0.5 can't be blocked: it is 10.0.0.5, an address of this machine"),
+        ("2001:db8::5", "2001:db8::5 can't be blocked: it is 2001:db8::5, an address of this machine"),
+        ("10.0.0.1", "10.0.0.1 can't be blocked: it is 10.0.0.1, its gateway"),
+        ("9.9.9.9", "9.9.9.9 can't be blocked: it is 9.9.9.9, its DNS server"),
+        ("10.0.0.53", "10.0.0.53 can't be blocked: it is 10.0.0.53, its DNS server"),
+        ("127.0.0.1", "127.0.0.1 can't be blocked: it is loopback, where the machine talks to itself"),
+        ("::1", "::1 can't be blocked: it is loopback, where the machine talks to itself"),
         (
             "fe80::1",
             "fe80::1 can't be blocked: it is link-local addresses, from which routers and neighbour discovery speak",
@@ -97,8 +64,7 @@ fn what_the_machine_lives_by_is_refused_whatever_is_forced() {
         "::/8",
         "::/127",
     ] {
-        let refusal =
-            check_block(&prefix.parse().unwrap(), &surroundings(), true).expect_err(prefix);
+        let refusal = check_block(&prefix.parse().unwrap(), &surroundings(), true).expect_err(prefix);
         assert!(matches!(refusal, Refusal::Hard { .. }), "{prefix}");
     }
 }
@@ -107,11 +73,9 @@ fn what_the_machine_lives_by_is_refused_whatever_is_forced() {
 fn established_connections_are_cut_only_when_forced() {
     assert_eq!(
         judge("203.0.113.0/24", false),
-        Err(
-            "203.0.113.0/24 would cut established connections: 203.0.113.7 (ssh, port 22); \
+        Err("203.0.113.0/24 would cut established connections: 203.0.113.7 (ssh, port 22); \
              203.0.113.9 (pbx, port 8887); nothing was changed, --force blocks it all the same"
-                .to_owned()
-        )
+            .to_owned())
     );
     assert_eq!(judge("203.0.113.0/24", true), Ok(()));
 }
@@ -126,10 +90,7 @@ fn every_address_of_a_family_is_blocked_only_when_forced_and_then_although_it_co
     );
     assert_eq!(
         judge("::/0", false),
-        Err(
-            "::/0 is every IPv6 address; nothing was changed, --force blocks it all the same"
-                .to_owned()
-        )
+        Err("::/0 is every IPv6 address; nothing was changed, --force blocks it all the same".to_owned())
     );
     assert_eq!(judge("0.0.0.0/0", true), Ok(()));
     assert_eq!(judge("::/0", true), Ok(()));
@@ -153,21 +114,15 @@ fn strangers_neighbours_and_multicast_may_be_blocked() {
 
 #[test]
 fn mapped_addresses_in_the_surroundings_are_ipv4() {
-    let mapped = Surroundings {
-        own: vec![addr("::ffff:192.0.2.5")],
-        ..Surroundings::default()
-    };
+    let mapped = Surroundings { own: vec![addr("::ffff:192.0.2.5")], ..Surroundings::default() };
     let refusal = check_block(&"192.0.2.5".parse().unwrap(), &mapped, true).unwrap_err();
-    assert!(
-        matches!(refusal, Refusal::Hard { covers, .. } if covers == [Vital::Own(addr("192.0.2.5"))])
-    );
+    assert!(matches!(refusal, Refusal::Hard { covers, .. } if covers == [Vital::Own(addr("192.0.2.5"))]));
 }
 
 #[test]
 fn of_a_list_the_hopeless_blocks_are_told_first_and_not_all() {
-    let list: Vec<Prefix> = ["198.51.100.1", "203.0.113.7", "10.0.0.0/8", "::/0"]
-        .map(|text| text.parse().unwrap())
-        .into();
+    let list: Vec<Prefix> =
+        ["198.51.100.1", "203.0.113.7", "10.0.0.0/8", "::/0"].map(|text| text.parse().unwrap()).into();
     let prefixes = |forced| -> Vec<String> {
         check_blocks(&list, &surroundings(), forced)
             .iter()
@@ -177,18 +132,10 @@ fn of_a_list_the_hopeless_blocks_are_told_first_and_not_all() {
             })
             .collect()
     };
-    assert_eq!(
-        prefixes(false),
-        ["hard 10.0.0.0/8", "soft 203.0.113.7", "soft ::/0"]
-    );
+    assert_eq!(prefixes(false), ["hard 10.0.0.0/8", "soft 203.0.113.7", "soft ::/0"]);
     assert_eq!(prefixes(true), ["hard 10.0.0.0/8"]);
-    let many: Vec<Prefix> = (0..100)
-        .map(|n| Prefix::host(addr(&format!("127.0.0.{n}"))))
-        .collect();
-    assert_eq!(
-        check_blocks(&many, &surroundings(), true).len(),
-        MAX_REPORTED
-    );
+    let many: Vec<Prefix> = (0..100).map(|n| Prefix::host(addr(&format!("127.0.0.{n}")))).collect();
+    assert_eq!(check_blocks(&many, &surroundings(), true).len(), MAX_REPORTED);
 }
 
 proptest! {

@@ -43,46 +43,16 @@ impl Capacity {
 
     /// Whether there is room for `more` beside these.
     pub fn check(&self, more: &Self) -> Result<(), CapacityError> {
-        let Self {
-            ipv4_addresses,
-            ipv4_prefixes,
-            ipv6_addresses,
-            ipv6_prefixes,
-        } = *self;
+        let Self { ipv4_addresses, ipv4_prefixes, ipv6_addresses, ipv6_prefixes } = *self;
         for (what, there, adding, limit) in [
-            (
-                "IPv4 addresses",
-                ipv4_addresses,
-                more.ipv4_addresses,
-                MAX_ADDRESSES,
-            ),
-            (
-                "IPv4 ranges",
-                ipv4_prefixes,
-                more.ipv4_prefixes,
-                MAX_PREFIXES,
-            ),
-            (
-                "IPv6 addresses",
-                ipv6_addresses,
-                more.ipv6_addresses,
-                MAX_ADDRESSES,
-            ),
-            (
-                "IPv6 ranges",
-                ipv6_prefixes,
-                more.ipv6_prefixes,
-                MAX_PREFIXES,
-            ),
+            ("IPv4 addresses", ipv4_addresses, more.ipv4_addresses, MAX_ADDRESSES),
+            ("IPv4 ranges", ipv4_prefixes, more.ipv4_prefixes, MAX_PREFIXES),
+            ("IPv6 addresses", ipv6_addresses, more.ipv6_addresses, MAX_ADDRESSES),
+            ("IPv6 ranges", ipv6_prefixes, more.ipv6_prefixes, MAX_PREFIXES),
         ] {
             // What is there may be over the limit of another version; that is no reason to refuse nothing.
             if adding > 0 && there.saturating_add(adding) > limit {
-                return Err(CapacityError {
-                    what,
-                    there,
-                    adding,
-                    limit,
-                });
+                return Err(CapacityError { what, there, adding, limit });
             }
         }
         Ok(())
@@ -120,40 +90,19 @@ mod tests {
 
     #[test]
     fn rules_are_counted_by_family_and_size() {
-        let prefixes = [
-            "192.0.2.1",
-            "192.0.2.2",
-            "192.0.2.0/24",
-            "2001:db8::1",
-            "2001:db8::/64",
-            "::ffff:192.0.2.3",
-            "::/0",
-        ]
-        .map(|text| text.parse().unwrap());
+        let prefixes =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.0/24", "2001:db8::1", "2001:db8::/64", "::ffff:192.0.2.3", "::/0"]
+                .map(|text| text.parse().unwrap());
         let mut used = Capacity::of(&prefixes);
-        assert_eq!(
-            used,
-            Capacity {
-                ipv4_addresses: 3,
-                ipv4_prefixes: 1,
-                ipv6_addresses: 1,
-                ipv6_prefixes: 2
-            }
-        );
+        assert_eq!(used, Capacity { ipv4_addresses: 3, ipv4_prefixes: 1, ipv6_addresses: 1, ipv6_prefixes: 2 });
         used.remove(&prefixes[0]);
         assert_eq!(used.ipv4_addresses, 2);
     }
 
     #[test]
     fn the_last_rule_that_fits_is_taken_and_the_next_refused_with_the_numbers() {
-        let there = Capacity {
-            ipv6_prefixes: MAX_PREFIXES - 2,
-            ..Capacity::default()
-        };
-        let more = |count| Capacity {
-            ipv6_prefixes: count,
-            ..Capacity::default()
-        };
+        let there = Capacity { ipv6_prefixes: MAX_PREFIXES - 2, ..Capacity::default() };
+        let more = |count| Capacity { ipv6_prefixes: count, ..Capacity::default() };
         assert_eq!(there.check(&more(2)), Ok(()));
         assert_eq!(
             there.check(&more(3)).unwrap_err().to_string(),
@@ -165,23 +114,8 @@ mod tests {
 
     #[test]
     fn a_full_kind_leaves_room_for_the_others() {
-        let full = Capacity {
-            ipv4_addresses: MAX_ADDRESSES + 1,
-            ..Capacity::default()
-        };
-        assert_eq!(
-            full.check(&Capacity {
-                ipv4_prefixes: 1,
-                ..Capacity::default()
-            }),
-            Ok(())
-        );
-        assert!(
-            full.check(&Capacity {
-                ipv4_addresses: 1,
-                ..Capacity::default()
-            })
-            .is_err()
-        );
+        let full = Capacity { ipv4_addresses: MAX_ADDRESSES + 1, ..Capacity::default() };
+        assert_eq!(full.check(&Capacity { ipv4_prefixes: 1, ..Capacity::default() }), Ok(()));
+        assert!(full.check(&Capacity { ipv4_addresses: 1, ..Capacity::default() }).is_err());
     }
 }

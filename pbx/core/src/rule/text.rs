@@ -71,21 +71,13 @@ pub fn parse_import(text: &str, now: Timestamp) -> Result<Import, ImportError> {
     let mut places = HashMap::new();
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
-        let outcome = if index < MAX_LINES {
-            parse_line(line, now)
-        } else {
-            Err(LineError::TooMany)
-        };
+        let outcome = if index < MAX_LINES { parse_line(line, now) } else { Err(LineError::TooMany) };
         match outcome {
             Ok(None) => {}
             Ok(Some((rule, cleared))) => {
                 if cleared && import.remarks.len() < MAX_REPORTED {
-                    let message =
-                        format!("has bits set behind its length: taken as {}", rule.prefix);
-                    import.remarks.push(Remark {
-                        line: number,
-                        message,
-                    });
+                    let message = format!("has bits set behind its length: taken as {}", rule.prefix);
+                    import.remarks.push(Remark { line: number, message });
                 }
                 match places.entry((rule.prefix, rule.action)) {
                     Entry::Vacant(place) => {
@@ -101,10 +93,7 @@ pub fn parse_import(text: &str, now: Timestamp) -> Result<Import, ImportError> {
             Err(error) => {
                 total += 1;
                 if bad.len() < MAX_REPORTED {
-                    bad.push(BadLine {
-                        line: number,
-                        message: error.to_string(),
-                    });
+                    bad.push(BadLine { line: number, message: error.to_string() });
                 }
                 if matches!(error, LineError::TooMany) {
                     break;
@@ -112,17 +101,11 @@ pub fn parse_import(text: &str, now: Timestamp) -> Result<Import, ImportError> {
             }
         }
     }
-    if total > 0 {
-        Err(ImportError { bad, total })
-    } else {
-        Ok(import)
-    }
+    if total > 0 { Err(ImportError { bad, total }) } else { Ok(import) }
 }
 
 /// One line a rule, as [`parse_import`] reads them.
-pub fn export<'a>(
-    rules: impl IntoIterator<Item = (&'a Prefix, Action, Option<Timestamp>, &'a str)>,
-) -> String {
+pub fn export<'a>(rules: impl IntoIterator<Item = (&'a Prefix, Action, Option<Timestamp>, &'a str)>) -> String {
     let mut text = String::new();
     for (prefix, action, expires_at, description) in rules {
         text += &format!("{prefix} {action}");
@@ -140,24 +123,14 @@ pub fn export<'a>(
 impl NewRule {
     /// Its parts, as [`export`] takes them.
     pub fn parts(&self) -> (&Prefix, Action, Option<Timestamp>, &str) {
-        (
-            &self.prefix,
-            self.action,
-            self.expires_at,
-            &self.description,
-        )
+        (&self.prefix, self.action, self.expires_at, &self.description)
     }
 }
 
 impl super::Rule {
     /// Its parts, as [`export`] takes them.
     pub fn parts(&self) -> (&Prefix, Action, Option<Timestamp>, &str) {
-        (
-            &self.prefix,
-            self.action,
-            self.expires_at,
-            &self.description,
-        )
+        (&self.prefix, self.action, self.expires_at, &self.description)
     }
 }
 
@@ -203,9 +176,7 @@ enum LineError {
     Time(#[from] TimeError),
     #[error("{0:?} is followed by nothing: write it as `for 2h` or `until 2026-11-23T05:40:00Z`")]
     NoEnd(&'static str),
-    #[error(
-        "{0:?} does not belong here: write `address [allow|block] [for 2h | until TIME] [# description]`"
-    )]
+    #[error("{0:?} does not belong here: write `address [allow|block] [for 2h | until TIME] [# description]`")]
     Extra(String),
 }
 
@@ -255,9 +226,7 @@ fn start_of_words(line: &str) -> usize {
         if word.starts_with(|char: char| char.is_ascii_alphabetic()) {
             return start;
         }
-        at = word
-            .find(char::is_whitespace)
-            .map_or(line.len(), |length| start + length);
+        at = word.find(char::is_whitespace).map_or(line.len(), |length| start + length);
     }
     line.len()
 }

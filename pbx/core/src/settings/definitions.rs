@@ -93,66 +93,31 @@ static DEFINITIONS: &[Definition] = &[
         "5060,5061,5063,5065,8885,8887-8889,10443",
         "Ports on which packets are counted for the rate levels, and which automatic blocks close"
     ),
-    setting!(
-        filter.media_ports,
-        "",
-        "45000-64999",
-        "UDP ports that calls take theirs from"
-    ),
+    setting!(filter.media_ports, "", "45000-64999", "UDP ports that calls take theirs from"),
     setting!(
         filter.sample_rate,
         "dropped packets",
         "1024",
         "One in so many dropped packets is shown as a sample; 0 shows none"
     ),
-    setting!(
-        guard.manual.enforcement,
-        "",
-        "enforce",
-        "What rules made by people do"
-    ),
-    setting!(
-        guard.level1.enforcement,
-        "",
-        "enforce",
-        "What rate level 1 does"
-    ),
+    setting!(guard.manual.enforcement, "", "enforce", "What rules made by people do"),
+    setting!(guard.level1.enforcement, "", "enforce", "What rate level 1 does"),
     setting!(
         guard.level1.packets,
         "packets per second",
         "500",
         "Packets to protected ports that one source may send in a second; the next one starts a short block"
     ),
-    setting!(
-        guard.level1.block_time,
-        "",
-        "30s",
-        "How long a source over level 1 is blocked"
-    ),
-    setting!(
-        guard.level2.enforcement,
-        "",
-        "enforce",
-        "What rate level 2 does"
-    ),
+    setting!(guard.level1.block_time, "", "30s", "How long a source over level 1 is blocked"),
+    setting!(guard.level2.enforcement, "", "enforce", "What rate level 2 does"),
     setting!(
         guard.level2.packets,
         "packets per second",
         "2000",
         "Packets to protected ports in a second, above level 1, after which a source is blacklisted"
     ),
-    setting!(
-        guard.level2.block_time,
-        "",
-        "1h",
-        "How long a source over level 2 is blocked"
-    ),
-    setting!(
-        guard.media.enforcement,
-        "",
-        "off",
-        "What happens to packets to a media port that no call holds"
-    ),
+    setting!(guard.level2.block_time, "", "1h", "How long a source over level 2 is blocked"),
+    setting!(guard.media.enforcement, "", "off", "What happens to packets to a media port that no call holds"),
     setting!(
         guard.scope,
         "",
@@ -193,18 +158,10 @@ static DEFINITIONS: &[Definition] = &[
 
 /// The key that `typed` may be a misspelling of.
 pub(super) fn nearest(typed: &str) -> Option<&'static str> {
-    let typed: String = typed
-        .chars()
-        .take(60)
-        .collect::<String>()
-        .to_ascii_lowercase()
-        .replace(['-', '/'], "_");
+    let typed: String = typed.chars().take(60).collect::<String>().to_ascii_lowercase().replace(['-', '/'], "_");
     let keys = || DEFINITIONS.iter().map(|definition| definition.key);
     // The end of a key, if it is the end of one only, says as much as the whole.
-    let mut ends = keys().filter(|key| {
-        key.strip_suffix(&typed)
-            .is_some_and(|rest| rest.ends_with('.'))
-    });
+    let mut ends = keys().filter(|key| key.strip_suffix(&typed).is_some_and(|rest| rest.ends_with('.')));
     if let (Some(key), None) = (ends.next(), ends.next()) {
         return Some(key);
     }

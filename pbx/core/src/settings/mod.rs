@@ -8,8 +8,8 @@ mod values;
 pub use definitions::{Definition, definition, definitions};
 pub use profiles::{Profile, profile, profiles};
 pub use values::{
-    BlockTime, Count, Enforcement, Kind, KnownBudget, Level2Packets, NewSources, PacketsPerSecond,
-    PortRange, Ports, Prefixes, SampleRate, Scope, ValueError,
+    BlockTime, Count, Enforcement, Kind, KnownBudget, Level2Packets, NewSources, PacketsPerSecond, PortRange, Ports,
+    Prefixes, SampleRate, Scope, ValueError,
 };
 
 /// All settings. [`Settings::default`] is what `definitions` says.
@@ -134,29 +134,18 @@ impl Settings {
                 near: definitions::nearest(key),
             });
         };
-        definition
-            .write(self, text)
-            .map_err(|error| SettingError::Value {
-                key: definition.key,
-                given: text.trim().chars().take(60).collect(),
-                error,
-                wanted: definition.wanted(),
-            })
+        definition.write(self, text).map_err(|error| SettingError::Value {
+            key: definition.key,
+            given: text.trim().chars().take(60).collect(),
+            error,
+            wanted: definition.wanted(),
+        })
     }
 
     /// Whether the settings fit together.
     pub fn check(&self) -> Result<(), SettingError> {
-        let FilterSettings {
-            protected_ports,
-            media_ports,
-            ..
-        } = &self.filter;
-        let GuardSettings {
-            level1,
-            level2,
-            local_networks,
-            ..
-        } = &self.guard;
+        let FilterSettings { protected_ports, media_ports, .. } = &self.filter;
+        let GuardSettings { level1, level2, local_networks, .. } = &self.guard;
         if u64::from(level2.packets) <= u64::from(level1.packets) {
             return Err(SettingError::Conflict {
                 key: "guard.level2.packets",
@@ -196,13 +185,7 @@ impl Settings {
     pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
         definitions()
             .iter()
-            .map(|definition| {
-                (
-                    definition.key,
-                    definition.read(self),
-                    definition.read(other),
-                )
-            })
+            .map(|definition| (definition.key, definition.read(self), definition.read(other)))
             .filter(|(_, before, after)| before != after)
             .collect()
     }
@@ -219,27 +202,13 @@ impl Settings {
             },
             guard: GuardSettings {
                 manual: ManualSettings { enforcement },
-                level1: Level1Settings {
-                    enforcement,
-                    packets: Count::LOWEST,
-                    block_time: BlockTime::LOWEST,
-                },
-                level2: Level2Settings {
-                    enforcement,
-                    packets: Count::LOWEST,
-                    block_time: BlockTime::LOWEST,
-                },
+                level1: Level1Settings { enforcement, packets: Count::LOWEST, block_time: BlockTime::LOWEST },
+                level2: Level2Settings { enforcement, packets: Count::LOWEST, block_time: BlockTime::LOWEST },
                 media: MediaSettings { enforcement },
                 scope: Scope::Appliance,
-                known: KnownSettings {
-                    budget: Count::LOWEST,
-                },
-                tcp: PolicingSettings {
-                    packets: Count::LOWEST,
-                },
-                fragments: PolicingSettings {
-                    packets: Count::LOWEST,
-                },
+                known: KnownSettings { budget: Count::LOWEST },
+                tcp: PolicingSettings { packets: Count::LOWEST },
+                fragments: PolicingSettings { packets: Count::LOWEST },
                 new_sources: Count::LOWEST,
                 local_networks: Prefixes::default(),
             },

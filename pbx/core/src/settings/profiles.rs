@@ -73,14 +73,7 @@ fn with(name: &'static str, help: &'static str, own: &[(&'static str, &'static s
     let values = KEYS.iter().filter_map(|key| {
         let definition = definition(key)?;
         let chosen = own.iter().find(|(own, _)| own == key);
-        Some((
-            definition.key,
-            chosen.map_or(definition.default, |(_, value)| value),
-        ))
+        Some((definition.key, chosen.map_or(definition.default, |(_, value)| value)))
     });
-    Profile {
-        name,
-        help,
-        values: values.collect(),
-    }
+    Profile { name, help, values: values.collect() }
 }

@@ -13,59 +13,22 @@ fn fault(key: &str, text: &str) -> String {
 fn a_new_installation_has_the_decided_values_and_only_monitors() {
     let settings = Settings::default();
     assert_eq!(settings.check(), Ok(()));
-    let FilterSettings {
-        mode,
-        protected_ports,
-        media_ports,
-        sample_rate,
-    } = settings.filter;
+    let FilterSettings { mode, protected_ports, media_ports, sample_rate } = settings.filter;
     assert_eq!(mode, Enforcement::Monitor);
     let ports: Vec<u16> = protected_ports.iter().collect();
-    assert_eq!(
-        ports,
-        [5060, 5061, 5063, 5065, 8885, 8887, 8888, 8889, 10443]
-    );
-    assert_eq!(
-        media_ports.ranges(),
-        [PortRange {
-            first: 45_000,
-            last: 64_999
-        }]
-    );
+    assert_eq!(ports, [5060, 5061, 5063, 5065, 8885, 8887, 8888, 8889, 10443]);
+    assert_eq!(media_ports.ranges(), [PortRange { first: 45_000, last: 64_999 }]);
     assert_eq!(sample_rate.one_in(), 1024);
-    let GuardSettings {
-        manual,
-        level1,
-        level2,
-        media,
-        scope,
-        known,
-        tcp,
-        fragments,
-        new_sources,
-        local_networks,
-    } = settings.guard;
+    let GuardSettings { manual, level1, level2, media, scope, known, tcp, fragments, new_sources, local_networks } =
+        settings.guard;
     assert_eq!(manual.enforcement, Enforcement::Enforce);
-    assert_eq!(
-        (level1.enforcement, level1.packets.get()),
-        (Enforcement::Enforce, 500)
-    );
+    assert_eq!((level1.enforcement, level1.packets.get()), (Enforcement::Enforce, 500));
     assert_eq!(level1.block_time.get(), Duration::from_secs(30));
-    assert_eq!(
-        (level2.enforcement, level2.packets.get()),
-        (Enforcement::Enforce, 2000)
-    );
+    assert_eq!((level2.enforcement, level2.packets.get()), (Enforcement::Enforce, 2000));
     assert_eq!(level2.block_time.get(), Duration::from_secs(3600));
     assert_eq!(media.enforcement, Enforcement::Off);
     assert_eq!(scope, Scope::Appliance);
-    assert_eq!(
-        (
-            known.budget.get(),
-            tcp.packets.get(),
-            fragments.packets.get()
-        ),
-        (10, 10_000, 2000)
-    );
+    assert_eq!((known.budget.get(), tcp.packets.get(), fragments.packets.get()), (10, 10_000, 2000));
     assert_eq!(new_sources.get(), 20_000);
     assert!(local_networks.is_empty());
 }
@@ -77,21 +40,9 @@ fn every_setting_is_defined_once_with_a_default_that_prints_as_it_stands_there()
     for definition in definitions() {
         assert!(keys.insert(definition.key), "{}", definition.key);
         assert!(definition.key.starts_with("filter.") || definition.key.starts_with("guard."));
-        assert_eq!(
-            defaults.value(definition.key).as_deref(),
-            Some(definition.default),
-            "{}",
-            definition.key
-        );
-        assert!(
-            definition.help.len() > 10 && !definition.help.contains('\n'),
-            "{}",
-            definition.key
-        );
-        let is_number = matches!(
-            definition.kind,
-            Kind::Integer { .. } | Kind::PowerOfTwo { .. }
-        );
+        assert_eq!(defaults.value(definition.key).as_deref(), Some(definition.default), "{}", definition.key);
+        assert!(definition.help.len() > 10 && !definition.help.contains('\n'), "{}", definition.key);
+        let is_number = matches!(definition.kind, Kind::Integer { .. } | Kind::PowerOfTwo { .. });
         assert_eq!(!definition.unit.is_empty(), is_number, "{}", definition.key);
     }
     assert_eq!(keys.len(), 18);
@@ -102,16 +53,8 @@ fn every_value_is_read_back_as_it_is_printed() {
     let mut settings = Settings::default();
     for (key, text, printed) in [
         ("filter.mode", "enforce", "enforce"),
-        (
-            "filter.protected_ports",
-            " 5061 , 5060,5060-5070,443,444 ",
-            "443,444,5060-5070",
-        ),
-        (
-            "filter.media_ports",
-            "10000-20000,20001-20002",
-            "10000-20002",
-        ),
+        ("filter.protected_ports", " 5061 , 5060,5060-5070,443,444 ", "443,444,5060-5070"),
+        ("filter.media_ports", "10000-20000,20001-20002", "10000-20002"),
         ("filter.sample_rate", "0", "0"),
         ("filter.sample_rate", "65536", "65536"),
         ("guard.level1.block_time", "90s", "1m30s"),
@@ -125,14 +68,8 @@ fn every_value_is_read_back_as_it_is_printed() {
         ),
         ("guard.local_networks", "", ""),
     ] {
-        settings
-            .set(key, text)
-            .unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(
-            settings.value(key).as_deref(),
-            Some(printed),
-            "{key} = {text}"
-        );
+        settings.set(key, text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(settings.value(key).as_deref(), Some(printed), "{key} = {text}");
         settings.set(key, printed).unwrap();
         assert_eq!(settings.value(key).as_deref(), Some(printed));
     }
@@ -182,11 +119,7 @@ fn a_refused_value_names_the_setting_its_range_and_unit_and_what_was_given() {
             "30",
             "guard.level1.block_time: \"30\" is refused: 30 has no unit: write 30s for seconds, 30m for minutes, 30h for hours or 30d for days; it takes a time from 1s to 30d, such as 90s or 2h",
         ),
-        (
-            "filter.mode",
-            "on",
-            "filter.mode: \"on\" is not a value of this setting; it takes enforce, monitor or off",
-        ),
+        ("filter.mode", "on", "filter.mode: \"on\" is not a value of this setting; it takes enforce, monitor or off"),
         (
             "guard.scope",
             "Appliance",
@@ -237,15 +170,9 @@ fn other_bad_values_are_refused_and_change_nothing() {
     ] {
         fault(key, text);
     }
-    let ports = (1..=257)
-        .map(|port| (2 * port).to_string())
-        .collect::<Vec<_>>()
-        .join(",");
+    let ports = (1..=257).map(|port| (2 * port).to_string()).collect::<Vec<_>>().join(",");
     assert!(fault("filter.protected_ports", &ports).contains("has 257 items, which is too many"));
-    let networks = (0..33)
-        .map(|n| format!("10.{n}.0.0/16"))
-        .collect::<Vec<_>>()
-        .join(",");
+    let networks = (0..33).map(|n| format!("10.{n}.0.0/16")).collect::<Vec<_>>().join(",");
     assert!(fault("guard.local_networks", &networks).contains("has 33 items"));
 }
 
@@ -260,23 +187,10 @@ fn a_misspelt_key_is_answered_with_the_one_that_was_meant() {
         ("level2.block_time", "guard.level2.block_time"),
         ("new_sources", "guard.new_sources"),
     ] {
-        assert_eq!(
-            fault(typed, "1"),
-            format!("there is no setting {typed:?}: did you mean {meant}?")
-        );
+        assert_eq!(fault(typed, "1"), format!("there is no setting {typed:?}: did you mean {meant}?"));
     }
-    for typed in [
-        "",
-        "x",
-        "packets",
-        "guard",
-        "sip.realm",
-        &"x".repeat(10_000),
-    ] {
-        assert!(
-            fault(typed, "1").ends_with("`pbx guard list` shows all"),
-            "{typed}"
-        );
+    for typed in ["", "x", "packets", "guard", "sip.realm", &"x".repeat(10_000)] {
+        assert!(fault(typed, "1").ends_with("`pbx guard list` shows all"), "{typed}");
     }
 }
 
@@ -296,10 +210,7 @@ fn values_that_do_not_fit_together_are_found() {
             "guard.level2.block_time: 1h is shorter than guard.level1.block_time (2h): the higher level must not block for less",
         ),
         (
-            &[
-                ("filter.media_ports", "8000-9000"),
-                ("filter.protected_ports", "5060,8887-8889"),
-            ],
+            &[("filter.media_ports", "8000-9000"), ("filter.protected_ports", "5060,8887-8889")],
             "filter.media_ports: 8887-8889 is in filter.protected_ports too: a port is either counted by the rate levels or used for media",
         ),
         (
@@ -346,14 +257,8 @@ fn applied(name: &str, mut settings: Settings) -> Settings {
 #[test]
 fn the_portsip_profile_cools_off_at_2000_and_blacklists_at_5000() {
     let GuardSettings { level1, level2, .. } = applied("portsip", Settings::default()).guard;
-    assert_eq!(
-        (level1.packets.get(), level1.block_time.to_string()),
-        (2000, "30s".to_owned())
-    );
-    assert_eq!(
-        (level2.packets.get(), level2.block_time.to_string()),
-        (5000, "1h".to_owned())
-    );
+    assert_eq!((level1.packets.get(), level1.block_time.to_string()), (2000, "30s".to_owned()));
+    assert_eq!((level2.packets.get(), level2.block_time.to_string()), (5000, "1h".to_owned()));
 }
 
 #[test]
@@ -370,35 +275,20 @@ fn a_profile_leaves_nothing_of_the_one_before_and_nothing_of_the_site_changed() 
     for first in profiles() {
         for second in profiles() {
             let both = applied(second.name, applied(first.name, site.clone()));
-            assert_eq!(
-                both,
-                applied(second.name, site.clone()),
-                "{} then {}",
-                first.name,
-                second.name
-            );
+            assert_eq!(both, applied(second.name, site.clone()), "{} then {}", first.name, second.name);
         }
         assert_eq!(applied("default", applied(first.name, site.clone())), site);
     }
-    assert_eq!(
-        profiles()
-            .iter()
-            .map(|profile| profile.name)
-            .collect::<Vec<_>>(),
-        ["default", "portsip", "strict"]
-    );
+    assert_eq!(profiles().iter().map(|profile| profile.name).collect::<Vec<_>>(), ["default", "portsip", "strict"]);
     assert_eq!(profile("lax"), None);
 }
 
 #[test]
 fn a_rule_does_no_more_than_the_mode_allows() {
     use Enforcement::{Enforce, Monitor, Off};
-    for (rule, mode, does) in [
-        (Enforce, Monitor, Monitor),
-        (Monitor, Enforce, Monitor),
-        (Enforce, Off, Off),
-        (Off, Enforce, Off),
-    ] {
+    for (rule, mode, does) in
+        [(Enforce, Monitor, Monitor), (Monitor, Enforce, Monitor), (Enforce, Off, Off), (Off, Enforce, Off)]
+    {
         assert_eq!(rule.under(mode), does);
     }
 }
@@ -407,28 +297,14 @@ fn a_rule_does_no_more_than_the_mode_allows() {
 fn a_definition_tells_the_portal_what_a_setting_takes() {
     let json = |key| serde_json::to_value(definition(key).unwrap()).unwrap();
     let packets = json("guard.level1.packets");
-    assert_eq!(
-        packets["kind"],
-        serde_json::json!({ "type": "integer", "min": 1, "max": 1_000_000 })
-    );
-    assert_eq!(
-        (packets["unit"].as_str(), packets["default"].as_str()),
-        (Some("packets per second"), Some("500"))
-    );
+    assert_eq!(packets["kind"], serde_json::json!({ "type": "integer", "min": 1, "max": 1_000_000 }));
+    assert_eq!((packets["unit"].as_str(), packets["default"].as_str()), (Some("packets per second"), Some("500")));
     let time = json("guard.level1.block_time");
-    assert_eq!(
-        time["kind"],
-        serde_json::json!({ "type": "duration", "min_seconds": 1, "max_seconds": 2_592_000 })
-    );
+    assert_eq!(time["kind"], serde_json::json!({ "type": "duration", "min_seconds": 1, "max_seconds": 2_592_000 }));
 }
 
 fn any_key() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(
-        definitions()
-            .iter()
-            .map(|definition| definition.key)
-            .collect::<Vec<_>>(),
-    )
+    prop::sample::select(definitions().iter().map(|definition| definition.key).collect::<Vec<_>>())
 }
 
 proptest! {

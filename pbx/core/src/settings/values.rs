@@ -60,28 +60,17 @@ impl fmt::Display for Kind {
             Self::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::PowerOfTwo { max } => write!(f, "0 or a power of two up to {max}"),
             Self::Duration { min, max } => {
-                write!(
-                    f,
-                    "a time from {} to {}, such as 90s or 2h",
-                    format_duration(*min),
-                    format_duration(*max)
-                )
+                write!(f, "a time from {} to {}, such as 90s or 2h", format_duration(*min), format_duration(*max))
             }
             Self::Choice { words } => match words {
                 [some @ .., last] if !some.is_empty() => write!(f, "{} or {last}", some.join(", ")),
                 words => f.write_str(&words.join(", ")),
             },
             Self::Ports { max_items } => {
-                write!(
-                    f,
-                    "up to {max_items} ports or ranges from 1 to 65535, such as 5060,5061,45000-64999"
-                )
+                write!(f, "up to {max_items} ports or ranges from 1 to 65535, such as 5060,5061,45000-64999")
             }
             Self::Prefixes { max_items } => {
-                write!(
-                    f,
-                    "up to {max_items} addresses or ranges, such as 192.0.2.0/24,2001:db8::/64, or nothing"
-                )
+                write!(f, "up to {max_items} addresses or ranges, such as 192.0.2.0/24,2001:db8::/64, or nothing")
             }
         }
     }
@@ -138,11 +127,7 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
 
     /// The number, if it is in range.
     pub const fn new(number: u32) -> Option<Self> {
-        if number >= MIN && number <= MAX {
-            Some(Self(number))
-        } else {
-            None
-        }
+        if number >= MIN && number <= MAX { Some(Self(number)) } else { None }
     }
 
     /// The number.
@@ -196,11 +181,7 @@ impl SampleRate {
 
     /// The rate, if it is 0 or a power of two up to [`MAX`](Self::MAX).
     pub const fn new(one_in: u32) -> Option<Self> {
-        if one_in == 0 || (one_in.is_power_of_two() && one_in <= Self::MAX) {
-            Some(Self(one_in))
-        } else {
-            None
-        }
+        if one_in == 0 || (one_in.is_power_of_two() && one_in <= Self::MAX) { Some(Self(one_in)) } else { None }
     }
 
     /// The N of "1 in N"; 0 is none.
@@ -242,9 +223,7 @@ impl BlockTime {
 
     /// The time, if it is in range.
     pub fn new(time: Duration) -> Option<Self> {
-        (Self::LOWEST.0..=Self::LONGEST.0)
-            .contains(&time)
-            .then_some(Self(time))
+        (Self::LOWEST.0..=Self::LONGEST.0).contains(&time).then_some(Self(time))
     }
 
     /// The time.
@@ -254,10 +233,7 @@ impl BlockTime {
 }
 
 impl Value for BlockTime {
-    const KIND: Kind = Kind::Duration {
-        min: Self::LOWEST.0,
-        max: Self::LONGEST.0,
-    };
+    const KIND: Kind = Kind::Duration { min: Self::LOWEST.0, max: Self::LONGEST.0 };
 }
 
 impl fmt::Display for BlockTime {
@@ -274,11 +250,7 @@ impl FromStr for BlockTime {
             return Err(ValueError::Empty);
         }
         let time = parse_duration(text).map_err(|error| ValueError::Item(error.to_string()))?;
-        let too = if time < Self::LOWEST.0 {
-            ValueError::TooSmall
-        } else {
-            ValueError::TooLarge
-        };
+        let too = if time < Self::LOWEST.0 { ValueError::TooSmall } else { ValueError::TooLarge };
         Self::new(time).ok_or(too)
     }
 }
@@ -289,11 +261,7 @@ fn number(text: &str) -> Result<u32, ValueError> {
     }
     if let Some(digits) = text.strip_prefix('-') {
         let negative = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        return Err(if negative {
-            ValueError::TooSmall
-        } else {
-            ValueError::Wrong
-        });
+        return Err(if negative { ValueError::TooSmall } else { ValueError::Wrong });
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ValueError::Wrong);

@@ -27,10 +27,7 @@ pub(super) enum Answer {
 /// Runs `program` in the C locale and waits for it, at most five seconds.
 pub(super) async fn run(program: &str, words: &[&str]) -> Answer {
     match timeout(TIMEOUT, output(program, words)).await {
-        Err(_) => Answer::Refused(format!(
-            "{program} did not answer in {} s",
-            TIMEOUT.as_secs()
-        )),
+        Err(_) => Answer::Refused(format!("{program} did not answer in {} s", TIMEOUT.as_secs())),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Answer::Missing,
         Ok(Err(error)) => Answer::Refused(format!("{program}: {error}")),
         Ok(Ok(answer)) => answer,

@@ -21,9 +21,7 @@ struct Zone<'a> {
 pub(super) fn judge(zones: &str, needed: &[Needed]) -> Vec<Finding> {
     let active = parse(zones).into_iter().filter(|zone| zone.active);
     let found = active.flat_map(|zone| {
-        let findings = needed
-            .iter()
-            .filter_map(|one| Some(finding(&zone, one, state(&zone, one)?)));
+        let findings = needed.iter().filter_map(|one| Some(finding(&zone, one, state(&zone, one)?)));
         findings.collect::<Vec<_>>()
     });
     found.collect()
@@ -33,21 +31,11 @@ fn finding(zone: &Zone<'_>, needed: &Needed, state: State) -> Finding {
     let name = zone.name;
     let message = match state {
         State::Closed => format!("firewalld lets nobody reach {needed} in the zone {name}"),
-        _ => format!(
-            "firewalld may keep {needed} closed in the zone {name}; its rules are not all read here"
-        ),
+        _ => format!("firewalld may keep {needed} closed in the zone {name}; its rules are not all read here"),
     };
     let port = format!("{}/{}", needed.ports("-"), needed.transport);
-    let command = format!(
-        "firewall-cmd --permanent --zone={name} --add-port={port} && firewall-cmd --reload"
-    );
-    Finding {
-        tool: Tool::Firewalld,
-        state,
-        needed: Some(needed.clone()),
-        message,
-        command: Some(command),
-    }
+    let command = format!("firewall-cmd --permanent --zone={name} --add-port={port} && firewall-cmd --reload");
+    Finding { tool: Tool::Firewalld, state, needed: Some(needed.clone()), message, command: Some(command) }
 }
 
 fn state(zone: &Zone<'_>, needed: &Needed) -> Option<State> {
@@ -55,11 +43,7 @@ fn state(zone: &Zone<'_>, needed: &Needed) -> Option<State> {
     let transport = needed.transport.to_string();
     let listed = zone.ports.iter().filter_map(|port| port.split_once('/'));
     let listed = listed.filter(|(_, of)| *of == transport);
-    ports.open(
-        &listed
-            .filter_map(|(port, _)| range(port, '-'))
-            .collect::<Vec<_>>(),
-    );
+    ports.open(&listed.filter_map(|(port, _)| range(port, '-')).collect::<Vec<_>>());
     for service in &zone.services {
         match *service {
             "sip" => ports.open(&[(5060, 5060)]),
@@ -84,11 +68,7 @@ fn parse(text: &str) -> Vec<Zone<'_>> {
         if !line.starts_with([' ', '\t']) {
             let (name, marks) = line.split_once(' ').unwrap_or((line, ""));
             let active = marks.contains("active");
-            zones.push(Zone {
-                name,
-                active,
-                ..Zone::default()
-            });
+            zones.push(Zone { name, active, ..Zone::default() });
             continue;
         }
         let Some(zone) = zones.last_mut() else {
@@ -142,11 +122,7 @@ public (default, active)
         for (transport, first, last, expected) in table {
             let one = needed(transport, first, last);
             let found = judge(ZONES, std::slice::from_ref(&one));
-            assert_eq!(
-                found.first().map(|finding| finding.state),
-                expected,
-                "{one}"
-            );
+            assert_eq!(found.first().map(|finding| finding.state), expected, "{one}");
         }
     }
 
@@ -160,8 +136,7 @@ public (default, active)
 
     #[test]
     fn rich_rules_leave_doubt() {
-        let zones =
-            format!("{ZONES}\trule family=\"ipv4\" source address=\"192.0.2.0/24\" accept\n");
+        let zones = format!("{ZONES}\trule family=\"ipv4\" source address=\"192.0.2.0/24\" accept\n");
         let found = judge(&zones, &[needed(Udp, 7000, 7000)]);
         assert_eq!(found[0].state, State::MayBeClosed);
     }

@@ -102,8 +102,7 @@ pub async fn inspect(needed: &[Needed]) -> Report {
 /// Whether firewalld is at work.
 async fn firewalld(needed: &[Needed], report: &mut Report) -> bool {
     // Exit status 252: not running.
-    if !matches!(run("firewall-cmd", &["--state"]).await, Answer::Text(state) if state.trim() == "running")
-    {
+    if !matches!(run("firewall-cmd", &["--state"]).await, Answer::Text(state) if state.trim() == "running") {
         return false;
     }
     report.active.push(Tool::Firewalld);
@@ -111,11 +110,7 @@ async fn firewalld(needed: &[Needed], report: &mut Report) -> bool {
         Answer::Text(zones) => report.findings.extend(firewalld::judge(&zones, needed)),
         Answer::Missing => {}
         Answer::Refused(why) => {
-            report.findings.push(unknown(
-                Tool::Firewalld,
-                &why,
-                "firewall-cmd --list-all-zones",
-            ));
+            report.findings.push(unknown(Tool::Firewalld, &why, "firewall-cmd --list-all-zones"));
         }
     }
     true
@@ -132,9 +127,7 @@ async fn ufw(needed: &[Needed], report: &mut Report) -> bool {
             true
         }
         Answer::Refused(why) => {
-            report
-                .findings
-                .push(unknown(Tool::Ufw, &why, "ufw status verbose"));
+            report.findings.push(unknown(Tool::Ufw, &why, "ufw status verbose"));
             false
         }
     }
@@ -207,13 +200,7 @@ impl fmt::Display for Tool {
 
 impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{} ({})",
-            self.ports("-"),
-            self.transport,
-            self.purpose
-        )
+        write!(f, "{}/{} ({})", self.ports("-"), self.transport, self.purpose)
     }
 }
 

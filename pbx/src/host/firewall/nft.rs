@@ -55,17 +55,9 @@ fn finding(base: &Base<'_>, needed: &Needed, state: State) -> Finding {
     let name = format!("{family} {table} {chain}");
     let message = match state {
         State::Closed => format!("no rule of the nftables chain {name} lets {needed} in"),
-        _ => format!(
-            "{needed} may be closed: the nftables chain {name} lets it in under conditions only"
-        ),
+        _ => format!("{needed} may be closed: the nftables chain {name} lets it in under conditions only"),
     };
-    Finding {
-        tool: Tool::Nftables,
-        state,
-        needed: Some(needed.clone()),
-        message,
-        command: Some(base.command(needed)),
-    }
+    Finding { tool: Tool::Nftables, state, needed: Some(needed.clone()), message, command: Some(base.command(needed)) }
 }
 
 /// Family, table, chain.
@@ -113,19 +105,13 @@ impl<'a> Ruleset<'a> {
                 && matches!(*family, "inet" | "ip" | "ip6")
         });
         let ours = arriving.filter(|((family, table, _), _)| {
-            !(foreign.firewalld && *table == "firewalld"
-                || foreign.ufw && self.is_ufw(family, table))
+            !(foreign.firewalld && *table == "firewalld" || foreign.ufw && self.is_ufw(family, table))
         });
-        ours.map(|&(id, body)| Base {
-            id,
-            lets_rest_in: body["policy"] != "drop",
-        })
-        .collect()
+        ours.map(|&(id, body)| Base { id, lets_rest_in: body["policy"] != "drop" }).collect()
     }
 
     fn is_ufw(&self, family: &str, table: &str) -> bool {
-        let ufw =
-            |(f, t, chain): ChainId<'_>| f == family && t == table && chain.starts_with("ufw");
+        let ufw = |(f, t, chain): ChainId<'_>| f == family && t == table && chain.starts_with("ufw");
         self.chains.iter().any(|&(id, _)| ufw(id))
     }
 }
@@ -136,16 +122,10 @@ impl Base<'_> {
         let transport = needed.transport;
         match self.id {
             ("ip", "filter", "INPUT") => {
-                format!(
-                    "iptables -I INPUT -p {transport} --dport {} -j ACCEPT",
-                    needed.ports(":")
-                )
+                format!("iptables -I INPUT -p {transport} --dport {} -j ACCEPT", needed.ports(":"))
             }
             ("ip6", "filter", "INPUT") => {
-                format!(
-                    "ip6tables -I INPUT -p {transport} --dport {} -j ACCEPT",
-                    needed.ports(":")
-                )
+                format!("ip6tables -I INPUT -p {transport} --dport {} -j ACCEPT", needed.ports(":"))
             }
             (family, table, chain) => {
                 let ports = needed.ports("-");
@@ -174,20 +154,8 @@ impl<'a> Walk<'a> {
     /// None if every port is let in.
     fn through(ruleset: &'a Ruleset<'a>, base: &Base<'a>, needed: &Needed) -> Option<State> {
         let ports = Ports::of(needed);
-        let mut walk = Walk {
-            ruleset,
-            transport: needed.transport,
-            ports,
-            steps: 0,
-        };
-        walk.chain(
-            base.id,
-            &Reach {
-                ports: vec![ALL],
-                sure: true,
-            },
-            0,
-        );
+        let mut walk = Walk { ruleset, transport: needed.transport, ports, steps: 0 };
+        walk.chain(base.id, &Reach { ports: vec![ALL], sure: true }, 0);
         if walk.steps > MAX_STEPS {
             return Some(State::MayBeClosed);
         }
@@ -207,8 +175,7 @@ impl<'a> Walk<'a> {
             }
             let mut reach = reach.clone();
             for expression in *expressions {
-                let Some((name, body)) = expression.as_object().and_then(|one| one.iter().next())
-                else {
+                let Some((name, body)) = expression.as_object().and_then(|one| one.iter().next()) else {
                     continue;
                 };
                 if !self.step(id, name, body, &mut reach, depth) {
@@ -216,9 +183,7 @@ impl<'a> Walk<'a> {
                 }
             }
             // A rule that returns for everybody ends the chain.
-            let returns = expressions
-                .last()
-                .is_some_and(|last| last.get("return").is_some());
+            let returns = expressions.last().is_some_and(|last| last.get("return").is_some());
             if returns && expressions.len() == 1 {
                 return;
             }
@@ -226,14 +191,7 @@ impl<'a> Walk<'a> {
     }
 
     /// One expression of a rule; false if no packet of ours gets past it.
-    fn step(
-        &mut self,
-        id: ChainId<'a>,
-        name: &str,
-        body: &'a Value,
-        reach: &mut Reach,
-        depth: usize,
-    ) -> bool {
+    fn step(&mut self, id: ChainId<'a>, name: &str, body: &'a Value, reach: &mut Reach, depth: usize) -> bool {
         match name {
             "match" => return self.narrow(id, body, reach),
             "vmap" => self.verdict_map(id, body, reach, depth),
@@ -247,14 +205,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether `name` is a verdict; if so, it is taken.
-    fn verdict(
-        &mut self,
-        id: ChainId<'a>,
-        name: &str,
-        body: &'a Value,
-        reach: &Reach,
-        depth: usize,
-    ) -> bool {
+    fn verdict(&mut self, id: ChainId<'a>, name: &str, body: &'a Value, reach: &Reach, depth: usize) -> bool {
         match name {
             "accept" if reach.sure => self.ports.open(&reach.ports),
             "accept" => self.ports.open_perhaps(&reach.ports),
@@ -298,12 +249,7 @@ impl<'a> Walk<'a> {
     fn verdict_map(&mut self, id: ChainId<'a>, body: &'a Value, reach: &Reach, depth: usize) {
         let subject = self.subject(&body["key"]);
         let data = self.resolve(id, &body["data"]);
-        let entries = data
-            .get("set")
-            .unwrap_or(data)
-            .as_array()
-            .into_iter()
-            .flatten();
+        let entries = data.get("set").unwrap_or(data).as_array().into_iter().flatten();
         for entry in entries.filter_map(Value::as_array) {
             let [key, verdict] = entry.as_slice() else {
                 continue;
@@ -329,29 +275,16 @@ impl<'a> Walk<'a> {
     }
 
     fn subject(&self, left: &Value) -> Subject {
-        let payload = (
-            left["payload"]["protocol"].as_str(),
-            left["payload"]["field"].as_str(),
-        );
-        match (
-            payload,
-            left["meta"]["key"].as_str(),
-            left["ct"]["key"].as_str(),
-        ) {
+        let payload = (left["payload"]["protocol"].as_str(), left["payload"]["field"].as_str());
+        match (payload, left["meta"]["key"].as_str(), left["ct"]["key"].as_str()) {
             ((Some("th"), Some("dport")), ..) => Subject::Port,
-            ((Some("ip"), Some("protocol")) | (Some("ip6"), Some("nexthdr")), ..) => {
-                Subject::Protocol
-            }
-            ((Some("icmp" | "icmpv6" | "sctp" | "dccp" | "esp" | "ah" | "igmp"), _), ..) => {
-                Subject::Elsewhere
-            }
-            ((Some(of @ ("tcp" | "udp")), Some(field)), ..) => {
-                match of == self.transport.to_string() {
-                    false => Subject::Elsewhere,
-                    true if field == "dport" => Subject::Port,
-                    true => Subject::Other,
-                }
-            }
+            ((Some("ip"), Some("protocol")) | (Some("ip6"), Some("nexthdr")), ..) => Subject::Protocol,
+            ((Some("icmp" | "icmpv6" | "sctp" | "dccp" | "esp" | "ah" | "igmp"), _), ..) => Subject::Elsewhere,
+            ((Some(of @ ("tcp" | "udp")), Some(field)), ..) => match of == self.transport.to_string() {
+                false => Subject::Elsewhere,
+                true if field == "dport" => Subject::Port,
+                true => Subject::Other,
+            },
             (_, Some("l4proto"), _) => Subject::Protocol,
             (_, Some("iif" | "iifname"), _) => Subject::Input,
             (_, _, Some("state")) => Subject::State,
@@ -362,8 +295,7 @@ impl<'a> Walk<'a> {
     /// The elements of a named set or map (`@name`), or the value itself.
     fn resolve(&self, (family, table, _): ChainId<'a>, value: &'a Value) -> &'a Value {
         let name = value.as_str().and_then(|text| text.strip_prefix('@'));
-        name.and_then(|name| self.ruleset.sets.get(&(family, table, name)).copied())
-            .unwrap_or(value)
+        name.and_then(|name| self.ruleset.sets.get(&(family, table, name)).copied()).unwrap_or(value)
     }
 
     fn is_ours(&self, value: &Value) -> bool {
@@ -394,17 +326,8 @@ enum Subject {
 
 /// The members of a set, in the forms in which nft writes one.
 fn elements(value: &Value) -> impl Iterator<Item = &Value> {
-    let all = value
-        .get("set")
-        .unwrap_or(value)
-        .as_array()
-        .into_iter()
-        .flatten();
-    all.map(|element| {
-        element
-            .get("elem")
-            .map_or(element, |element| &element["val"])
-    })
+    let all = value.get("set").unwrap_or(value).as_array().into_iter().flatten();
+    all.map(|element| element.get("elem").map_or(element, |element| &element["val"]))
 }
 
 fn names(value: &Value, wanted: &str) -> bool {
@@ -421,16 +344,13 @@ fn ranges(value: &Value) -> Option<Vec<(u16, u16)>> {
         return Some(vec![(port(&range[0])?, port(&range[1])?)]);
     }
     let is_set = value.is_array() || value.get("set").is_some();
-    let parts =
-        elements(value).map(|element| (!element.is_array()).then(|| ranges(element)).flatten());
+    let parts = elements(value).map(|element| (!element.is_array()).then(|| ranges(element)).flatten());
     let parts: Option<Vec<_>> = parts.collect();
     is_set.then_some(parts?.concat())
 }
 
 fn overlap(a: &[(u16, u16)], b: &[(u16, u16)]) -> Vec<(u16, u16)> {
-    let pairs = a
-        .iter()
-        .flat_map(|a| b.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
+    let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
     pairs.filter(|(first, last)| first <= last).collect()
 }
 

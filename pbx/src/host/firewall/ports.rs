@@ -24,10 +24,7 @@ impl Ports {
     /// Nothing is known of them yet.
     pub(super) fn of(needed: &Needed) -> Self {
         let count = usize::from(needed.last.saturating_sub(needed.first)) + 1;
-        Self {
-            first: needed.first,
-            known: vec![Port::Undecided; count],
-        }
+        Self { first: needed.first, known: vec![Port::Undecided; count] }
     }
 
     /// These are let in.
@@ -89,12 +86,7 @@ pub(super) fn range(text: &str, between: char) -> Option<(u16, u16)> {
 
 #[cfg(test)]
 pub(super) fn needed(transport: super::Transport, first: u16, last: u16) -> Needed {
-    Needed {
-        transport,
-        first,
-        last,
-        purpose: "test".into(),
-    }
+    Needed { transport, first, last, purpose: "test".into() }
 }
 
 #[cfg(test)]

@@ -13,10 +13,7 @@ pub(super) fn is_active(status: &str) -> bool {
 
 /// The needed ports that are not open to everybody.
 pub(super) fn judge(status: &str, needed: &[Needed]) -> Vec<Finding> {
-    needed
-        .iter()
-        .filter_map(|one| Some(finding(one, state(status, one)?)))
-        .collect()
+    needed.iter().filter_map(|one| Some(finding(one, state(status, one)?))).collect()
 }
 
 fn finding(needed: &Needed, state: State) -> Finding {
@@ -25,13 +22,7 @@ fn finding(needed: &Needed, state: State) -> Finding {
         _ => format!("ufw lets {needed} in under conditions only; it may be closed for others"),
     };
     let command = format!("ufw allow {}/{}", needed.ports(":"), needed.transport);
-    Finding {
-        tool: Tool::Ufw,
-        state,
-        needed: Some(needed.clone()),
-        message,
-        command: Some(command),
-    }
+    Finding { tool: Tool::Ufw, state, needed: Some(needed.clone()), message, command: Some(command) }
 }
 
 fn state(status: &str, needed: &Needed) -> Option<State> {
@@ -39,9 +30,7 @@ fn state(status: &str, needed: &Needed) -> Option<State> {
     for line in status.lines().filter(|line| !line.contains("(v6)")) {
         apply(line, needed.transport, &mut ports);
     }
-    let default = status
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Default: "));
+    let default = status.lines().find_map(|line| line.trim().strip_prefix("Default: "));
     if default.is_some_and(|default| default.starts_with("allow (incoming)")) {
         ports.open_rest();
     }
@@ -83,9 +72,7 @@ struct Destination {
 fn destination(to: &[&str], transport: Transport) -> Option<Destination> {
     let sure = |ports| Some(Destination { ports, sure: true });
     for word in to {
-        let (list, of) = word
-            .split_once('/')
-            .map_or((*word, None), |(list, of)| (list, Some(of)));
+        let (list, of) = word.split_once('/').map_or((*word, None), |(list, of)| (list, Some(of)));
         let ports: Option<Vec<_>> = list.split(',').map(|text| range(text, ':')).collect();
         match (ports, of) {
             (Some(_), Some(of)) if of != transport.to_string() => return None,
@@ -95,16 +82,9 @@ fn destination(to: &[&str], transport: Transport) -> Option<Destination> {
     }
     match to {
         ["Anywhere"] => sure(vec![ALL]),
-        ["Anywhere/tcp"] => (transport == Transport::Tcp)
-            .then(|| sure(vec![ALL]))
-            .flatten(),
-        ["Anywhere/udp"] => (transport == Transport::Udp)
-            .then(|| sure(vec![ALL]))
-            .flatten(),
-        _ => Some(Destination {
-            ports: vec![ALL],
-            sure: false,
-        }),
+        ["Anywhere/tcp"] => (transport == Transport::Tcp).then(|| sure(vec![ALL])).flatten(),
+        ["Anywhere/udp"] => (transport == Transport::Udp).then(|| sure(vec![ALL])).flatten(),
+        _ => Some(Destination { ports: vec![ALL], sure: false }),
     }
 }
 
@@ -175,10 +155,7 @@ To                         Action      From
     #[test]
     fn the_command_opens_the_whole_range() {
         let found = judge("Status: active\n", &[needed(Transport::Udp, 45000, 64999)]);
-        assert_eq!(
-            found[0].command.as_deref(),
-            Some("ufw allow 45000:64999/udp")
-        );
+        assert_eq!(found[0].command.as_deref(), Some("ufw allow 45000:64999/udp"));
         assert!(is_active("Status: active\n") && !is_active("Status: inactive\n"));
     }
 }

@@ -26,9 +26,7 @@ impl Enforcement {
 }
 
 impl Value for Enforcement {
-    const KIND: Kind = Kind::Choice {
-        words: &["enforce", "monitor", "off"],
-    };
+    const KIND: Kind = Kind::Choice { words: &["enforce", "monitor", "off"] };
 }
 
 impl fmt::Display for Enforcement {
@@ -66,9 +64,7 @@ pub enum Scope {
 }
 
 impl Value for Scope {
-    const KIND: Kind = Kind::Choice {
-        words: &["appliance", "all"],
-    };
+    const KIND: Kind = Kind::Choice { words: &["appliance", "all"] };
 }
 
 impl fmt::Display for Scope {

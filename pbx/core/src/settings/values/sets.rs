@@ -47,9 +47,7 @@ impl Ports {
 
     /// Whether `port` is one of them.
     pub fn contains(&self, port: u16) -> bool {
-        self.0
-            .iter()
-            .any(|range| (range.first..=range.last).contains(&port))
+        self.0.iter().any(|range| (range.first..=range.last).contains(&port))
     }
 
     /// The first ports that both have.
@@ -64,9 +62,7 @@ impl Ports {
 }
 
 impl Value for Ports {
-    const KIND: Kind = Kind::Ports {
-        max_items: Self::MAX_ITEMS,
-    };
+    const KIND: Kind = Kind::Ports { max_items: Self::MAX_ITEMS };
 }
 
 impl fmt::Display for Ports {
@@ -135,9 +131,7 @@ impl<'a> IntoIterator for &'a Prefixes {
 }
 
 impl Value for Prefixes {
-    const KIND: Kind = Kind::Prefixes {
-        max_items: Self::MAX_ITEMS,
-    };
+    const KIND: Kind = Kind::Prefixes { max_items: Self::MAX_ITEMS };
 }
 
 impl fmt::Display for Prefixes {
@@ -152,8 +146,7 @@ impl FromStr for Prefixes {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let mut prefixes: Vec<Prefix> = Vec::new();
         for item in items(text, Self::MAX_ITEMS)? {
-            let typed =
-                address::parse(item).map_err(|error| ValueError::Item(error.to_string()))?;
+            let typed = address::parse(item).map_err(|error| ValueError::Item(error.to_string()))?;
             prefixes.push(typed.prefix);
         }
         // In order, a range comes before everything that lies in it.
@@ -177,9 +170,7 @@ fn port(text: &str, item: &str) -> Result<u16, ValueError> {
         Ok(number @ 1..=65_535) => Ok(number as u16),
         _ => {
             let item: String = item.chars().take(20).collect();
-            Err(ValueError::Item(format!(
-                "{item:?} is neither a port nor a range of ports"
-            )))
+            Err(ValueError::Item(format!("{item:?} is neither a port nor a range of ports")))
         }
     }
 }

@@ -17,23 +17,10 @@ fn ruleset(text: &str) -> String {
     in_new_namespace(move || {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let loaded = Command::new("nft")
-            .arg("-f")
-            .arg(file.path())
-            .output()
-            .expect("nft is installed");
-        assert!(
-            loaded.status.success(),
-            "{}",
-            String::from_utf8_lossy(&loaded.stderr)
-        );
-        let listed = Command::new("nft")
-            .args(["-j", "list", "ruleset"])
-            .output()
-            .unwrap();
-        sender
-            .send(String::from_utf8(listed.stdout).unwrap())
-            .unwrap();
+        let loaded = Command::new("nft").arg("-f").arg(file.path()).output().expect("nft is installed");
+        assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+        let listed = Command::new("nft").args(["-j", "list", "ruleset"]).output().unwrap();
+        sender.send(String::from_utf8(listed.stdout).unwrap()).unwrap();
     });
     receiver.recv().unwrap()
 }
@@ -136,17 +123,9 @@ fn without_a_chain_that_drops_everything_is_open() {
 fn the_command_it_prints_opens_the_port() {
     let closed = "table inet fw { chain in { type filter hook input priority 0; policy drop; }; }";
     let one = needed(Udp, 45000, 64999);
-    let judged = judge(
-        &ruleset(closed),
-        std::slice::from_ref(&one),
-        Foreign::default(),
-    )
-    .unwrap();
+    let judged = judge(&ruleset(closed), std::slice::from_ref(&one), Foreign::default()).unwrap();
     let command = judged.findings[0].command.clone().unwrap();
-    assert_eq!(
-        command,
-        "nft insert rule inet fw in udp dport 45000-64999 accept"
-    );
+    assert_eq!(command, "nft insert rule inet fw in udp dport 45000-64999 accept");
     let opened = format!("{closed}\n{}", command.strip_prefix("nft ").unwrap());
     states(&ruleset(&opened), &[(Udp, 45000, 64999, None)]);
 }
@@ -160,23 +139,9 @@ fn tables_that_another_tool_keeps_are_left_to_it() {
             chain INPUT { type filter hook input priority 0; policy drop; }
          }",
     );
-    let count = |firewalld, ufw| {
-        judge(&json, &[], Foreign { firewalld, ufw })
-            .unwrap()
-            .base_chains
-    };
-    assert_eq!(
-        [count(false, false), count(true, false), count(true, true)],
-        [2, 1, 0]
-    );
-    let judged = judge(
-        &json,
-        &[needed(Tcp, 5060, 5060)],
-        Foreign {
-            firewalld: true,
-            ufw: false,
-        },
-    );
+    let count = |firewalld, ufw| judge(&json, &[], Foreign { firewalld, ufw }).unwrap().base_chains;
+    assert_eq!([count(false, false), count(true, false), count(true, true)], [2, 1, 0]);
+    let judged = judge(&json, &[needed(Tcp, 5060, 5060)], Foreign { firewalld: true, ufw: false });
     let command = judged.unwrap().findings[0].command.clone().unwrap();
     assert_eq!(command, "iptables -I INPUT -p tcp --dport 5060 -j ACCEPT");
 }
@@ -199,18 +164,8 @@ fn chains_that_jump_in_a_circle_end() {
 #[test]
 fn what_is_no_ruleset_is_an_error_or_empty() {
     assert!(judge("", &[], Foreign::default()).is_err());
-    for nonsense in [
-        "{}",
-        "[]",
-        "null",
-        r#"{"nftables":[7,{"rule":3},{"chain":[]}]}"#,
-    ] {
-        assert_eq!(
-            judge(nonsense, &[], Foreign::default())
-                .unwrap()
-                .base_chains,
-            0
-        );
+    for nonsense in ["{}", "[]", "null", r#"{"nftables":[7,{"rule":3},{"chain":[]}]}"#] {
+        assert_eq!(judge(nonsense, &[], Foreign::default()).unwrap().base_chains, 0);
     }
 }
 
