@@ -65,7 +65,7 @@ pub trait Frame {
 /// Largest offset at which a header is looked for: what lies there is in the first buffer of a frame that has
 /// several, so that the same packet is judged alike however it was received.
 const FAR: usize = 0x7ff;
-/// Extension headers that are followed (the chain of at most 8).
+/// Extension headers that are followed (at most a chain of 8).
 const CHAIN: usize = 8;
 
 /// What the judgement asks of the part behind the IP header.

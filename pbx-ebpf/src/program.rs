@@ -1,7 +1,6 @@
 //! Maps, and what the judgement asks of them.
 
 use aya_ebpf::{
-    EbpfContext as _,
     bindings::xdp_action,
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     macros::{map, xdp},
@@ -31,11 +30,11 @@ static INTERFACES: Array<interfaces::Interface> = Array::with_max_entries(interf
 #[map]
 static PORTS: Array<[u64; ports::WORDS]> = Array::with_max_entries(ports::ELEMENTS, MMAPABLE);
 #[map]
+static SUMMARY4: Array<u64> = Array::with_max_entries(address4::SUMMARY_ELEMENTS, MMAPABLE);
+#[map]
 static CLASS4: Array<u64> = Array::with_max_entries(address4::CLASS_ELEMENTS, MMAPABLE);
 #[map]
-static ADDRESS4: Array<[u64; 8]> = Array::with_max_entries(1 << address4::LINE_BITS, MMAPABLE);
-#[map]
-static HITS4: Array<u64> = Array::with_max_entries(address4::HITS, MMAPABLE);
+static ADDRESS4: Array<[u64; address4::LINE_WORDS]> = Array::with_max_entries(1 << address4::LINE_BITS, MMAPABLE);
 #[map]
 static LENGTHS4: Array<u64> = Array::with_max_entries(1 << 16, MMAPABLE);
 #[map]
@@ -43,9 +42,7 @@ static LENGTHS6: Array<[u64; 2]> = Array::with_max_entries(1 << prefix::LENGTHS6
 #[map]
 static TAGS: Array<u64> = Array::with_max_entries(1 << prefix::SET_BITS, MMAPABLE);
 #[map]
-static PREFIX: Array<[u64; 16]> = Array::with_max_entries(1 << prefix::SET_BITS, MMAPABLE);
-#[map]
-static HITS: Array<u64> = Array::with_max_entries(prefix::HITS, MMAPABLE);
+static PREFIX: Array<[u64; prefix::SET_WORDS]> = Array::with_max_entries(1 << prefix::SET_BITS, MMAPABLE);
 #[map]
 static RATE: Array<[u64; rate::SET_WORDS]> = Array::with_max_entries(1 << rate::SET_BITS, MMAPABLE);
 #[map]
@@ -125,6 +122,10 @@ impl Tables for Kernel {
         PORTS.get_ptr_mut(element).map(|p| p.cast())
     }
     #[inline(always)]
+    fn summary4(&self, element: u32) -> Option<*mut u64> {
+        SUMMARY4.get_ptr_mut(element)
+    }
+    #[inline(always)]
     fn class4(&self, element: u32) -> Option<*mut u64> {
         CLASS4.get_ptr_mut(element)
     }
@@ -137,7 +138,9 @@ impl Tables for Kernel {
         if constant!(COUNT_HITS) == 0 {
             return None;
         }
-        HITS4.get_ptr_mut(slot)
+        let line = self.address4(slot >> 3)?;
+        // SAFETY: a line has eight hit words from there on.
+        Some(unsafe { line.add(address4::HITS + (slot & 7) as usize) })
     }
     #[inline(always)]
     fn lengths4(&self, element: u32) -> Option<*mut u64> {
@@ -160,7 +163,9 @@ impl Tables for Kernel {
         if constant!(COUNT_HITS) == 0 {
             return None;
         }
-        HITS.get_ptr_mut(entry)
+        let set = self.prefix(entry >> 2)?;
+        // SAFETY: a set has four hit words from there on.
+        Some(unsafe { set.add(prefix::HITS + (entry & 3) as usize) })
     }
     #[inline(always)]
     fn rate(&self, set: u32) -> Option<*mut u64> {
@@ -217,6 +222,14 @@ impl Tables for Kernel {
         }
     }
     #[inline(always)]
+    fn exact4(&self, address: u32, now: u64) -> u64 {
+        pbx_exact4(address, now)
+    }
+    #[inline(always)]
+    fn say4_again(&self, address: u32, now: u64) -> u64 {
+        pbx_say4_again(address, now)
+    }
+    #[inline(always)]
     fn probe(&self, hi: u64, lo: u64, code: u64, now: u64) -> u64 {
         pbx_probe(hi, lo, code, now)
     }
@@ -236,6 +249,18 @@ impl Tables for Kernel {
 // Global functions: the kernel verifies each once, whatever its callers know of the arguments. Only what is
 // called from several places: where returns are guarded against speculation, each costs as much as a dozen
 // instructions.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pbx_exact4(address: u32, now: u64) -> u64 {
+    rules::exact4(&Kernel, address, now).code()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pbx_say4_again(address: u32, now: u64) -> u64 {
+    rules::say4_again(&Kernel, address, now).code()
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -291,12 +316,12 @@ impl Frame for Received<'_> {
 pub(crate) fn pbx_filter(ctx: XdpContext) -> u32 {
     let frame = Received(&ctx);
     let judged = verdict::judge(&Kernel, &frame, ctx.ingress_ifindex() as u32);
-    if !judged.reason.drops() {
+    if !judged.reason.drops() && !judged.reason.would_drop() {
         return xdp_action::XDP_PASS;
     }
-    debug!(&ctx, "dropped, reason {}", judged.reason as u32);
+    debug!(&ctx, "reason {}", judged.reason as u32);
     sample(&ctx, &frame, &judged);
-    xdp_action::XDP_DROP
+    if judged.reason.drops() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// Keeps 1 in N dropped packets for the daemon to look at.
@@ -327,7 +352,6 @@ fn sample(ctx: &XdpContext, frame: &Received<'_>, judged: &Judged) {
         }
     }
     entry.submit(0);
-    let _ = ctx.as_ptr();
 }
 
 #[panic_handler]

@@ -59,14 +59,55 @@ pub fn say<T: Tables>(t: &T, v6: bool, hi: u64, lo: u64, short: [u64; 2]) -> Sai
     Said::of(t.walk(hi, lo, 1, tick(t.now())))
 }
 
+/// What the rules say of an IPv4 source, where no rule is being changed.
+///
+/// The class of the /24 says where to ask; the slot of the address goes before the prefixes, and these before
+/// the base. A rule that changes may leave the place to which the class, read before, points: what was read is
+/// good if the class is still the same at the end, and if there was one place only. Else [`say4_again`].
+#[inline(always)]
+fn say4<T: Tables>(t: &T, address: u32) -> Said {
+    let Some(summary) = t.summary4(address >> 18) else { return Said::Nothing };
+    // SAFETY: a word of the summary.
+    if unsafe { word::load(summary) } >> ((address >> 12) & 63) & 1 == 0 {
+        return Said::Nothing;
+    }
+    let Some(word) = t.class4(address >> 12) else { return Said::Nothing };
+    let shift = ((address >> 8) & 15) * 4;
+    // SAFETY: a word of the class map.
+    let class = unsafe { word::load(word) } >> shift & 15;
+    if class & (address4::EXACT | address4::CONSULT) == 0 {
+        return base4(class);
+    }
+    let now = tick(t.now());
+    if class & address4::EXACT != 0 {
+        let said = exact4(t, address, now);
+        if said != Said::Nothing {
+            return said;
+        }
+        // SAFETY: as above.
+        if class & address4::CONSULT == 0 && unsafe { word::load(word) } >> shift & 15 == class {
+            return base4(class);
+        }
+    }
+    Said::of(t.say4_again(address, now))
+}
+
+#[inline(always)]
+const fn base4(class: u64) -> Said {
+    match class & address4::BASE {
+        address4::ALLOW => Said::Allow,
+        address4::BLOCK => Said::Block,
+        _ => Said::Nothing,
+    }
+}
+
 /// How often an IPv4 source is asked about again because a rule was being changed meanwhile.
 const ROUNDS: usize = 4;
 
-/// The class of the /24 says where to ask; the slot of the address goes before the prefixes, and these before
-/// the base. A rule that changes may leave the place to which the class, read before, points: what was read is
-/// good if the class, and the slot that was not there, are still the same at the end.
+/// As [`say4`], with the prefixes, until nothing changed meanwhile: the class, and the slot that was not there,
+/// are the same at the end.
 #[inline(always)]
-fn say4<T: Tables>(t: &T, address: u32) -> Said {
+pub fn say4_again<T: Tables>(t: &T, address: u32, now: u64) -> Said {
     let Some(word) = t.class4(address >> 12) else { return Said::Nothing };
     let shift = ((address >> 8) & 15) * 4;
     // SAFETY: a word of the class map.
@@ -74,22 +115,13 @@ fn say4<T: Tables>(t: &T, address: u32) -> Said {
     let mut said = Said::Nothing;
     let mut round = 0;
     while round < ROUNDS {
-        let base = match class & address4::BASE {
-            address4::ALLOW => Said::Allow,
-            address4::BLOCK => Said::Block,
-            _ => Said::Nothing,
-        };
-        if class & (address4::EXACT | address4::CONSULT) == 0 {
-            return base;
-        }
-        let now = tick(t.now());
         if class & address4::EXACT != 0 {
             said = Said::of(t.exact4(address, now));
             if said != Said::Nothing {
                 return said;
             }
         }
-        said = base;
+        said = base4(class);
         let mut moved = false;
         if class & address4::CONSULT != 0 {
             let walked = Said::of(t.walk(0, MAPPED | u64::from(address), 0, now));

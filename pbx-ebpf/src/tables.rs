@@ -19,11 +19,13 @@ pub trait Tables {
     fn interface(&self, element: u32) -> Option<*mut u64>;
     /// The four words of an element of `PORTS`.
     fn ports(&self, element: u32) -> Option<*mut u64>;
+    /// Word of `SUMMARY4`.
+    fn summary4(&self, element: u32) -> Option<*mut u64>;
     /// Word of `CLASS4`.
     fn class4(&self, element: u32) -> Option<*mut u64>;
     /// The eight words of a line of `ADDRESS4`.
     fn address4(&self, line: u32) -> Option<*mut u64>;
-    /// Word of `HITS4`.
+    /// The hit word of a slot (`line * 8 + slot`) of `ADDRESS4`.
     fn hits4(&self, slot: u32) -> Option<*mut u64>;
     /// Word of `LENGTHS4`.
     fn lengths4(&self, element: u32) -> Option<*mut u64>;
@@ -33,7 +35,7 @@ pub trait Tables {
     fn tags(&self, set: u32) -> Option<*mut u64>;
     /// The 16 words of a set of `PREFIX`.
     fn prefix(&self, set: u32) -> Option<*mut u64>;
-    /// Word of `HITS`.
+    /// The hit word of an entry (`set * 4 + slot`) of `PREFIX`.
     fn hits(&self, entry: u32) -> Option<*mut u64>;
     /// The 16 words of a set of `RATE`.
     fn rate(&self, set: u32) -> Option<*mut u64>;
@@ -78,6 +80,14 @@ pub trait Tables {
         Self: Sized,
     {
         rules::probe(self, hi, lo, code as u8, now).code()
+    }
+    /// [`rules::say4_again`] as a code, likewise.
+    #[inline(always)]
+    fn say4_again(&self, address: u32, now: u64) -> u64
+    where
+        Self: Sized,
+    {
+        rules::say4_again(self, address, now).code()
     }
     /// [`rules::walk`] as a code, likewise.
     #[inline(always)]

@@ -353,31 +353,35 @@ fn blocked<T: Tables>(
         return Some(Reason::WouldAutomatic);
     }
     // Counting goes on, so that level 2 is reached in any later second of a level 1 block.
-    if level == 1 && towards == Towards::Levels && place.rule(Rule::Level2) == Enforcement::Enforce {
+    let level2 = place.rule(Rule::Level2);
+    if level == 1 && towards == Towards::Levels && level2 != Enforcement::Off {
         let n = t.counted(source.hi, source.lo, rates::LEVELS, now, read(&settings.new_sources));
         if n > read(&settings.level2) && !rate::guard_is_on(t, now) {
+            let raises = level2 == Enforcement::Enforce;
             let until = now + read(&settings.level2_block);
+            let raised = if raises { kind + 1 } else { kind | (automatic::WOULD_RAISE as u64) << 32 };
             // SAFETY: as above. One CPU raises it; a longer block stays.
             unsafe {
-                if word::compare_exchange((&raw mut (*block).level).cast(), kind, kind + 1) != kind {
+                if raised == kind || word::compare_exchange((&raw mut (*block).level).cast(), kind, raised) != kind {
                     return Some(Reason::Automatic);
                 }
-                if until > expires {
+                if raises && until > expires {
                     word::store(&raw mut (*block).expires, until);
                 }
                 core::ptr::write_volatile(&raw mut (*block).count, n as u32);
             }
+            let told = if raises { events::Kind::Raised } else { events::Kind::WouldBlock };
             t.event(&events::Event {
                 time: now,
                 hi: source.hi,
                 lo: source.lo,
                 expires: if until > expires { until } else { expires },
-                kind: events::Kind::Raised as u32,
+                kind: told as u32,
                 level: 2,
                 count: n as u32,
                 ifindex: place.ifindex,
             });
-            return Some(Reason::Level2);
+            return Some(if raises { Reason::Level2 } else { Reason::Automatic });
         }
     }
     Some(Reason::Automatic)
@@ -435,6 +439,12 @@ fn make_block<T: Tables>(
     if rate::guard_is_on(t, now) {
         return None;
     }
+    // Also for a block that is there: the daemon clears bits that it thinks nobody needs.
+    let (element, bit) = hash::presence(source.hi, source.lo, t.seed());
+    if let Some(words) = t.presence(element) {
+        // SAFETY: an element has two words.
+        unsafe { word::fetch_or(words.add(presence::AUTOMATIC), bit) };
+    }
     let lasts = if level == 2 { read(&settings.level2_block) } else { read(&settings.level1_block) };
     let monitored = enforcement == Enforcement::Monitor;
     let mut expires = now + lasts;
@@ -481,11 +491,6 @@ fn make_block<T: Tables>(
                 word::store(guard.add(3), 0);
             }
         }
-    }
-    let (element, bit) = hash::presence(source.hi, source.lo, t.seed());
-    if let Some(words) = t.presence(element) {
-        // SAFETY: an element has two words.
-        unsafe { word::fetch_or(words.add(presence::AUTOMATIC), bit) };
     }
     t.event(&events::Event {
         time: now,

@@ -1,40 +1,34 @@
 //! The composition root: opens the store, takes the filter over, binds the socket, wires them, and ends in order.
 
+mod control;
+mod follow;
+mod parts;
+
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Seek as _, Write as _},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use aya::maps::{MapData, RingBuf};
 use nix::fcntl::{Flock, FlockArg};
 use pbx_core::{lockout::Surroundings, time::Timestamp};
 use tokio::{
-    io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    sync::watch,
+    time::interval,
 };
 
+use self::parts::Parts;
 use crate::{
     api,
-    config::{Attach, Config},
-    filter::Filter,
+    config::Config,
     host::{self, Snapshot, clock},
     ops::{Environment, Operations, State},
-    store::{EventKind, NewEvent, Store},
-    xdp::{self, Start, Told, XdpFilter},
+    store::Store,
 };
-
-/// How often expired rules and blocks are swept and the store follows the kernel's blocks.
-const SWEEP: Duration = Duration::from_secs(1);
-/// After a kernel event, how long further ones are gathered before the blocks are read.
-const GATHER: Duration = Duration::from_millis(50);
-/// Kernel events that may wait to be told.
-const EVENT_QUEUE: usize = 256;
 
 /// Runs the daemon until it is told to end. `detach`: take the filter off when it ends.
 pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
@@ -49,90 +43,61 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     // Before the filter, so that a daemon that has no socket leaves it alone. Who connects waits.
     let listener =
         api::bind(&config.socket).with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
-    let (filter, told) = open_filter(&config, &state, &snapshot)?;
+    let (filter, told) = control::open(&config.xdp, &state, &snapshot)?;
     let (pending, refused) = (state.pending.clone(), state.refused_settings.clone());
-    let filter_dyn: Arc<dyn Filter> = match &filter {
-        Ok(filter) => filter.clone(),
-        Err(disabled) => disabled.clone(),
-    };
-    let environment = Environment { filter: filter_dyn, surroundings: surroundings(), clock: Arc::new(now) };
+    let environment = Environment { filter: filter.shared(), surroundings: surroundings(), clock: Arc::new(now) };
     let operations = Operations::new(store.clone(), state, environment);
-    operations.started(pending, &refused).await?;
+    // Without the filter, what an earlier daemon had begun waits for it.
+    operations.started(pending.filter(|_| filter.is_held()), &refused).await?;
     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
-    follow_blocks(&operations).await;
+    follow::follow_blocks(&operations).await;
 
     let (end, ending) = watch::channel(false);
     let router = api::router(operations.clone(), api::system_authority(), ending.clone());
-    let server = tokio::spawn(api::Server::new(listener, router, ending.clone()).run());
-    let background = filter
-        .as_ref()
-        .ok()
-        .map(|filter| tokio::spawn(background(Arc::clone(filter), operations.clone(), ending.clone())));
-    let sweeper = tokio::spawn(sweep_rules(operations.clone(), ending));
+    let held = Arc::new(OnceLock::new());
+    let mut parts = Parts::default();
+    parts.start("the API's server", api::Server::new(listener, router, ending.clone()).run());
+    parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
+    let status = filter.in_words();
+    if let Some(keeping) = filter.keep(config.xdp.clone(), Arc::clone(&held), operations, ending) {
+        parts.start("what keeps the filter", keeping);
+    }
 
     // Who is told that we are ready may end us at once.
     let signals = Signals::listen()?;
-    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("filtering")]);
+    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
     tracing::info!(socket = %config.socket.display(), "ready");
-    signals.wait_for_end().await;
+    let outcome = tokio::select! {
+        () = signals.wait_for_end() => Ok(()),
+        broken = parts.broken() => Err(broken),
+    };
 
     notify(&[sd_notify::NotifyState::Stopping]);
     let _ = end.send(true);
-    server.await?;
-    sweeper.await?;
-    if let Some(background) = background {
-        background.await?;
-    }
-    if let (true, Ok(filter)) = (detach, &filter) {
+    let outcome = outcome.and(parts.end().await);
+    // Only on request: a daemon that broke leaves the filter in force for the next one.
+    if let (true, Ok(()), Some(filter)) = (detach, &outcome, held.get()) {
         filter.leave()?;
         tracing::info!("the filter is taken off all interfaces");
     }
     store.close().await;
     let _ = std::fs::remove_file(&config.socket);
-    Ok(())
+    outcome
 }
 
 /// The surroundings as they are, or, when they cannot be read, as they were: a lock-out check that sees nobody
-/// would let everything through.
-fn surroundings() -> Arc<dyn Fn() -> Surroundings + Send + Sync> {
-    let last = Mutex::new(Surroundings::default());
+/// would let everything through. An error when they have never been read.
+fn surroundings() -> Arc<dyn Fn() -> Result<Surroundings, String> + Send + Sync> {
+    let last: Mutex<Option<Surroundings>> = Mutex::new(None);
     Arc::new(move || {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         match host::surroundings(&[]) {
-            Ok(surroundings) => *last = surroundings,
+            Ok(surroundings) => *last = Some(surroundings),
+            Err(error) if last.is_none() => return Err(error.to_string()),
             Err(error) => tracing::warn!(%error, "the surroundings cannot be read: lock-out checks use the last ones"),
         }
-        last.clone()
+        Ok(last.clone().unwrap_or_default())
     })
-}
-
-type Opened = (Result<Arc<XdpFilter>, Arc<xdp::Disabled>>, Vec<Told>);
-
-fn open_filter(config: &Config, state: &State, snapshot: &Snapshot) -> anyhow::Result<Opened> {
-    if config.xdp.attach == Attach::Off {
-        let why = "attach = \"off\" in the configuration".to_owned();
-        // What an earlier start pinned would go on filtering.
-        xdp::take_off(&config.xdp.pin_dir)?;
-        tracing::warn!("nothing is filtered: {why}");
-        return Ok((Err(Arc::new(xdp::Disabled(why))), Vec::new()));
-    }
-    let start = Start {
-        config: &config.xdp,
-        rules: &state.rules,
-        settings: &state.settings,
-        revision: state.settings_revision,
-        automatic: &state.automatic,
-    };
-    match xdp::take_over(start, snapshot) {
-        Ok((filter, told)) => Ok((Ok(Arc::new(filter)), told)),
-        Err(error) if error.is::<xdp::Claimed>() => Err(error),
-        Err(error) => {
-            // What an earlier daemon pinned goes on enforcing; this one says loudly that it cannot change it.
-            let why = format!("{error:#}");
-            tracing::error!("the filter is not under control: {why}");
-            Ok((Err(Arc::new(xdp::Disabled(why))), Vec::new()))
-        }
-    }
 }
 
 fn start_log() {
@@ -213,136 +178,5 @@ impl Signals {
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::info!(%error, "the service manager does not listen");
-    }
-}
-
-async fn follow_blocks(operations: &Operations) {
-    if let Err(error) = operations.follow_automatic().await {
-        tracing::warn!(error = %error.message, "automatic blocks are in force and not stored yet");
-    }
-}
-
-/// Takes expired rules out of the store.
-async fn sweep_rules(operations: Operations, mut ending: watch::Receiver<bool>) {
-    let mut tick = interval(SWEEP);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = ended(&mut ending) => return,
-            _ = tick.tick() => {
-                if let Err(error) = operations.sweep(now()).await {
-                    tracing::warn!(error = %error.message, "expired rules stay in the store; the kernel no longer heeds them");
-                }
-            }
-        }
-    }
-}
-
-/// Follows the machine and the kernel.
-async fn background(filter: Arc<XdpFilter>, operations: Operations, mut ending: watch::Receiver<bool>) {
-    let (events, mut arrived) = mpsc::channel(EVENT_QUEUE);
-    let rings = filter.rings().map(|[events_ring, samples_ring]| {
-        let (reader, sampler) = (Arc::clone(&filter), Arc::clone(&filter));
-        [
-            tokio::spawn(drain(events_ring, ending.clone(), move |record| {
-                // Full: the blocks' table has what this would have told.
-                let _ = events.try_send(reader.read_event(record));
-            })),
-            tokio::spawn(drain(samples_ring, ending.clone(), move |record| sampler.read_sample(record))),
-        ]
-    });
-    let mut machine =
-        host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
-    // What changed between the snapshot of the start and the first of these is looked at now.
-    machine.iter_mut().for_each(watch::Receiver::mark_changed);
-    let mut steps = clock::steps().inspect_err(|error| tracing::warn!(%error, "a set clock goes unnoticed")).ok();
-    let mut tick = interval(SWEEP);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = ended(&mut ending) => break,
-            Some(event) = arrived.recv() => {
-                let mut told: Vec<NewEvent> = event.into_iter().collect();
-                tokio::time::sleep(GATHER).await;
-                while let Ok(more) = arrived.try_recv() {
-                    told.extend(more);
-                }
-                operations.record(told).await;
-                follow_blocks(&operations).await;
-            }
-            snapshot = changed(&mut machine) => {
-                let Some(snapshot) = snapshot else { continue };
-                let filter = Arc::clone(&filter);
-                if let Ok(told) = tokio::task::spawn_blocking(move || filter.follow(&snapshot)).await {
-                    operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
-                }
-            }
-            moved = stepped(&mut steps) => {
-                let filter = Arc::clone(&filter);
-                let _ = tokio::task::spawn_blocking(move || filter.clock_was_set()).await;
-                let message = format!("the clock was set by {moved} ms: rules that end were projected again");
-                operations.record(vec![NewEvent { at: now(), kind: EventKind::Daemon, prefix: None, interface: None, message }]).await;
-            }
-            _ = tick.tick() => {
-                let swept = Arc::clone(&filter);
-                match tokio::task::spawn_blocking(move || swept.sweep()).await {
-                    Ok(Ok(false)) => {}
-                    Ok(Ok(true)) => operations.record(vec![xdp::guard_is_over(now())]).await,
-                    Ok(Err(error)) => tracing::warn!(%error, "blocks that are over stay in the kernel's table"),
-                    Err(error) => tracing::warn!(%error, "the sweep broke off"),
-                }
-                follow_blocks(&operations).await;
-            }
-        }
-    }
-    for ring in rings.into_iter().flatten() {
-        let _ = ring.await;
-    }
-}
-
-async fn ended(ending: &mut watch::Receiver<bool>) {
-    let _ = ending.wait_for(|ending| *ending).await;
-}
-
-async fn changed(machine: &mut Option<watch::Receiver<Arc<Snapshot>>>) -> Option<Arc<Snapshot>> {
-    let Some(receiver) = machine else { return std::future::pending().await };
-    if receiver.changed().await.is_err() {
-        *machine = None;
-        return None;
-    }
-    Some(receiver.borrow_and_update().clone())
-}
-
-async fn stepped(steps: &mut Option<clock::Steps>) -> i64 {
-    loop {
-        let Some(watcher) = steps else { return std::future::pending().await };
-        match watcher.stepped().await {
-            Ok(moved) => return moved,
-            Err(error) => {
-                tracing::warn!(%error, "a set clock goes unnoticed from now on");
-                *steps = None;
-            }
-        }
-    }
-}
-
-/// Reads a ring until the end.
-async fn drain(ring: RingBuf<MapData>, mut ending: watch::Receiver<bool>, mut take: impl FnMut(&[u8])) {
-    // SAFETY: the ring owns its descriptor and gives the same one as long as it lives.
-    let mut ring = match unsafe { AsyncFd::register(ring) } {
-        Ok(ring) => ring,
-        Err(error) => return tracing::warn!(%error, "the kernel's events are not read"),
-    };
-    loop {
-        tokio::select! {
-            () = ended(&mut ending) => return,
-            ready = ring.readable_mut() => {
-                let Ok(mut ready) = ready else { return };
-                while let Some(record) = ready.get_inner_mut().next() {
-                    take(&record);
-                }
-                ready.clear_ready();
-            }
-        }
     }
 }

@@ -21,6 +21,10 @@ pub struct NoSuchInterface(pub String);
 ///
 /// All methods are called from several threads; an implementation serializes its own writers.
 pub trait Filter: Send + Sync {
+    /// Whether changes reach the kernel; answered at once.
+    fn control(&self) -> Control {
+        Control::Held
+    }
     /// Says whether the tables have room for `change`; asked before anything is written, and by dry runs.
     fn check(&self, change: &Change) -> anyhow::Result<()>;
     /// Makes the tables equal the state after `change`, which the store already holds.
@@ -54,6 +58,22 @@ pub trait Filter: Send + Sync {
     /// Runs frames (arrival in ns since the first, bytes from the Ethernet header on) through a scratch copy
     /// of the program with copies of the tables; nothing that is live changes.
     fn test_frames(&self, frames: &[(u64, Vec<u8>)]) -> anyhow::Result<Vec<TestVerdict>>;
+}
+
+/// Whether changes reach the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The program is loaded and its tables are ours.
+    Held,
+    /// Nothing is filtered, on purpose and for this reason; changes are stored.
+    Off(String),
+    /// The filter could not be taken over; changes are refused.
+    Lost {
+        /// Why.
+        why: String,
+        /// What goes on filtering all the same; none: nothing is filtered.
+        earlier: Option<String>,
+    },
 }
 
 /// A change of the manual rules, as the store committed it.

@@ -1,8 +1,14 @@
 //! Manual rules of single IPv4 addresses, and the class of each /24.
 //!
-//! `CLASS4` is asked first: four bits a /24. Its low two bits are the base, painted by the longest prefix
+//! `SUMMARY4` is asked first: a bit a /20. Where it is set `CLASS4` is asked: four bits a /24. Its low two bits are the base, painted by the longest prefix
 //! of at most 24 bits that never expires; [`EXACT`] sends the packet to its line of `ADDRESS4`, [`CONSULT`]
-//! to the prefixes. The daemon alone writes both maps.
+//! to the prefixes. The daemon alone writes these maps.
+
+/// Name of the summary: an array of 2^14 words, a bit for each word of the class map, set while that is not zero.
+/// It is small enough to stay in the cache, where the class map is not.
+pub const SUMMARY_NAME: &str = "SUMMARY4";
+/// Elements of the summary.
+pub const SUMMARY_ELEMENTS: u32 = CLASS_ELEMENTS / 64;
 
 /// Name of the class map: an array of [`CLASS_ELEMENTS`] words, 16 classes a word.
 pub const CLASS_NAME: &str = "CLASS4";
@@ -21,7 +27,7 @@ pub const EXACT: u64 = 4;
 /// Class bit: prefixes longer than 24 bits, or prefixes that expire, cover part of this /24.
 pub const CONSULT: u64 = 8;
 
-/// Name of the address map: an array of 2^[`LINE_BITS`] lines of eight words.
+/// Name of the address map: an array of 2^[`LINE_BITS`] lines of [`LINE_WORDS`].
 pub const NAME: &str = "ADDRESS4";
 /// Lines: 65,536.
 pub const LINE_BITS: u32 = 16;
@@ -30,10 +36,10 @@ pub const SLOTS: usize = 7;
 /// The word that counts the spilled.
 pub const SPILLED: usize = 7;
 
-/// Name of the hit map: a word a slot (`line * 8 + slot`), written by the kernel alone.
-pub const HITS_NAME: &str = "HITS4";
-/// Elements of the hit map.
-pub const HITS: u32 = 1 << (LINE_BITS + 3);
+/// Words of a line: the eight above, and the hit word of each slot, which the kernel alone writes.
+pub const LINE_WORDS: usize = 16;
+/// First of the hit words.
+pub const HITS: usize = 8;
 
 /// A slot: address (low 32 bits), code (2 bits), generation (2), expiry tick (28; 0: never).
 #[inline(always)]

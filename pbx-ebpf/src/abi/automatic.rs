@@ -22,7 +22,7 @@ pub struct Block {
     pub last: u64,
     /// Rate level 1 or 2; 0: a detector of the daemon.
     pub level: u32,
-    /// [`MONITOR`].
+    /// [`MONITOR`], [`WOULD_RAISE`].
     pub flags: u32,
     /// Packets in the second that made it.
     pub count: u32,
@@ -34,3 +34,5 @@ const _: () = assert!(size_of::<Block>() == 48 && size_of::<Source>() == 16);
 
 /// `Block::flags`: made while its rule only monitored; it never drops.
 pub const MONITOR: u32 = 1;
+/// `Block::flags`: a level 1 block that level 2, in monitor, would have raised; told once.
+pub const WOULD_RAISE: u32 = 2;

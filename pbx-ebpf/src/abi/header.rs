@@ -13,7 +13,7 @@ pub struct Header {
     pub magic: u64,
     /// [`super::LAYOUT`].
     pub layout: u64,
-    /// Checksum over the value sizes of all maps: a changed size under an unchanged layout is caught.
+    /// [`SIZES`]: a changed size under an unchanged layout is caught.
     pub sizes: u64,
     /// Hash seed of all tables.
     pub seed: [u64; 2],
@@ -22,19 +22,42 @@ pub struct Header {
 }
 super::words!(Header);
 
-/// The `sizes` word of this build.
+/// The `sizes` word of this build: of every map its elements and the words of an element.
 pub const SIZES: u64 = {
+    use super::{
+        address4, automatic, events, guard, interfaces, known, media, ports, prefix, presence, rate, settings, stats,
+    };
     let sizes = [
-        size_of::<Header>(),
-        size_of::<super::settings::Settings>(),
-        size_of::<super::interfaces::Interface>(),
-        size_of::<super::automatic::Block>(),
-        size_of::<super::known::Known>(),
-        size_of::<super::events::Event>(),
-        super::stats::REASONS,
-        super::address4::LINE_BITS as usize,
-        super::prefix::SET_BITS as usize,
-        super::rate::SET_BITS as usize,
+        Header::WORDS,
+        settings::Settings::WORDS,
+        interfaces::SLOTS as usize,
+        interfaces::Interface::WORDS,
+        ports::ELEMENTS as usize,
+        ports::WORDS,
+        address4::SUMMARY_ELEMENTS as usize,
+        address4::CLASS_ELEMENTS as usize,
+        address4::LINE_BITS as usize,
+        address4::LINE_WORDS,
+        prefix::LENGTHS6_BITS as usize,
+        prefix::SET_BITS as usize,
+        prefix::SET_WORDS,
+        rate::SET_BITS as usize,
+        rate::SET_WORDS,
+        presence::BITS as usize,
+        guard::Guard::WORDS,
+        automatic::MAX as usize,
+        automatic::Block::WORDS,
+        known::MAX as usize,
+        size_of::<known::Key>(),
+        size_of::<known::Known>(),
+        media::MAX as usize,
+        size_of::<media::Flow>(),
+        stats::INTERFACES as usize,
+        stats::REASONS,
+        events::BYTES as usize,
+        events::Event::WORDS,
+        events::SAMPLES_BYTES as usize,
+        events::Sample::WORDS,
     ];
     let mut sum = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

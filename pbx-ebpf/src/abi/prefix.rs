@@ -43,10 +43,11 @@ pub const fn generation(identity: u64) -> u64 {
 /// how many keys spilled from this set to their other set.
 pub const TAGS_NAME: &str = "TAGS";
 
-/// Name of the hit map: a word an entry (`set * 4 + slot`), as in [`super::address4`].
-pub const HITS_NAME: &str = "HITS";
-/// Elements of the hit map.
-pub const HITS: u32 = 1 << (SET_BITS + 2);
+/// Words of a set: its entries, and the hit word of each (as in [`super::address4`]), which the kernel alone
+/// writes.
+pub const SET_WORDS: usize = 20;
+/// First of the hit words.
+pub const HITS: usize = 16;
 
 /// Name of the length lists of IPv4: an array of 65,536 words, by the first 16 bits.
 pub const LENGTHS4_NAME: &str = "LENGTHS4";

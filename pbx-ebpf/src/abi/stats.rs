@@ -140,6 +140,11 @@ impl Reason {
             Reason::WouldMediaPort => "would-media-port",
         }
     }
+    /// Whether a packet with this reason would have been dropped by a rule in monitor.
+    #[inline(always)]
+    pub const fn would_drop(self) -> bool {
+        self as u8 >= Reason::WouldMalformed as u8
+    }
     /// Whether a packet with this reason is dropped.
     #[inline(always)]
     pub const fn drops(self) -> bool {

@@ -15,7 +15,7 @@ use super::{
     identity::Caller,
 };
 use crate::ops::{
-    AddRule, BlockEntry, ImportAnswer, ImportRequest, IpFilter, ListOptions, OpError, Page, RemoveBlock, Removed,
+    AddRule, BlockEntry, How, ImportAnswer, ImportRequest, IpFilter, ListOptions, OpError, Page, RemoveBlock, Removed,
     RuleAnswer, UpdateRule,
 };
 
@@ -29,13 +29,15 @@ pub struct FlushRequest {
     pub manual: bool,
     /// Blocks that the filter made.
     pub automatic: bool,
+    /// Do it although connections are cut.
+    pub force: bool,
     /// Only say what would go.
     pub dry_run: bool,
 }
 
 impl Default for FlushRequest {
     fn default() -> Self {
-        Self { target: Action::Block, manual: true, automatic: false, dry_run: false }
+        Self { target: Action::Block, manual: true, automatic: false, force: false, dry_run: false }
     }
 }
 
@@ -47,17 +49,13 @@ pub(super) struct Options {
     target: Option<Action>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Destroy {
-    dry_run: bool,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestroyByRange {
     cidr: String,
     target: Action,
+    #[serde(default)]
+    force: bool,
     #[serde(default)]
     dry_run: bool,
 }
@@ -94,17 +92,17 @@ pub(super) async fn destroy(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalBody(options): OptionalBody<Destroy>,
+    OptionalBody(how): OptionalBody<How>,
 ) -> Result<Json<RuleAnswer>, ApiError> {
-    Ok(Json(api.operations.remove_rule(&context, &id, options.dry_run).await?))
+    Ok(Json(api.operations.remove_rule(&context, &id, how).await?))
 }
 
 pub(super) async fn destroy_by_range(
     State(api): State<Api>,
     Caller(context): Caller,
-    Body(DestroyByRange { cidr, target, dry_run }): Body<DestroyByRange>,
+    Body(DestroyByRange { cidr, target, force, dry_run }): Body<DestroyByRange>,
 ) -> Result<Json<RuleAnswer>, ApiError> {
-    Ok(Json(api.operations.remove_rule_of(&context, &cidr, target, dry_run).await?))
+    Ok(Json(api.operations.remove_rule_of(&context, &cidr, target, How { force, dry_run }).await?))
 }
 
 pub(super) async fn export(State(api): State<Api>, Query(options): Query<Options>) -> Response {
@@ -133,10 +131,10 @@ pub(super) async fn flush(
     Caller(context): Caller,
     OptionalBody(request): OptionalBody<FlushRequest>,
 ) -> Result<Json<ImportAnswer>, ApiError> {
-    let FlushRequest { target, manual, automatic, dry_run } = request;
+    let FlushRequest { target, manual, automatic, force, dry_run } = request;
     let mut answer = ImportAnswer { dry_run, ..ImportAnswer::default() };
     if manual {
-        answer = api.operations.flush(&context, target, dry_run).await?;
+        answer = api.operations.flush(&context, target, How { force, dry_run }).await?;
     }
     if automatic {
         answer.automatic_removed = api.operations.remove_all_automatic(&context, dry_run).await?;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     filter::{FilterStatus, Finding, InterfaceCounters, Talker},
-    ops::{Explanation, SetSettings, SettingsAnswer, SettingsView, Status, TestReport},
+    ops::{Explanation, How, SetSettings, SettingsAnswer, SettingsView, Status, TestReport},
 };
 
 /// A list without pages.
@@ -52,6 +52,9 @@ pub(super) struct ProfileView {
 pub struct ModeRequest {
     /// enforce, monitor or off.
     pub mode: Enforcement,
+    /// Do it although connections are cut.
+    #[serde(default)]
+    pub force: bool,
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
@@ -63,6 +66,8 @@ pub struct ModeRequest {
 pub struct ResetRequest {
     /// These; without it all but the filter's mode.
     pub keys: Option<Vec<String>>,
+    /// Do it although connections are cut.
+    pub force: bool,
     /// Only say what would change.
     pub dry_run: bool,
 }
@@ -123,7 +128,8 @@ pub(super) async fn reset_settings(
     Caller(context): Caller,
     OptionalBody(request): OptionalBody<ResetRequest>,
 ) -> Result<Json<SettingsAnswer>, ApiError> {
-    Ok(Json(api.operations.reset_settings(&context, request.keys, request.dry_run).await?))
+    let ResetRequest { keys, force, dry_run } = request;
+    Ok(Json(api.operations.reset_settings(&context, keys, How { force, dry_run }).await?))
 }
 
 pub(super) async fn profiles() -> Json<Items<ProfileView>> {
@@ -142,18 +148,18 @@ pub(super) async fn apply_profile(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    OptionalBody(request): OptionalBody<AttachRequest>,
+    OptionalBody(how): OptionalBody<How>,
 ) -> Result<Json<SettingsAnswer>, ApiError> {
-    Ok(Json(api.operations.apply_profile(&context, &name, request.dry_run).await?))
+    Ok(Json(api.operations.apply_profile(&context, &name, how).await?))
 }
 
 pub(super) async fn mode(
     State(api): State<Api>,
     Caller(context): Caller,
-    Body(ModeRequest { mode, dry_run }): Body<ModeRequest>,
+    Body(ModeRequest { mode, force, dry_run }): Body<ModeRequest>,
 ) -> Result<Json<SettingsAnswer>, ApiError> {
     let values = BTreeMap::from([("filter.mode".to_owned(), mode.to_string())]);
-    Ok(Json(api.operations.set_settings(&context, SetSettings { values, dry_run }).await?))
+    Ok(Json(api.operations.set_settings(&context, SetSettings { values, force, dry_run }).await?))
 }
 
 pub(super) async fn attach(

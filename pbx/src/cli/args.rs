@@ -104,6 +104,9 @@ pub enum Firewall {
     Mode {
         /// What the filter is to do
         mode: Mode,
+        /// Do it although it cuts established connections
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: Change,
     },
@@ -145,6 +148,9 @@ pub enum Block {
         /// Also allow it for so long
         #[arg(long, value_name = "SPAN")]
         allow_for: Option<String>,
+        /// Do it although it cuts established connections
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: Change,
     },
@@ -197,6 +203,9 @@ pub enum Allow {
     Remove {
         #[command(flatten)]
         address: Address,
+        /// Do it although it cuts established connections
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: Change,
     },
@@ -221,6 +230,9 @@ pub enum Guard {
         /// KEY VALUE or KEY=VALUE…
         #[arg(required = true, value_name = "KEY VALUE")]
         values: Vec<String>,
+        /// Do it although it cuts established connections
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: Change,
     },
@@ -232,6 +244,9 @@ pub enum Guard {
         /// All but the filter's mode
         #[arg(long, conflicts_with = "keys")]
         all: bool,
+        /// Do it although it cuts established connections
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: Change,
     },
@@ -239,6 +254,9 @@ pub enum Guard {
     Profile {
         /// Its name
         name: Option<String>,
+        /// Do it although it cuts established connections
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: Change,
     },

@@ -25,8 +25,8 @@ pub(super) async fn block(session: &Session, command: Block) -> Result<(), Failu
     match command {
         Block::List(args) => session.watched(&args.watch, || list_blocks(session, &args)).await,
         Block::Add(add) => make(session, Action::Block, add).await,
-        Block::Remove { address, allow_for, change } => {
-            let request = RemoveBlock { address: address.text(), allow_for, dry_run: change.dry_run };
+        Block::Remove { address, allow_for, force, change } => {
+            let request = RemoveBlock { address: address.text(), allow_for, force, dry_run: change.dry_run };
             remove(session, &request).await
         }
         Block::Show { address } => show(session, &address.text()).await,
@@ -53,8 +53,9 @@ pub(super) async fn allow(session: &Session, command: Allow) -> Result<(), Failu
     match command {
         Allow::List(args) => session.watched(&args.watch, || list_allowed(session, &args)).await,
         Allow::Add(add) => make(session, Action::Allow, add).await,
-        Allow::Remove { address, change } => {
-            let body = json!({ "cidr": address.text(), "target": Action::Allow, "dry_run": change.dry_run });
+        Allow::Remove { address, force, change } => {
+            let body =
+                json!({ "cidr": address.text(), "target": Action::Allow, "force": force, "dry_run": change.dry_run });
             let value = session.client.post("/api/ip_filters/destroy", &body).await?;
             rule_answer(session, value)
         }

@@ -24,13 +24,13 @@ const LISTED: usize = 50;
 pub(super) async fn run(session: &Session, command: Firewall) -> Result<(), Failure> {
     match command {
         Firewall::Status(watch) => session.watched(&watch, || status(session)).await,
-        Firewall::Mode { mode, change } => {
+        Firewall::Mode { mode, force, change } => {
             let mode = match mode {
                 Mode::Enforce => Enforcement::Enforce,
                 Mode::Monitor => Enforcement::Monitor,
                 Mode::Off => Enforcement::Off,
             };
-            let request = ModeRequest { mode, dry_run: change.dry_run };
+            let request = ModeRequest { mode, force, dry_run: change.dry_run };
             guard::answer(session, session.client.post("/api/security/mode", &request).await?)
         }
         Firewall::Attach { interface, change } => place(session, &interface, "attach", change).await,

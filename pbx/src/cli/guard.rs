@@ -12,26 +12,26 @@ use super::{
     render::{Columns, say, say_json},
 };
 use crate::{
-    api::{AttachRequest, ResetRequest},
-    ops::{SetSettings, SettingsAnswer, SettingsView},
+    api::ResetRequest,
+    ops::{How, SetSettings, SettingsAnswer, SettingsView},
 };
 
 pub(super) async fn run(session: &Session, command: Guard) -> Result<(), Failure> {
     match command {
         Guard::List { changed } => list(session, changed).await,
         Guard::Get { key } => get(session, &key).await,
-        Guard::Set { values, change } => {
-            let request = SetSettings { values: pairs(values)?, dry_run: change.dry_run };
+        Guard::Set { values, force, change } => {
+            let request = SetSettings { values: pairs(values)?, force, dry_run: change.dry_run };
             answer(session, session.client.post("/api/security/settings", &request).await?)
         }
-        Guard::Reset { keys, all, change } => {
-            let request = ResetRequest { keys: (!all).then_some(keys), dry_run: change.dry_run };
+        Guard::Reset { keys, all, force, change } => {
+            let request = ResetRequest { keys: (!all).then_some(keys), force, dry_run: change.dry_run };
             answer(session, session.client.post("/api/security/settings/reset", &request).await?)
         }
         Guard::Profile { name: None, .. } => profiles(session).await,
-        Guard::Profile { name: Some(name), change: Change { dry_run } } => {
+        Guard::Profile { name: Some(name), force, change: Change { dry_run } } => {
             let path = format!("/api/security/profiles/{}", encoded(&name));
-            answer(session, session.client.post(&path, &AttachRequest { dry_run }).await?)
+            answer(session, session.client.post(&path, &How { force, dry_run }).await?)
         }
     }
 }

@@ -141,6 +141,7 @@ pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> 
         Fate::Police => "passes up to a limit",
         Fate::WouldDrop => "passes, and would be blocked under enforce",
         Fate::Drop => "IS BLOCKED",
+        Fate::Unknown => "MAY BE BLOCKED by a filter that is not under control",
     };
     say(format!("{address} {fate}"));
     say(format!("  {because}"));

@@ -1,4 +1,4 @@
-//! Peers of established TCP connections to sshd and to the daemon. Read before a block is made.
+//! Peers of established TCP connections to sshd, to the daemon and to what root offers. Read before a block is made.
 //! By /proc/thread-self/net, which needs no privilege and stays visible under ProcSubset=pid; the
 //! namespace is this thread's. UDP has no connections to find.
 
@@ -14,6 +14,13 @@ use super::ssh;
 const TABLES: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
 const ESTABLISHED: u8 = 1;
 const LISTEN: u8 = 10;
+const ROOT: u32 = 0;
+
+/// What a peer is connected to when a process of root listens there and nobody may see which: without the right to
+/// look at other processes, sshd on a port of its own is one of them.
+pub const ROOT_SERVICE: &str = "a service of root";
+/// Ports of root at which nobody administers a machine: mail, names, web, port mapper, printing.
+const NOT_ADMINISTRATIVE: [u16; 6] = [25, 53, 80, 111, 443, 631];
 
 /// A TCP socket of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +28,19 @@ struct Socket {
     local_port: u16,
     remote: IpAddr,
     state: u8,
+    uid: u32,
     inode: u64,
 }
 
-/// The peers of sshd and of the daemon, which listens on `own_ports`; sorted, each once.
+/// The ports whose peers an administrator may depend on. A port is what the first set with it says.
+#[derive(Debug, Default)]
+struct Services {
+    own: BTreeSet<u16>,
+    ssh: BTreeSet<u16>,
+    root: BTreeSet<u16>,
+}
+
+/// The peers of sshd, of the daemon, which listens on `own_ports`, and of services of root; sorted, each once.
 pub fn peers(own_ports: &[u16]) -> io::Result<Vec<Peer>> {
     let mut sockets = Vec::new();
     for table in TABLES {
@@ -35,9 +51,16 @@ pub fn peers(own_ports: &[u16]) -> io::Result<Vec<Peer>> {
             Err(error) => return Err(io::Error::new(error.kind(), format!("{table}: {error}"))),
         }
     }
-    let mut ssh_ports = ssh::configured_ports();
-    ssh_ports.extend(listening_ports_of(&sockets, &ssh::sshd_sockets()));
-    Ok(select(&sockets, &ssh_ports, own_ports))
+    let mut ssh = ssh::configured_ports();
+    ssh.extend(listening_ports_of(&sockets, &ssh::sshd_sockets()));
+    let services = Services { own: own_ports.iter().copied().collect(), ssh, root: ports_of_root(&sockets) };
+    Ok(select(&sockets, &services))
+}
+
+/// The ports at which root listens, but for those that administer nothing.
+fn ports_of_root(sockets: &[Socket]) -> BTreeSet<u16> {
+    let listening = sockets.iter().filter(|socket| socket.state == LISTEN && socket.uid == ROOT);
+    listening.map(|socket| socket.local_port).filter(|port| !NOT_ADMINISTRATIVE.contains(port)).collect()
 }
 
 /// The listening ports to which the holder of `inodes` listens or is connected. (A connection's
@@ -49,13 +72,14 @@ fn listening_ports_of(sockets: &[Socket], inodes: &BTreeSet<u64>) -> BTreeSet<u1
     held.map(|socket| socket.local_port).filter(|port| listening.contains(port)).collect()
 }
 
-fn select(sockets: &[Socket], ssh_ports: &BTreeSet<u16>, own_ports: &[u16]) -> Vec<Peer> {
+fn select(sockets: &[Socket], services: &Services) -> Vec<Peer> {
     let established = sockets.iter().filter(|socket| socket.state == ESTABLISHED);
     let peers = established.filter_map(|socket| {
         let port = socket.local_port;
         let service = match () {
-            () if own_ports.contains(&port) => "pbx",
-            () if ssh_ports.contains(&port) => "ssh",
+            () if services.own.contains(&port) => "pbx",
+            () if services.ssh.contains(&port) => "ssh",
+            () if services.root.contains(&port) => ROOT_SERVICE,
             () => return None,
         };
         Some(Peer { addr: socket.remote, service: service.into(), port })
@@ -79,8 +103,9 @@ fn socket(line: &str) -> Option<Socket> {
     let (_, local_port) = endpoint(words.next()?)?;
     let (remote, _) = endpoint(words.next()?)?;
     let state = u8::from_str_radix(words.next()?, 16).ok()?;
-    let inode = words.nth(5)?.parse().ok()?;
-    Some(Socket { local_port, remote, state, inode })
+    let uid = words.nth(3)?.parse().ok()?;
+    let inode = words.nth(1)?.parse().ok()?;
+    Some(Socket { local_port, remote, state, uid, inode })
 }
 
 /// `0100007F:0016`: the address as 32-bit words in the machine's byte order, the port as a number.
@@ -111,14 +136,14 @@ mod tests {
     use super::*;
 
     fn socket_of(local_port: u16, remote: &str, state: u8, inode: u64) -> Socket {
-        Socket { local_port, remote: remote.parse().unwrap(), state, inode }
+        Socket { local_port, remote: remote.parse().unwrap(), state, uid: 104, inode }
     }
 
     #[test]
     #[cfg(target_endian = "little")]
     fn a_line_of_the_table_is_read() {
         let line = "   1: 0200A8C0:0016 057100CB:D431 01 00000000:00000000 02:000A7B1C 00000000     \
-                    0        0 4711 2 000000001702ae0a 20 4 30 10 -1";
+                  104        0 4711 2 000000001702ae0a 20 4 30 10 -1";
         assert_eq!(socket(line), Some(socket_of(22, "203.0.113.5", ESTABLISHED, 4711)));
     }
 
@@ -151,7 +176,24 @@ mod tests {
         let peer =
             |addr: &str, service: &str, port| Peer { addr: addr.parse().unwrap(), service: service.into(), port };
         let expected = [peer("203.0.113.5", "ssh", 22), peer("203.0.113.7", "pbx", 8887)];
-        assert_eq!(select(&sockets, &[22].into(), &[8887]), expected);
+        let services = Services { own: [8887].into(), ssh: [22].into(), root: BTreeSet::new() };
+        assert_eq!(select(&sockets, &services), expected);
+    }
+
+    #[test]
+    fn whoever_is_connected_to_a_port_of_root_counts_unless_nobody_administers_there() {
+        let of_root = |port| Socket { uid: ROOT, ..socket_of(port, "0.0.0.0", LISTEN, 1) };
+        let mut sockets = vec![of_root(22), of_root(2200), socket_of(5432, "0.0.0.0", LISTEN, 2)];
+        sockets.extend(NOT_ADMINISTRATIVE.map(of_root));
+        assert_eq!(ports_of_root(&sockets), [22, 2200].into());
+        // The connection is its user's, once sshd has let them in.
+        for (port, peer) in [(22, "203.0.113.5"), (2200, "203.0.113.6"), (5432, "203.0.113.7"), (443, "203.0.113.8")] {
+            sockets.push(Socket { uid: 1000, ..socket_of(port, peer, ESTABLISHED, 3) });
+        }
+        let services = Services { ssh: [22].into(), root: ports_of_root(&sockets), ..Services::default() };
+        let found = select(&sockets, &services);
+        let found: Vec<(&str, u16)> = found.iter().map(|peer| (peer.service.as_str(), peer.port)).collect();
+        assert_eq!(found, [("ssh", 22), (ROOT_SERVICE, 2200)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use pbx_core::{address::Prefix, time::format_duration};
 
 use super::{Context, OpError, Operations};
 use crate::{
-    filter::AutomaticBlock,
+    filter::{AutomaticBlock, Control},
     store::{Audit, EventKind, NewEvent, StoredBlock},
 };
 
@@ -30,6 +30,10 @@ impl Operations {
     /// the start (which adopts what the kernel blocked meanwhile), after the kernel's events, and now and then.
     pub async fn follow_automatic(&self) -> Result<Recorded, OpError> {
         let _changing = self.inner.changing.lock().await;
+        if self.control() != Control::Held {
+            // What is stored waits for a filter that holds it again.
+            return Ok(Recorded::default());
+        }
         let blocks = self.automatic_now().await?;
         let now = self.now();
         let mut recorded = Recorded::default();
@@ -93,6 +97,7 @@ impl Operations {
     /// Ends automatic blocks, in the filter first; whoever was blocked starts again at zero.
     /// The caller holds the lock on changes.
     pub(super) async fn end_automatic(&self, context: &Context, blocks: &[AutomaticBlock]) -> Result<usize, OpError> {
+        self.under_control()?;
         if blocks.is_empty() {
             return Ok(0);
         }
@@ -159,12 +164,25 @@ impl Operations {
         .await
     }
 
-    /// What the filter blocks by itself now.
+    /// What the filter blocks by itself now; of a filter that is not under control, what it is known to block.
     pub(super) async fn automatic_now(&self) -> Result<Vec<AutomaticBlock>, OpError> {
+        match self.control() {
+            Control::Held => {}
+            Control::Off(_) | Control::Lost { earlier: None, .. } => return Ok(Vec::new()),
+            Control::Lost { earlier: Some(_), .. } => {
+                let now = self.now();
+                return Ok(self.kept().values().filter(|block| block.expires_at > now).map(from_store).collect());
+            }
+        }
         self.with_filter(|filter| filter.automatic_blocks())
             .await?
             .map_err(|error| OpError::filter(format!("cannot read the automatic blocks: {error:#}")))
     }
+}
+
+fn from_store(block: &StoredBlock) -> AutomaticBlock {
+    let StoredBlock { prefix, reason, since, expires_at, enforced } = *block;
+    AutomaticBlock { prefix, reason, since, expires_at, packets: 0, last_seen: None, enforced }
 }
 
 /// Both ends within a second of each other and the rest equal.

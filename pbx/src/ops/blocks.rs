@@ -2,17 +2,18 @@
 
 use pbx_core::{
     address::{self, Prefix},
-    rule::{Action, Rule},
-    settings::Enforcement,
+    rule::{Action, NewRule, Origin, Rule},
+    settings::{Enforcement, Settings},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddRule, Context, ListOptions, OpError, Operations, Page, RuleAnswer,
+    AddRule, Context, How, ListOptions, OpError, Operations, Page, RuleAnswer, enforcement,
     query::{Kind, Query, Row, Value},
+    rules::end,
 };
-use crate::filter::{AutomaticBlock, Hits};
+use crate::filter::{AutomaticBlock, Control, Hits};
 
 /// Who made a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct RemoveBlock {
     /// Also allow it for so long (`1d`).
     #[serde(default)]
     pub allow_for: Option<String>,
+    /// Do it although connections are cut: an allow rule that lasts longer becomes that short.
+    #[serde(default)]
+    pub force: bool,
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
@@ -82,7 +86,8 @@ impl Operations {
     pub async fn blocks(&self, options: &ListOptions) -> Result<Page<BlockEntry>, OpError> {
         let query = Query::parse::<BlockEntry>(options).map_err(OpError::usage)?;
         let (settings, _) = self.current_settings();
-        let manual = settings.guard.manual.enforcement.under(settings.filter.mode) == Enforcement::Enforce;
+        let filters = !matches!(self.control(), Control::Off(_) | Control::Lost { earlier: None, .. });
+        let manual = filters && enforcement::of_rules(&settings) == Enforcement::Enforce;
         let now = self.now();
         let mut entries: Vec<BlockEntry> = {
             let book = self.book();
@@ -92,7 +97,7 @@ impl Operations {
                 .map(|rule| of_rule(rule, manual && !shadowed(rule)))
                 .collect()
         };
-        entries.extend(self.automatic_now().await?.iter().map(of_automatic));
+        entries.extend(self.automatic_now().await?.iter().map(|block| of_automatic(block, &settings)));
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.since));
         // Hits cost a look into the kernel each: for all rows only when rows are chosen by them.
         if query.needs::<BlockEntry>("packets") || query.needs::<BlockEntry>("last_seen") {
@@ -115,7 +120,8 @@ impl Operations {
     }
 
     async fn remove_block_now(&self, context: &Context, request: RemoveBlock) -> Result<Removed, OpError> {
-        let RemoveBlock { address, allow_for, dry_run } = request;
+        self.under_control()?;
+        let RemoveBlock { address, allow_for, force, dry_run } = request;
         let typed = address::parse(&address).map_err(|error| OpError::usage(error.to_string()))?;
         let prefix = typed.prefix;
         let allow = allow_for.map(|lasting| AddRule {
@@ -125,7 +131,7 @@ impl Operations {
             expire_at: None,
             lasting: Some(lasting),
             description: Some(format!("let go by {}", context.actor)),
-            force: false,
+            force: true,
             dry_run: true,
         });
         if let Some(allow) = &allow {
@@ -133,6 +139,15 @@ impl Operations {
             self.add_rule_now(context, allow.clone()).await?;
         }
         let rule = self.book().of(&prefix, Action::Block).cloned();
+        if let Some(lasting) = allow.as_ref().and_then(|allow| allow.lasting.as_deref()) {
+            // What was allowed for longer must not end in a block. Both changes at once: the block goes as well.
+            let now = self.now();
+            let new = NewRule::new(prefix, Action::Allow, end(None, Some(lasting), now)?, "", now)
+                .map_err(|error| OpError::usage(error.to_string()))?;
+            let (mut plan, ..) = self.plan_rule(context, new, false, Origin::Manual, now);
+            plan.removed.extend(rule.clone());
+            self.lets_in(&plan, force).await?;
+        }
         let automatic: Vec<AutomaticBlock> =
             self.automatic_now().await?.into_iter().filter(|block| block.prefix.overlaps(&prefix)).collect();
         if rule.is_none() && automatic.is_empty() {
@@ -143,7 +158,7 @@ impl Operations {
             notes.push(format!("{} means {prefix}", address.trim()));
         }
         let manual = match rule {
-            Some(rule) => Some(self.remove_rule_now(context, rule, dry_run).await?),
+            Some(rule) => Some(self.remove_rule_now(context, rule, How { force, dry_run }).await?),
             None => None,
         };
         if !automatic.is_empty() && !dry_run {
@@ -212,7 +227,7 @@ fn of_rule(rule: &Rule, enforced: bool) -> BlockEntry {
     }
 }
 
-fn of_automatic(block: &AutomaticBlock) -> BlockEntry {
+fn of_automatic(block: &AutomaticBlock, settings: &Settings) -> BlockEntry {
     BlockEntry {
         cidr: block.prefix,
         kind: BlockKind::Automatic,
@@ -220,7 +235,7 @@ fn of_automatic(block: &AutomaticBlock) -> BlockEntry {
         since: block.since,
         expire_at: Some(block.expires_at),
         by: "filter".to_owned(),
-        enforced: block.enforced,
+        enforced: enforcement::of_automatic(block, settings) == Enforcement::Enforce,
         hits: Hits { packets: block.packets, last_seen: block.last_seen, estimated: false },
         undo: undo(&block.prefix),
     }

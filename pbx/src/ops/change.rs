@@ -42,6 +42,7 @@ impl Plan {
 impl Operations {
     /// Whether a plan fits, in numbers of rules and in the kernel tables. Writes nothing.
     pub(super) async fn fits(&self, plan: &Plan) -> Result<(), OpError> {
+        self.under_control()?;
         let mut left = self.book().used();
         plan.removed.iter().for_each(|rule| left.remove(&rule.prefix));
         left.check(&pbx_core::rule::Capacity::of(plan.added.iter().map(|rule| &rule.prefix)))?;
@@ -57,6 +58,7 @@ impl Operations {
         if plan.is_empty() {
             return Ok(());
         }
+        self.under_control()?;
         let at = self.now();
         let audit = [what.audit(context, at, &plan)];
         let told = [NewEvent {

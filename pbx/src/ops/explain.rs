@@ -10,9 +10,9 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OpError, Operations, blocks::undo};
+use super::{OpError, Operations, blocks::undo, enforcement};
 use crate::{
-    filter::{AutomaticBlock, BlockReason, KernelView, ManualVerdict},
+    filter::{AutomaticBlock, BlockReason, Control, KernelView, ManualVerdict},
     store::Event,
 };
 
@@ -31,6 +31,8 @@ pub enum Fate {
     WouldDrop,
     /// They are dropped.
     Drop,
+    /// A filter that is not under control decides.
+    Unknown,
 }
 
 /// One tier.
@@ -67,12 +69,11 @@ impl Operations {
     /// Explains one address; one that was never seen, too.
     pub async fn explain(&self, text: &str) -> Result<Explanation, OpError> {
         let address = address::parse_host(text).map_err(|error| OpError::usage(error.to_string()))?;
-        let kernel = self.with_filter(move |filter| (filter.status().loaded, filter.explain(address))).await?;
-        let (loaded, view) = kernel;
+        let (control, view) = self.with_filter(move |filter| (filter.control(), filter.explain(address))).await?;
         let mut view = view.map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
         let now = self.now();
         let rules: Vec<Rule> = self.book().covering(&Prefix::host(address), now).into_iter().cloned().collect();
-        if !loaded {
+        if control != Control::Held {
             // Without tables only the rules can say what would happen.
             view.manual = rules.first().map(|rule| ManualVerdict {
                 action: rule.action,
@@ -89,13 +90,27 @@ impl Operations {
         let events = self.store().events_about(&about, EVENTS).await?;
         let mut explanation = explain(address, &rules, &view, &settings, now);
         explanation.events = events;
-        if !loaded {
-            explanation.because =
-                format!("the filter is not loaded, so everything passes; with it: {}", explanation.because);
-            explanation.fate = Fate::Pass;
-            explanation.undo = None;
-        }
+        explanation.without_control(control);
         Ok(explanation)
+    }
+}
+
+impl Explanation {
+    /// Without a filter of ours, what was found only says what one would do.
+    fn without_control(&mut self, control: Control) {
+        let (fate, because) = match control {
+            Control::Held => return,
+            Control::Off(why) => (Fate::Pass, format!("there is no filter ({why}), so everything passes")),
+            Control::Lost { earlier: None, .. } => {
+                (Fate::Pass, "the filter is not loaded, so everything passes; `pbx doctor` says why".to_owned())
+            }
+            Control::Lost { earlier: Some(earlier), .. } => {
+                (Fate::Unknown, format!("the filter is not under control (`pbx doctor` says why), and {earlier}"))
+            }
+        };
+        self.because = format!("{because}; with what is stored: {}", self.because);
+        self.fate = fate;
+        self.undo = None;
     }
 }
 
@@ -174,8 +189,7 @@ fn manual(
             (says, Some(Verdict { fate: Fate::Pass, because, undo }))
         }
         Action::Block => {
-            let enforcement = settings.guard.manual.enforcement.under(settings.filter.mode);
-            let Some(fate) = fate(enforcement) else {
+            let Some(fate) = fate(enforcement::of_rules(settings)) else {
                 return (format!("{says}; manual rules are off"), None);
             };
             let because = format!("{name}{reason} {} everything from {address}", verb(fate));
@@ -197,15 +211,21 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
     let Some(block) = block else { return ("none".to_owned(), None) };
     let (level, limit) = level(block.reason, settings);
     let left = format_duration(whole_seconds(block.expires_at.saturating_since(now)));
-    let enforcement =
-        if block.enforced { settings.filter.mode } else { Enforcement::Monitor.under(settings.filter.mode) };
     let says = format!("{} for {level} since {}, {left} left, {} packets", block.prefix, block.since, block.packets);
-    let Some(fate) = fate(enforcement) else { return (format!("{says}; the filter is off"), None) };
+    let Some(fate) = fate(enforcement::of_automatic(block, settings)) else {
+        let off = if settings.filter.mode == Enforcement::Off { "the filter" } else { level };
+        return (format!("{says}; {off} is off"), None);
+    };
     let ports = match settings.guard.scope {
         Scope::Appliance => "to protected and media ports",
         Scope::All => "to every port",
     };
-    let dropped = if fate == Fate::Drop { "is" } else { "would be (the filter only monitors)" };
+    let dropped = match fate {
+        Fate::Drop => "is".to_owned(),
+        _ if settings.filter.mode != Enforcement::Enforce => "would be (the filter only monitors)".to_owned(),
+        _ if !block.enforced => "would be (the block was made when nothing was enforced)".to_owned(),
+        _ => format!("would be ({level} only monitors)"),
+    };
     let because = format!(
         "{} sent more packets in a second than {level} lets pass ({limit}): what it sends {ports} {dropped} dropped for {left} more",
         block.prefix
@@ -215,7 +235,7 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
 
 fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Verdict) {
     let (_, limit) = level(BlockReason::Level1, settings);
-    let holds = settings.guard.level1.enforcement.under(settings.filter.mode);
+    let holds = enforcement::of_level(BlockReason::Level1, settings);
     let seen = match view.rate {
         Some(rate) => format!("{} packets since {}", rate.packets, rate.since),
         None => "not seen in this second".to_owned(),

@@ -150,6 +150,8 @@ pub(crate) struct Bench {
     pub(crate) operations: Operations,
     pub(crate) filter: Arc<FakeFilter>,
     pub(crate) surroundings: Arc<Mutex<Surroundings>>,
+    /// The surroundings cannot be read.
+    pub(crate) blind: Arc<AtomicBool>,
     clock: Arc<AtomicI64>,
 }
 
@@ -177,21 +179,27 @@ impl Bench {
             peers: vec![Peer { addr: "203.0.113.50".parse().unwrap(), service: "ssh".into(), port: 22 }],
             ..Surroundings::default()
         }));
+        let blind = Arc::new(AtomicBool::new(false));
         let clock = Arc::new(AtomicI64::new(BEGIN.as_millis()));
         let store = Store::open(&folder.path().join("pbx.db")).await.unwrap();
         let state = State::load(&store, BEGIN).await.unwrap();
         let environment = Environment {
             filter: filter.clone(),
             surroundings: {
-                let surroundings = surroundings.clone();
-                Arc::new(move || surroundings.lock().unwrap().clone())
+                let (surroundings, blind) = (surroundings.clone(), blind.clone());
+                Arc::new(move || {
+                    if blind.load(Ordering::Relaxed) {
+                        return Err("/proc/thread-self/net/tcp: permission denied".to_owned());
+                    }
+                    Ok(surroundings.lock().unwrap().clone())
+                })
             },
             clock: {
                 let clock = clock.clone();
                 Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed)))
             },
         };
-        Self { folder, operations: Operations::new(store, state, environment), filter, surroundings, clock }
+        Self { folder, operations: Operations::new(store, state, environment), filter, surroundings, blind, clock }
     }
 
     pub(crate) fn advance(&self, span: Duration) {

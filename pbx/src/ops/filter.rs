@@ -1,6 +1,6 @@
 //! The filter itself: what it does, where it sits, and test runs of it.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use pbx_core::settings::Enforcement;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{Context, OpError, Operations, pcap};
 use crate::{
     config::is_interface_name,
-    filter::{FilterStatus, Finding, InterfaceCounters, NoSuchInterface, Outcome, Severity, Talker, TestVerdict},
+    filter::{
+        Filter, FilterStatus, Finding, InterfaceCounters, NoSuchInterface, Outcome, Severity, Talker, TestVerdict,
+    },
     store::EventKind,
 };
 
@@ -56,13 +58,16 @@ pub struct TestReport {
 impl Operations {
     /// One screen of health.
     pub async fn status(&self) -> Result<Status, OpError> {
-        let (filter, automatic) = self.with_filter(|filter| (filter.status(), filter.automatic_blocks())).await?;
+        let filter = self.with_filter(|filter| filter.status()).await?;
+        let automatic = self.automatic_now().await;
         let (settings, settings_revision) = self.current_settings();
         let mut warnings = Vec::new();
         if let Some(problem) = &filter.problem {
             warnings.push(problem.clone());
         }
         match settings.filter.mode {
+            // Without our filter the stored mode says nothing about what is dropped.
+            _ if !filter.loaded => {}
             Enforcement::Enforce => {}
             Enforcement::Monitor => {
                 warnings
@@ -88,7 +93,7 @@ impl Operations {
         let automatic_blocks = match automatic {
             Ok(blocks) => blocks.len(),
             Err(error) => {
-                warnings.push(format!("the automatic blocks cannot be read: {error:#}"));
+                warnings.push(error.message);
                 0
             }
         };
@@ -127,7 +132,14 @@ impl Operations {
 
     /// What the filter and the store find when they look at themselves.
     pub async fn doctor(&self) -> Result<Vec<Finding>, OpError> {
-        let mut findings = self.with_filter(|filter| filter.doctor()).await?;
+        // Goes with the examination, which goes on when whoever asked hangs up.
+        let only_one = Arc::clone(&self.inner.examining).lock_owned().await;
+        let examine = move |filter: &dyn Filter| {
+            let findings = filter.doctor();
+            drop(only_one);
+            findings
+        };
+        let mut findings = self.with_filter(examine).await?;
         let stored = self.store().rules().await;
         let (severity, message) = match stored {
             Ok(rules) if rules.len() == self.book().len() => {

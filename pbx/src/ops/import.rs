@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use pbx_core::{
-    lockout,
     rule::{self, Action, NewRule, Origin, Rule, Zone},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, OpError, Operations,
+    Context, How, OpError, Operations,
     change::{Plan, Wording},
 };
 
@@ -68,16 +67,16 @@ impl Operations {
                     ))
                     .with_detail(error.to_string())
                 })?;
-            let surroundings = operations.look_around().await?;
             let _changing = operations.inner.changing.lock().await;
-            operations.check_list(&list.rules, &surroundings, force)?;
             let mut answer = ImportAnswer { dry_run, ..ImportAnswer::default() };
+            answer.notes.extend(operations.only_stored());
             let plan = operations.plan_list(&context, list.rules, now, &mut answer);
             answer.notes.extend(list.remarks.iter().map(ToString::to_string));
             if list.merged > 0 {
                 answer.notes.push(format!("{} lines repeated an earlier one", list.merged));
             }
             if !plan.is_empty() {
+                operations.lets_in(&plan, force).await?;
                 operations.fits(&plan).await?;
             }
             if !dry_run {
@@ -96,20 +95,24 @@ impl Operations {
     }
 
     /// Removes every rule of one action. Automatic blocks are another matter: see `remove_all_automatic`.
-    pub async fn flush(&self, context: &Context, action: Action, dry_run: bool) -> Result<ImportAnswer, OpError> {
+    pub async fn flush(&self, context: &Context, action: Action, how: How) -> Result<ImportAnswer, OpError> {
         context.may_change()?;
         let (operations, context) = (self.clone(), context.clone());
         self.to_the_end(async move {
             let _changing = operations.inner.changing.lock().await;
             let removed: Vec<Rule> = operations.book().with(action).cloned().collect();
-            let answer = ImportAnswer { dry_run, removed: removed.len(), ..ImportAnswer::default() };
+            let How { force, dry_run } = how;
+            let notes = operations.only_stored().into_iter().collect();
+            let answer = ImportAnswer { dry_run, removed: removed.len(), notes, ..ImportAnswer::default() };
+            let plan = Plan { removed, added: Vec::new() };
+            operations.lets_in(&plan, force).await?;
             if !dry_run {
                 let wording = Wording {
                     verb: "rule.flush",
                     object: format!("all {action} rules"),
-                    sentence: format!("{} removed all {} {action} rules", context.actor, removed.len()),
+                    sentence: format!("{} removed all {} {action} rules", context.actor, plan.removed.len()),
                 };
-                operations.carry_out(&context, Plan { removed, added: Vec::new() }, &wording).await?;
+                operations.carry_out(&context, plan, &wording).await?;
             }
             Ok(answer)
         })
@@ -121,6 +124,10 @@ impl Operations {
         let operations = self.clone();
         self.to_the_end(async move {
             let _changing = operations.inner.changing.lock().await;
+            if operations.under_control().is_err() {
+                // Would be taken back every second; the filter goes by the end of each rule itself.
+                return Ok(0);
+            }
             let removed = operations.book().expired(now);
             let count = removed.len();
             let ranges: Vec<String> =
@@ -135,14 +142,6 @@ impl Operations {
             Ok(count)
         })
         .await
-    }
-
-    fn check_list(&self, rules: &[NewRule], surroundings: &lockout::Surroundings, force: bool) -> Result<(), OpError> {
-        let blocks = rules.iter().filter(|rule| rule.action == Action::Block).map(|rule| &rule.prefix);
-        let refusals = lockout::check_blocks(blocks, surroundings, force);
-        let Some(first) = refusals.first() else { return Ok(()) };
-        let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-        Err(OpError::from(first.clone()).with_detail(all.join("\n")))
     }
 
     fn plan_list(&self, context: &Context, rules: Vec<NewRule>, now: Timestamp, answer: &mut ImportAnswer) -> Plan {

@@ -53,6 +53,18 @@ pub struct UpdateRule {
     pub permanent: bool,
     /// Why.
     pub description: Option<String>,
+    /// Do it although connections are cut.
+    pub force: bool,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// How a change is made, where nothing else has to be said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct How {
+    /// Do it although connections are cut.
+    pub force: bool,
     /// Only say what would change.
     pub dry_run: bool,
 }

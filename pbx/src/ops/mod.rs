@@ -9,12 +9,15 @@ mod automatic;
 mod blocks;
 mod book;
 mod change;
+mod control;
+mod enforcement;
 mod error;
 mod events;
 mod explain;
 mod filter;
 mod import;
 mod ip_filter;
+mod lockout;
 mod pcap;
 mod query;
 mod rules;
@@ -38,13 +41,14 @@ pub use self::{
     explain::{Explanation, Fate, Step},
     filter::{Status, TestReport},
     import::{ImportAnswer, ImportRequest},
-    ip_filter::{AddRule, Did, IpFilter, RuleAnswer, UpdateRule},
+    ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
     query::{ListOptions, PAGE, Page},
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
 };
 use crate::{
     filter::Filter,
+    host::ROOT_SERVICE,
     store::{Event, Store, StoredBlock},
 };
 
@@ -93,8 +97,8 @@ impl Context {
 pub struct Environment {
     /// Where the rules take effect.
     pub filter: Arc<dyn Filter>,
-    /// What the machine looks like now.
-    pub surroundings: Arc<dyn Fn() -> Surroundings + Send + Sync>,
+    /// What the machine looks like now, or why nobody knows: then nothing changes that could lock somebody out.
+    pub surroundings: Arc<dyn Fn() -> Result<Surroundings, String> + Send + Sync>,
     /// The time of day.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -107,6 +111,8 @@ pub struct Operations {
 
 struct Inner {
     store: Store,
+    /// Another one than the environment's once a lost filter was taken over.
+    filter: RwLock<Arc<dyn Filter>>,
     environment: Environment,
     book: RwLock<Book>,
     settings: RwLock<(Settings, i64)>,
@@ -116,6 +122,8 @@ struct Inner {
     unsaved: AtomicUsize,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
+    /// Held by the doctor, who holds the filter's tables for long.
+    examining: Arc<tokio::sync::Mutex<()>>,
     followers: broadcast::Sender<Arc<Event>>,
 }
 
@@ -127,12 +135,14 @@ impl Operations {
         Self {
             inner: Arc::new(Inner {
                 store,
+                filter: RwLock::new(Arc::clone(&environment.filter)),
                 environment,
                 book: RwLock::new(Book::new(rules, next_rule_id)),
                 settings: RwLock::new((settings, settings_revision)),
                 kept: Mutex::new(kept),
                 unsaved: AtomicUsize::new(0),
                 changing: tokio::sync::Mutex::new(()),
+                examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
             }),
         }
@@ -186,18 +196,27 @@ impl Operations {
         &self,
         call: impl FnOnce(&dyn Filter) -> T + Send + 'static,
     ) -> Result<T, OpError> {
-        let filter = Arc::clone(&self.inner.environment.filter);
+        let filter = self.filter();
         tokio::task::spawn_blocking(move || call(filter.as_ref()))
             .await
             .map_err(|error| OpError::internal(format!("the filter broke off: {error}")))
     }
 
-    /// As [`Self::with_filter`], with the surroundings, which are read from the system as well.
+    /// As [`Self::with_filter`], with the surroundings, which are read from the system as well. Phones are no
+    /// administrators: connections to protected ports count only when they are known to be ssh or ours.
     async fn look_around(&self) -> Result<Surroundings, OpError> {
         let surroundings = Arc::clone(&self.inner.environment.surroundings);
-        tokio::task::spawn_blocking(move || surroundings())
-            .await
-            .map_err(|error| OpError::internal(format!("cannot look at the surroundings: {error}")))
+        let found = tokio::task::spawn_blocking(move || surroundings()).await.map_err(|error| error.to_string());
+        let mut found = found.flatten().map_err(|error| {
+            OpError::internal(format!(
+                "cannot see what this machine depends on and who is connected to it, so nothing was changed: {error}; repeat the command, the daemon's log says more"
+            ))
+            .with_code("SURROUNDINGS")
+        })?;
+        let (settings, _) = self.current_settings();
+        let protected = &settings.filter.protected_ports;
+        found.peers.retain(|peer| peer.service != ROOT_SERVICE || !protected.contains(peer.port));
+        Ok(found)
     }
 }
 

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use pbx_core::{
     address::{self, Prefix},
-    lockout,
     rule::{self, Action, NewRule, Origin, Rule, Zone},
     settings::Enforcement,
     time::{Timestamp, parse_duration},
 };
 
 use super::{
-    AddRule, Context, Did, IpFilter, ListOptions, OpError, Operations, Page, RuleAnswer, UpdateRule,
+    AddRule, Context, Did, How, IpFilter, ListOptions, OpError, Operations, Page, RuleAnswer, UpdateRule,
     change::{Plan, Wording},
+    enforcement,
     query::Query,
 };
+use crate::filter::Control;
 
 impl Operations {
     /// A page of rules, by default in the order in which they were made.
@@ -66,15 +67,13 @@ impl Operations {
         let end = end(expire_at, lasting.as_deref(), now)?;
         let new = NewRule::new(typed.prefix, target, end, description.as_deref().unwrap_or_default(), now)
             .map_err(|error| OpError::usage(error.to_string()))?;
-        if target == Action::Block {
-            lockout::check_block(&new.prefix, &self.look_around().await?, force)?;
-        }
         let (plan, rule, did) = self.plan_rule(context, new, description.is_some(), Origin::Manual, now);
         let mut notes = self.notes(&rule, now);
         if typed.host_bits_cleared {
             notes.insert(0, format!("{} means {}", text.trim(), typed.prefix));
         }
         if did != Did::Unchanged {
+            self.lets_in(&plan, force).await?;
             self.fits(&plan).await?;
         }
         if !dry_run {
@@ -91,6 +90,15 @@ impl Operations {
     /// Changes end or description of a rule.
     pub async fn update_rule(&self, context: &Context, id: &str, update: UpdateRule) -> Result<RuleAnswer, OpError> {
         context.may_change()?;
+        let (operations, context, id) = (self.clone(), context.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let _changing = operations.inner.changing.lock().await;
+            operations.update_rule_now(&context, &id, update).await
+        })
+        .await
+    }
+
+    async fn update_rule_now(&self, context: &Context, id: &str, update: UpdateRule) -> Result<RuleAnswer, OpError> {
         let old = self.find(id)?;
         let end = if update.permanent {
             if update.expire_at.is_some() || update.lasting.is_some() {
@@ -107,21 +115,20 @@ impl Operations {
             expire_at: end,
             lasting: None,
             description: update.description,
-            // It was let in when it was made; its range does not change.
-            force: true,
+            force: update.force,
             dry_run: update.dry_run,
         };
-        self.add_rule(context, request).await
+        self.add_rule_now(context, request).await
     }
 
     /// Removes one rule, and resets the counters of its sources.
-    pub async fn remove_rule(&self, context: &Context, id: &str, dry_run: bool) -> Result<RuleAnswer, OpError> {
+    pub async fn remove_rule(&self, context: &Context, id: &str, how: How) -> Result<RuleAnswer, OpError> {
         context.may_change()?;
         let (operations, context, id) = (self.clone(), context.clone(), id.to_owned());
         self.to_the_end(async move {
             let _changing = operations.inner.changing.lock().await;
             let rule = operations.find(&id)?;
-            operations.remove_rule_now(&context, rule, dry_run).await
+            operations.remove_rule_now(&context, rule, how).await
         })
         .await
     }
@@ -132,12 +139,12 @@ impl Operations {
         context: &Context,
         cidr: &str,
         action: Action,
-        dry_run: bool,
+        how: How,
     ) -> Result<RuleAnswer, OpError> {
         let prefix = address::parse(cidr).map_err(|error| OpError::usage(error.to_string()))?.prefix;
         let id = self.book().of(&prefix, action).map(|rule| rule.id);
         match id {
-            Some(id) => self.remove_rule(context, &id.to_string(), dry_run).await,
+            Some(id) => self.remove_rule(context, &id.to_string(), how).await,
             None => Err(OpError::not_found(self.nothing_there(&prefix, action))),
         }
     }
@@ -146,16 +153,17 @@ impl Operations {
         &self,
         context: &Context,
         rule: Rule,
-        dry_run: bool,
+        How { force, dry_run }: How,
     ) -> Result<RuleAnswer, OpError> {
         let item = self.view(rule.clone()).await?;
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self.only_stored().into_iter().collect();
+        let plan = Plan { removed: vec![rule.clone()], added: Vec::new() };
+        self.lets_in(&plan, force).await?;
         if !dry_run {
-            let plan = Plan { removed: vec![rule.clone()], added: Vec::new() };
             self.carry_out(context, plan, &wording("rule.remove", context, &rule)).await?;
         }
         if rule.action == Action::Block {
-            if !dry_run {
+            if !dry_run && self.control() == Control::Held {
                 self.reset_counters(rule.prefix, &mut notes).await?;
             }
             let now = self.now();
@@ -218,7 +226,8 @@ impl Operations {
     }
 
     fn notes(&self, rule: &Rule, now: Timestamp) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self.only_stored().into_iter().collect();
+        let only_stored = !notes.is_empty();
         let book = self.book();
         let other = match rule.action {
             Action::Allow => Action::Block,
@@ -244,8 +253,8 @@ impl Operations {
             ));
         }
         let (settings, _) = self.current_settings();
-        let holds = settings.guard.manual.enforcement.under(settings.filter.mode);
-        if rule.action == Action::Block && holds != Enforcement::Enforce {
+        let holds = enforcement::of_rules(&settings);
+        if rule.action == Action::Block && holds != Enforcement::Enforce && !only_stored {
             let cause = if settings.filter.mode == Enforcement::Enforce {
                 "`pbx guard set guard.manual.enforcement enforce`"
             } else {

@@ -9,11 +9,8 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AddRule, Context, Did, OpError, Operations};
+use super::{AddRule, Context, Did, How, OpError, Operations, lockout::SSH};
 use crate::store::{Audit, EventKind, NewEvent, SettingsChange};
-
-/// The service name under which [`pbx_core::lockout::Surroundings`] lists connections to sshd.
-const SSH: &str = "ssh";
 
 /// Values to set together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +18,9 @@ const SSH: &str = "ssh";
 pub struct SetSettings {
     /// Key and value as text.
     pub values: BTreeMap<String, String>,
+    /// Do it although connections are cut.
+    #[serde(default)]
+    pub force: bool,
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
@@ -89,7 +89,8 @@ impl Operations {
         for (key, value) in &request.values {
             wanted.set(key, value).map_err(|error| OpError::usage(error.to_string()))?;
         }
-        self.take_over(context, request.values, request.dry_run).await
+        let how = How { force: request.force, dry_run: request.dry_run };
+        self.take_over(context, request.values, how).await
     }
 
     /// Sets some, or all, back to their defaults.
@@ -97,7 +98,7 @@ impl Operations {
         &self,
         context: &Context,
         keys: Option<Vec<String>>,
-        dry_run: bool,
+        how: How,
     ) -> Result<SettingsAnswer, OpError> {
         let values = match keys {
             None => {
@@ -116,11 +117,11 @@ impl Operations {
                 })
                 .collect::<Result<_, _>>()?,
         };
-        self.take_over(context, values, dry_run).await
+        self.take_over(context, values, how).await
     }
 
     /// Takes the values of a profile over.
-    pub async fn apply_profile(&self, context: &Context, name: &str, dry_run: bool) -> Result<SettingsAnswer, OpError> {
+    pub async fn apply_profile(&self, context: &Context, name: &str, how: How) -> Result<SettingsAnswer, OpError> {
         let Some(values) = settings::profile(name) else {
             let names: Vec<&str> = settings::profiles().iter().map(|profile| profile.name).collect();
             return Err(OpError::not_found(format!(
@@ -130,20 +131,20 @@ impl Operations {
             )));
         };
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.take_over(context, values, dry_run).await
+        self.take_over(context, values, how).await
     }
 
     async fn take_over(
         &self,
         context: &Context,
         values: BTreeMap<String, String>,
-        dry_run: bool,
+        how: How,
     ) -> Result<SettingsAnswer, OpError> {
         context.may_change()?;
         let (operations, context) = (self.clone(), context.clone());
         self.to_the_end(async move {
             let _changing = operations.inner.changing.lock().await;
-            operations.take_over_now(&context, values, dry_run).await
+            operations.take_over_now(&context, values, how).await
         })
         .await
     }
@@ -152,8 +153,9 @@ impl Operations {
         &self,
         context: &Context,
         values: BTreeMap<String, String>,
-        dry_run: bool,
+        how: How,
     ) -> Result<SettingsAnswer, OpError> {
+        let How { force, dry_run } = how;
         let (old, revision) = self.current_settings();
         let mut new = old.clone();
         for (key, value) in &values {
@@ -169,14 +171,13 @@ impl Operations {
         if answer.changes.is_empty() {
             return Ok(answer);
         }
+        self.under_control()?;
+        answer.notes.extend(self.only_stored());
         let begins = new.filter.mode == Enforcement::Enforce && old.filter.mode != Enforcement::Enforce;
-        if begins && !self.store().has_enforced().await? {
+        let first = begins && !self.store().has_enforced().await?;
+        self.enforcement_lets_in(&old, &new, first, force).await?;
+        if first {
             self.let_administrators_in(context, dry_run, &mut answer.notes).await?;
-        }
-        if begins && !self.with_filter(|filter| filter.status().loaded).await? {
-            answer
-                .notes
-                .push("the filter is not loaded, so nothing is dropped: `pbx firewall status` says why".to_owned());
         }
         if !dry_run {
             answer.revision = self.write_settings(context, old, new, &answer.changes, begins).await?;

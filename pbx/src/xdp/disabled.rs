@@ -1,7 +1,8 @@
-//! No filter: XDP is switched off, or the kernel refuses it. Rules are kept and nothing is filtered; the status
-//! says so.
+//! No filter of this daemon's: switched off in the configuration, which takes what was there off and stores
+//! changes; or not under control, because the start failed: what an earlier daemon pinned may go on as it was, so
+//! changes are refused.
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr, path::PathBuf};
 
 use anyhow::bail;
 use pbx_core::{
@@ -10,33 +11,87 @@ use pbx_core::{
     settings::{Enforcement, Settings},
 };
 
+use super::pins;
 use crate::filter::{
-    AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, Severity, Talker,
-    TestVerdict,
+    AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, Severity,
+    Talker, TestVerdict,
 };
 
 /// Why there is no filter.
 #[derive(Clone, Debug)]
-pub struct Disabled(pub String);
+pub enum Disabled {
+    /// Nothing is filtered, on purpose, for this reason.
+    Off(String),
+    /// The filter could not be taken over.
+    Lost {
+        /// Why.
+        why: String,
+        /// Where an earlier daemon may have pinned its own.
+        pin_dir: PathBuf,
+    },
+}
+
+impl Disabled {
+    fn why(&self) -> String {
+        match self {
+            Self::Off(why) => format!("there is no filter: {why}"),
+            Self::Lost { why, .. } => format!("the filter is not under control: {why}"),
+        }
+    }
+
+    /// What goes on filtering although nobody controls it.
+    fn earlier(&self) -> Option<String> {
+        let Self::Lost { pin_dir, .. } = self else { return None };
+        match pins::attached(pin_dir) {
+            Ok(links) if links.is_empty() => None,
+            Ok(links) => {
+                let names: Vec<String> = links.iter().filter_map(|link| pins::interface(link)).collect();
+                Some(format!(
+                    "the filter of an earlier daemon may go on enforcing the rules, blocks and settings it had, on {}",
+                    names.join(", ")
+                ))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(format!(
+                "a filter of an earlier daemon may go on enforcing what it had: {} cannot be read ({error})",
+                pins::links(pin_dir).display()
+            )),
+        }
+    }
+
+    /// A change: only stored while the filter is off.
+    fn change(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Off(_) => Ok(()),
+            Self::Lost { .. } => bail!("{}", self.why()),
+        }
+    }
+}
 
 impl Filter for Disabled {
+    fn control(&self) -> Control {
+        match self {
+            Self::Off(why) => Control::Off(why.clone()),
+            Self::Lost { why, .. } => Control::Lost { why: why.clone(), earlier: self.earlier() },
+        }
+    }
     fn check(&self, _: &Change) -> anyhow::Result<()> {
-        Ok(())
+        self.change()
     }
     fn apply(&self, _: &Change) -> anyhow::Result<()> {
-        Ok(())
+        self.change()
     }
     fn settings(&self, _: &Settings, _: i64) -> anyhow::Result<()> {
-        Ok(())
+        self.change()
     }
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
-        Ok(Vec::new())
+        bail!("{}", self.why())
     }
     fn remove_automatic(&self, _: &Prefix) -> anyhow::Result<bool> {
-        Ok(false)
+        bail!("{}", self.why())
     }
     fn reset_counters(&self, _: &Prefix) -> anyhow::Result<()> {
-        Ok(())
+        bail!("{}", self.why())
     }
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {
         Ok(KernelView::default())
@@ -51,9 +106,13 @@ impl Filter for Disabled {
         Vec::new()
     }
     fn status(&self) -> FilterStatus {
+        let not_enforced = match self.earlier() {
+            Some(earlier) => format!("what was changed since: {earlier}"),
+            None => "nothing is filtered: no rule, no rate level, no port rule".to_owned(),
+        };
         FilterStatus {
             loaded: false,
-            problem: Some(self.0.clone()),
+            problem: Some(self.why()),
             mode: Enforcement::Off,
             settings_revision: 0,
             interfaces: Vec::new(),
@@ -61,19 +120,67 @@ impl Filter for Disabled {
             automatic_full: false,
             usage: Vec::new(),
             memory: 0,
-            not_enforced: vec!["nothing is filtered: no rule, no rate level, no port rule".to_owned()],
+            not_enforced: vec![not_enforced],
         }
     }
     fn attach(&self, _: &str) -> anyhow::Result<()> {
-        bail!("there is no filter: {}", self.0)
+        bail!("{}", self.why())
     }
     fn detach(&self, _: &str) -> anyhow::Result<()> {
-        bail!("there is no filter: {}", self.0)
+        bail!("{}", self.why())
     }
     fn doctor(&self) -> Vec<Finding> {
-        vec![Finding { severity: Severity::Error, subject: "filter".to_owned(), message: self.0.clone(), advice: None }]
+        let say = |message, advice: &str| Finding {
+            severity: Severity::Error,
+            subject: "filter".to_owned(),
+            message,
+            advice: Some(advice.to_owned()),
+        };
+        match self {
+            Self::Off(_) => vec![say(self.why(), "set attach in the configuration, then `systemctl restart pbx`")],
+            Self::Lost { .. } => {
+                let goes_on = self.earlier().unwrap_or_else(|| "nothing is filtered".to_owned());
+                let advice = "once the cause is gone, the daemon takes the filter over within a minute, \
+                              `systemctl restart pbx` at once";
+                vec![say(format!("{}; {goes_on}", self.why()), advice)]
+            }
+        }
     }
     fn test_frames(&self, _: &[(u64, Vec<u8>)]) -> anyhow::Result<Vec<TestVerdict>> {
-        bail!("there is no filter: {}", self.0)
+        bail!("{}", self.why())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(pin_dir: PathBuf) -> Disabled {
+        Disabled::Lost { why: "no capability".to_owned(), pin_dir }
+    }
+
+    #[test]
+    fn a_lost_filter_names_the_interfaces_where_an_earlier_one_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let disabled = lost(folder.path().to_owned());
+        assert_eq!(disabled.control(), Control::Lost { why: "no capability".to_owned(), earlier: None });
+        assert!(disabled.status().not_enforced[0].contains("nothing is filtered"));
+        std::fs::create_dir(folder.path().join("links")).unwrap();
+        assert_eq!(disabled.earlier(), None);
+        std::fs::write(folder.path().join("links/eth0~5"), "").unwrap();
+        assert!(disabled.earlier().unwrap().ends_with("on eth0.5"));
+        assert!(disabled.status().not_enforced[0].contains("eth0.5"));
+        assert!(disabled.doctor()[0].message.contains("eth0.5"));
+    }
+
+    #[test]
+    fn a_lost_filter_takes_no_change_and_one_that_is_off_takes_all() {
+        let settings = Settings::default();
+        let lost = lost(PathBuf::from("/nonexistent"));
+        assert!(lost.settings(&settings, 1).unwrap_err().to_string().contains("no capability"));
+        assert!(lost.automatic_blocks().is_err());
+        let off = Disabled::Off("attach = \"off\"".to_owned());
+        off.settings(&settings, 1).unwrap();
+        assert!(off.automatic_blocks().is_err(), "it holds none and may not be followed");
     }
 }

@@ -1,4 +1,4 @@
-//! Packets that rules without a counter of their own dropped, estimated from samples.
+//! Packets that rules without a counter of their own dropped or would have dropped, estimated from samples.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -16,7 +16,7 @@ pub(super) struct Estimates(HashMap<(Prefix, Action), (u64, Timestamp)>);
 impl Estimates {
     /// Attributes a sampled drop to the longest rule that covers its source.
     pub(super) fn add(&mut self, rules: &RuleTables<KernelTables>, sample: &Sample, clocks: &Clocks) {
-        if sample.reason != Reason::Manual as u32 {
+        if ![Reason::Manual as u32, Reason::WouldManual as u32].contains(&sample.reason) {
             return;
         }
         let source = prefix_of(pbx_ebpf::abi::Source { hi: sample.hi, lo: sample.lo.max(1) });

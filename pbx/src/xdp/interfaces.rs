@@ -58,6 +58,10 @@ impl Table {
         counted.sort();
         counted
     }
+    /// Interfaces that the kernel has a description of: ifindex, element of `STATS`.
+    pub(super) fn described(&self) -> Vec<(u32, u32)> {
+        self.stats.iter().map(|(index, element)| (*index, *element)).collect()
+    }
     /// The name of an interface.
     pub(super) fn name(&self, index: u32) -> Option<String> {
         self.by_name.iter().find(|(_, known)| known.index == index).map(|(name, _)| name.clone())
@@ -176,9 +180,15 @@ fn attach(filter: &XdpFilter, state: &mut State, told: &mut Vec<Told>, name: &st
     let projected = settings::project(&state.settings, &state.connected);
     filter.maps.write_interface(index, element, projected.enforcement);
     let mut known = Known { index, state: AttachState::Native, note: None };
-    // A link that an earlier daemon pinned: its program is replaced, and no packet passes between.
-    if there.is_some() && pin.exists() && link::replace(&mut state.loaded, &pin).is_ok() {
-        if there == Some(XdpMode::Generic) {
+    let before = state.interfaces.by_name.get(name).map(|known| (known.index, known.state));
+    if let Some((old, _)) = before.filter(|(old, _)| *old != index && *old != 0) {
+        filter.maps.forget_interface(old);
+        state.interfaces.stats.remove(&old);
+    }
+    // A pinned link of this very interface: its program is replaced, and no packet passes between.
+    if link::ifindex(&pin) == Some(index) && link::replace(&mut state.loaded, &pin).is_ok() {
+        let was_generic = before.is_some_and(|(_, state)| state == AttachState::Generic);
+        if there == Some(XdpMode::Generic) || there.is_none() && was_generic {
             known.state = AttachState::Generic;
             known.note = Some("in the generic path, as before".to_owned());
         }

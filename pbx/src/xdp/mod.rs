@@ -4,6 +4,7 @@
 mod disabled;
 mod estimates;
 mod interfaces;
+mod log;
 mod pins;
 mod refusal;
 mod scratch;
@@ -15,8 +16,9 @@ use std::{
     collections::HashMap,
     fs::File,
     net::IpAddr,
+    num::NonZero,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use nix::fcntl::Flock;
@@ -51,6 +53,8 @@ pub struct XdpFilter {
     links: PathBuf,
     mode: Attach,
     state: Mutex<State>,
+    /// Samples that came while `state` was busy, since one was read.
+    samples_missed: AtomicU64,
     /// No second daemon on the same pins.
     _claim: Flock<File>,
 }
@@ -71,7 +75,12 @@ struct State {
     by_hand: HashMap<String, bool>,
     interfaces: interfaces::Table,
     estimates: estimates::Estimates,
+    /// Packets dropped so far, at the last sweep.
+    dropped: u64,
 }
+
+/// Samples of dropped packets in a second that are enough.
+const SAMPLES: u64 = 1_000;
 
 /// The two clocks at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +97,9 @@ impl Clocks {
     fn until(&self, expires_at: Option<Timestamp>) -> Until {
         let Some(at) = expires_at else { return Until::Forever };
         let left = at.saturating_since(self.wall);
+        if left.is_zero() {
+            return Until::over(self.monotonic);
+        }
         Until::at(self.monotonic.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
     }
     /// The wall time of a monotonic one.
@@ -134,7 +146,7 @@ impl XdpFilter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether its IPv6 is judged by address (as the kernel decides it).
+    /// The sources as which an address may be counted and blocked: itself, and its /64.
     fn sources_of(addr: IpAddr) -> Vec<Source> {
         let (hi, lo) = halves(addr);
         match addr {
@@ -179,6 +191,7 @@ impl XdpFilter {
     pub fn sweep(&self) -> std::io::Result<bool> {
         let now = clock::monotonic_coarse_ns();
         self.maps.sweep_blocks(self.seed, now)?;
+        self.sample_less_or_more();
         Ok(self.maps.end_guard(now))
     }
 
@@ -186,6 +199,18 @@ impl XdpFilter {
     pub fn leave(&self) -> anyhow::Result<()> {
         let mut state = self.state();
         interfaces::detach_all(self, &mut state)
+    }
+
+    /// Keeps samples at [`SAMPLES`] a second, however many packets are dropped: 1 in so many as the setting says,
+    /// or in a power of two more.
+    fn sample_less_or_more(&self) {
+        let mut state = self.state();
+        let Some(least) = NonZero::new(u64::from(state.settings.filter.sample_rate.one_in())) else { return };
+        let Ok(dropped) = tell::dropped(self, &state.interfaces) else { return };
+        let in_this_second = dropped.saturating_sub(state.dropped);
+        state.dropped = dropped;
+        let one_in = (in_this_second / SAMPLES).next_power_of_two().max(least.get());
+        self.maps.sample(one_in);
     }
 
     fn project(&self, state: &mut State) {

@@ -19,9 +19,10 @@ pub(super) fn run(filter: &XdpFilter, frames: &[(u64, Vec<u8>)]) -> anyhow::Resu
     let options = Options { seed: filter.seed, test_clock: true, ..Options::default() };
     let mut scratch = Loaded::load(&options).context("no scratch copy of the filter")?;
     let (from, to) = (&filter.maps, &scratch.maps);
-    let pairs: [(&Words, &Words); 10] = [
+    let pairs: [(&Words, &Words); 11] = [
         (&from.settings, &to.settings),
         (&from.ports, &to.ports),
+        (&from.summary4, &to.summary4),
         (&from.class4, &to.class4),
         (&from.address4, &to.address4),
         (&from.lengths4, &to.lengths4),

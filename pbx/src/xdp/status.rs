@@ -77,7 +77,12 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
             say(Severity::Error, "rule tables", message, Some("systemctl restart pbx"));
         }
         let projected = settings::project(&state.settings, &state.connected);
-        match filter.maps.differing_settings(&projected) {
+        if projected.left_out > 0 {
+            let message =
+                format!("{} on-link IPv6 networks are judged by /64: there is room for 32", projected.left_out);
+            say(Severity::Warning, "settings", message, None);
+        }
+        match filter.maps.differing_settings(&projected, &state.interfaces.described()) {
             None => say(Severity::Ok, "settings", "the kernel has the settings".to_owned(), None),
             Some(what) => say(Severity::Error, "settings", what, Some("systemctl restart pbx")),
         }

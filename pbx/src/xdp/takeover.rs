@@ -5,8 +5,9 @@ use std::{
     collections::HashMap,
     fs,
     io::Read as _,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use anyhow::Context as _;
@@ -64,8 +65,9 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
         pins::delete(&maps).and_then(|()| fs::create_dir(&maps)).context("cannot clear maps that were never filled")?;
     }
     let seed = known.map_or_else(random_seed, |header| Ok(Seed(header.seed[0], header.seed[1])))?;
-    let mut loaded = Loaded::load(&Options { seed, pins: Some(maps.clone()), ..Options::default() })
-        .map_err(|error| anyhow::anyhow!("{}", explain_load(&error)))?;
+    let options = Options { seed, pins: Some(maps.clone()), log_level: super::log::level(), ..Options::default() };
+    let mut loaded = Loaded::load(&options).map_err(|error| anyhow::anyhow!("{}", explain_load(&error)))?;
+    super::log::follow(&mut loaded);
 
     let clocks = Clocks::now();
     let entries = start.rules.iter().filter(|rule| rule.is_live(clocks.wall));
@@ -95,8 +97,12 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
         loaded.maps.add_block(seed, source, block)?;
     }
 
-    let ending: HashMap<_, Timestamp> =
-        start.rules.iter().filter_map(|rule| Some(((rule.prefix, rule.action), rule.expires_at?))).collect();
+    let ending: HashMap<_, Timestamp> = start
+        .rules
+        .iter()
+        .filter(|rule| rule.is_live(clocks.wall))
+        .filter_map(|rule| Some(((rule.prefix, rule.action), rule.expires_at?)))
+        .collect();
     let wanted = match &start.config.interfaces {
         Interfaces::Auto => Wanted::Auto,
         Interfaces::Named(names) => Wanted::List(names.clone()),
@@ -120,7 +126,9 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             by_hand: HashMap::new(),
             interfaces: interfaces::Table::default(),
             estimates: super::estimates::Estimates::default(),
+            dropped: 0,
         }),
+        samples_missed: AtomicU64::new(0),
         _claim: claim,
     };
     let mut told = filter.follow(snapshot);
@@ -142,7 +150,7 @@ fn read_header(folder: &Path) -> anyhow::Result<Option<header::Header>> {
         return Ok(None);
     }
     let data = MapData::from_pin(&pin).with_context(|| format!("cannot open the pinned map {}", pin.display()))?;
-    let words = Words::map(data.fd().as_fd_ref(), header::Header::WORDS)
+    let words = Words::map(data.fd().as_fd(), header::Header::WORDS)
         .with_context(|| format!("cannot read the pinned map {}", pin.display()))?;
     let word = |i| words.load(i);
     let ours = word(0) == header::MAGIC && word(1) == u64::from(LAYOUT) && word(2) == header::SIZES;
@@ -153,16 +161,6 @@ fn read_header(folder: &Path) -> anyhow::Result<Option<header::Header>> {
         seed: [word(3), word(4)],
         boot: [word(5), word(6)],
     }))
-}
-
-trait AsFdRef {
-    fn as_fd_ref(&self) -> std::os::fd::BorrowedFd<'_>;
-}
-
-impl<T: std::os::fd::AsFd> AsFdRef for T {
-    fn as_fd_ref(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.as_fd()
-    }
 }
 
 fn random_seed() -> anyhow::Result<Seed> {

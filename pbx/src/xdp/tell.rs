@@ -1,6 +1,9 @@
 //! What the kernel says: automatic blocks, counters, rates, an address, and the two rings.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{TryLockError, atomic::Ordering},
+};
 
 use pbx_core::{address::Prefix, rule::Action, settings::Settings, time::Timestamp};
 use pbx_ebpf::{
@@ -186,11 +189,23 @@ pub(super) fn sums(filter: &XdpFilter, element: u32) -> anyhow::Result<[[u64; 2]
     Ok(sums)
 }
 
+/// Packets that were dropped so far, or would have been, on all interfaces.
+pub(super) fn dropped(filter: &XdpFilter, interfaces: &super::interfaces::Table) -> anyhow::Result<u64> {
+    let elements = interfaces.described().into_iter().map(|(_, element)| element).chain([0]);
+    let mut dropped = 0;
+    for element in elements {
+        let sums = sums(filter, element)?;
+        let counted = Reason::ALL.iter().filter(|reason| reason.drops() || reason.would_drop());
+        dropped += counted.map(|reason| sums[*reason as usize][0]).sum::<u64>();
+    }
+    Ok(dropped)
+}
+
 /// What became of a packet with this reason.
 pub(super) fn outcome(reason: Reason) -> Outcome {
     if reason.drops() {
         Outcome::Dropped
-    } else if reason as u8 >= Reason::WouldMalformed as u8 {
+    } else if reason.would_drop() {
         Outcome::WouldDrop
     } else {
         Outcome::Passed
@@ -246,7 +261,7 @@ fn average(block: &automatic::Block) -> u32 {
 }
 
 impl XdpFilter {
-    /// Reads a record of the `EVENTS` ring: an event to tell, or none when the blocks' table says it better.
+    /// Reads a record of the `EVENTS` ring, which may have to wait for the tables: an event to tell, or none when the blocks' table says it better.
     pub fn read_event(&self, record: &[u8]) -> Option<NewEvent> {
         let event = parse_event(record)?;
         let clocks = Clocks::now();
@@ -269,11 +284,22 @@ impl XdpFilter {
         Some(NewEvent { at, kind: EventKind::Guard, prefix: None, interface, message })
     }
 
-    /// Reads a record of the `SAMPLES` ring.
+    /// Reads a record of the `SAMPLES` ring. Never waits: while the tables are busy, a sample is only counted.
     pub fn read_sample(&self, record: &[u8]) {
         let Some(sample) = parse_sample(record) else { return };
         let clocks = Clocks::now();
-        let mut state = self.state();
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                self.samples_missed.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let missed = self.samples_missed.swap(0, Ordering::Relaxed);
+        if missed > 0 {
+            tracing::debug!(missed, "samples came while the tables were busy: estimated hits are a little low");
+        }
         let state = &mut *state;
         state.estimates.add(&state.rules, &sample, &clocks);
     }

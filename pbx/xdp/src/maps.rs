@@ -19,14 +19,13 @@ pub const PINNED: &[&str] = &[
     settings::NAME,
     interfaces::NAME,
     ports::NAME,
+    address4::SUMMARY_NAME,
     address4::CLASS_NAME,
     address4::NAME,
-    address4::HITS_NAME,
     prefix::LENGTHS4_NAME,
     prefix::LENGTHS6_NAME,
     prefix::TAGS_NAME,
     prefix::NAME,
-    prefix::HITS_NAME,
     rate::NAME,
     presence::NAME,
     guard::NAME,
@@ -68,12 +67,12 @@ pub struct Maps {
     pub interfaces: Words,
     /// `PORTS`.
     pub ports: Words,
+    /// `SUMMARY4`.
+    pub summary4: Words,
     /// `CLASS4`.
     pub class4: Words,
     /// `ADDRESS4`.
     pub address4: Words,
-    /// `HITS4`.
-    pub hits4: Words,
     /// `LENGTHS4`.
     pub lengths4: Words,
     /// `LENGTHS6`.
@@ -82,8 +81,6 @@ pub struct Maps {
     pub tags: Words,
     /// `PREFIX`.
     pub prefix: Words,
-    /// `HITS`.
-    pub hits: Words,
     /// `RATE`.
     pub rate: Words,
     /// `PRESENCE`.
@@ -117,14 +114,13 @@ impl Maps {
             settings: array(e, settings::NAME, 1, settings::Settings::WORDS)?,
             interfaces: array(e, interfaces::NAME, interfaces::SLOTS, interfaces::Interface::WORDS)?,
             ports: array(e, ports::NAME, ports::ELEMENTS, ports::WORDS)?,
+            summary4: array(e, address4::SUMMARY_NAME, address4::SUMMARY_ELEMENTS, 1)?,
             class4: array(e, address4::CLASS_NAME, address4::CLASS_ELEMENTS, 1)?,
-            address4: array(e, address4::NAME, 1 << address4::LINE_BITS, 8)?,
-            hits4: array(e, address4::HITS_NAME, address4::HITS, 1)?,
+            address4: array(e, address4::NAME, 1 << address4::LINE_BITS, address4::LINE_WORDS)?,
             lengths4: array(e, prefix::LENGTHS4_NAME, 1 << 16, 1)?,
             lengths6: array(e, prefix::LENGTHS6_NAME, 1 << prefix::LENGTHS6_BITS, 2)?,
             tags: array(e, prefix::TAGS_NAME, 1 << prefix::SET_BITS, 1)?,
-            prefix: array(e, prefix::NAME, 1 << prefix::SET_BITS, 16)?,
-            hits: array(e, prefix::HITS_NAME, prefix::HITS, 1)?,
+            prefix: array(e, prefix::NAME, 1 << prefix::SET_BITS, prefix::SET_WORDS)?,
             rate: array(e, rate::NAME, 1 << rate::SET_BITS, rate::SET_WORDS)?,
             presence: array(e, presence::NAME, 1 << presence::BITS, 2)?,
             guard: array(e, guard::NAME, 1, guard::Guard::WORDS)?,

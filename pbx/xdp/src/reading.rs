@@ -1,7 +1,7 @@
 //! The kernel's own tables asked on the host, by the kernel's own code, without counting: what `explain` says.
 
 use pbx_ebpf::{
-    abi::{Source, automatic, events, known, media, settings, stats::Reason},
+    abi::{Source, address4, automatic, events, known, media, prefix, settings, stats::Reason},
     hash::Seed,
     rules::{self, Said},
     tables::Tables,
@@ -38,11 +38,14 @@ impl Tables for Reading<'_> {
     fn settings(&self) -> Option<*mut settings::Settings> {
         Some(self.maps.settings.pointer(0).cast())
     }
+    fn summary4(&self, element: u32) -> Option<*mut u64> {
+        Some(self.maps.summary4.pointer(element as usize))
+    }
     fn class4(&self, element: u32) -> Option<*mut u64> {
         Some(self.maps.class4.pointer(element as usize))
     }
     fn address4(&self, line: u32) -> Option<*mut u64> {
-        Some(self.maps.address4.pointer(line as usize * 8))
+        Some(self.maps.address4.pointer(line as usize * address4::LINE_WORDS))
     }
     fn lengths4(&self, element: u32) -> Option<*mut u64> {
         Some(self.maps.lengths4.pointer(element as usize))
@@ -54,7 +57,7 @@ impl Tables for Reading<'_> {
         Some(self.maps.tags.pointer(set as usize))
     }
     fn prefix(&self, set: u32) -> Option<*mut u64> {
-        Some(self.maps.prefix.pointer(set as usize * 16))
+        Some(self.maps.prefix.pointer(set as usize * prefix::SET_WORDS))
     }
     // What follows is not asked by the rules.
     fn interface(&self, _: u32) -> Option<*mut u64> {

@@ -50,13 +50,24 @@ impl Maps {
         map.get(&SourceKey(source), 0).ok().map(|block| block.0)
     }
 
-    /// Makes an automatic block, unless there is one.
+    /// Makes an automatic block. One that is there keeps what is longer and higher of the two.
     pub fn add_block(&self, seed: Seed, source: Source, block: Block) -> io::Result<()> {
         const NOEXIST: u64 = 1;
         let mut map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
         match map.insert(SourceKey(source), BlockValue(block), NOEXIST) {
             Ok(()) => {}
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
+                let there = map.get(&SourceKey(source), 0).map_err(io::Error::other)?.0;
+                if block.expires > there.expires || block.level > there.level {
+                    let merged = Block {
+                        expires: block.expires.max(there.expires),
+                        level: block.level.max(there.level),
+                        flags: block.flags & there.flags,
+                        ..there
+                    };
+                    map.insert(SourceKey(source), BlockValue(merged), 0).map_err(io::Error::other)?;
+                }
+            }
             Err(error) => return Err(io::Error::other(error)),
         }
         self.mark(seed, source);

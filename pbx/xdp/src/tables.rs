@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pbx_core::filter::{Memory, Table, settings::Projected};
+use pbx_core::filter::{self, Memory, Table, settings::Projected};
 use pbx_ebpf::abi::{LAYOUT, header, interfaces, ports, settings as abi};
 
 use crate::{Maps, Words};
@@ -14,6 +14,7 @@ pub struct KernelTables(pub Arc<Maps>);
 impl KernelTables {
     fn table(&self, table: Table) -> (&Words, usize) {
         match table {
+            Table::Summary4 => (&self.0.summary4, 0),
             Table::Class4 => (&self.0.class4, 0),
             Table::Address4 => (&self.0.address4, 0),
             Table::Lengths4 => (&self.0.lengths4, 0),
@@ -28,14 +29,15 @@ impl KernelTables {
 impl Memory for KernelTables {
     fn load(&self, table: Table, word: usize) -> u64 {
         let (words, base) = self.table(table);
-        words.load(base + word)
+        words.load(base + filter::word(table, word))
     }
     fn store(&mut self, table: Table, word: usize, value: u64) {
         let (words, base) = self.table(table);
-        words.store(base + word, value);
+        words.store(base + filter::word(table, word), value);
     }
     fn hits(&self, table: Table, slot: usize) -> u64 {
-        if table == Table::Address4 { self.0.hits4.load(slot) } else { self.0.hits.load(slot) }
+        let (words, _) = self.table(table);
+        words.load(filter::hit_word(table, slot))
     }
 }
 
@@ -62,11 +64,15 @@ impl Maps {
         for (word, value) in scalars.into_iter().enumerate() {
             self.settings.store(word, value);
         }
-        // While the prefixes change, those that stay keep their places; the number comes last.
+        // Only the prefixes that stay in their places are in force while the others change.
         let first = abi::SHORT_LENGTHS_WORD + 3;
-        for (i, network) in onlink.iter().enumerate() {
-            let words = [network.hi, network.lo, network.mask_hi, network.mask_lo];
-            for (j, value) in words.into_iter().enumerate() {
+        let words = |network: &abi::OnLink| [network.hi, network.lo, network.mask_hi, network.mask_lo];
+        let there = |i: usize| [0, 1, 2, 3].map(|j| self.settings.load(first + i * 4 + j));
+        let used = self.settings.load(first - 1).min(onlink_used) as usize;
+        let same = (0..used).take_while(|i| words(&onlink[*i]) == there(*i)).count();
+        self.settings.store(first - 1, same as u64);
+        for (i, network) in onlink.iter().enumerate().skip(same) {
+            for (j, value) in words(network).into_iter().enumerate() {
                 self.settings.store(first + i * 4 + j, value);
             }
         }
@@ -75,6 +81,11 @@ impl Maps {
             self.ports.store(element * ports::WORDS + ports::PROTECTED, *protected);
             self.ports.store(element * ports::WORDS + ports::MEDIA, *media);
         }
+    }
+
+    /// Samples 1 in `one_in` dropped packets, a power of two.
+    pub fn sample(&self, one_in: u64) {
+        self.settings.store(SAMPLE_MASK, one_in.wrapping_sub(1));
     }
 
     /// Describes an interface; 0 is every interface that is not described. `stats` is its element of `STATS`.
@@ -115,6 +126,7 @@ impl Maps {
     }
 }
 
+const SAMPLE_MASK: usize = 7;
 const FLAGS: usize = 8;
 
 impl Maps {
@@ -127,9 +139,10 @@ impl Maps {
 }
 
 impl Maps {
-    /// What of the settings is not in the kernel.
-    pub fn differing_settings(&self, projected: &Projected) -> Option<String> {
+    /// What of the settings is not in the kernel; `interfaces` are the described ones: ifindex, element of `STATS`.
+    pub fn differing_settings(&self, projected: &Projected, interfaces: &[(u32, u32)]) -> Option<String> {
         let t = &projected.thresholds;
+        let flags = t.flags | self.settings.load(FLAGS) & abi::FLOWS;
         let wanted = [
             ("level1", t.level1),
             ("level1_block", t.level1_block),
@@ -138,12 +151,24 @@ impl Maps {
             ("tcp", t.tcp),
             ("fragments", t.fragments),
             ("new_sources", t.new_sources),
-            ("sample_mask", t.sample_mask),
         ];
-        for (word, (name, wanted)) in wanted.into_iter().enumerate() {
+        let named = wanted.into_iter().enumerate().map(|(word, (name, wanted))| (word, name, wanted));
+        let first = abi::SHORT_LENGTHS_WORD + 2;
+        let networks = t.onlink.iter().take(t.onlink_used as usize);
+        let networks = networks.flat_map(|n| [n.hi, n.lo, n.mask_hi, n.mask_lo]);
+        let onlink = [t.onlink_used].into_iter().chain(networks).enumerate();
+        let onlink = onlink.map(|(i, wanted)| (first + i, "an on-link network", wanted));
+        for (word, name, wanted) in named.chain([(FLAGS, "scope", flags)]).chain(onlink) {
             let there = self.settings.load(word);
             if there != wanted {
                 return Some(format!("{name} is {there} in the kernel instead of {wanted}"));
+            }
+        }
+        for (ifindex, element) in interfaces {
+            let word = (ifindex & (interfaces::SLOTS - 1)) as usize * interfaces::Interface::WORDS;
+            let there = [self.interfaces.load(word), self.interfaces.load(word + 1)];
+            if there != [u64::from(*ifindex) | u64::from(*element) << 32, projected.enforcement] {
+                return Some(format!("interface {ifindex} is not described in the kernel as it should be"));
             }
         }
         for (element, (protected, media)) in projected.ports.iter().enumerate() {
@@ -162,14 +187,13 @@ impl Maps {
             &self.settings,
             &self.interfaces,
             &self.ports,
+            &self.summary4,
             &self.class4,
             &self.address4,
-            &self.hits4,
             &self.lengths4,
             &self.lengths6,
             &self.tags,
             &self.prefix,
-            &self.hits,
             &self.rate,
             &self.presence,
             &self.guard,

@@ -78,6 +78,15 @@ fn without_capabilities_the_daemon_says_which_and_the_filter_of_before_goes_on()
         daemon.wait_log("CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")?;
         let status = site.pbx.pbx("status")?;
         assert!(status["filter"]["problem"].as_str().is_some_and(|why| why.contains("CAP_BPF")), "{status:#}");
+        let goes_on = status.pointer("/filter/not_enforced/0").and_then(|sentence| sentence.as_str());
+        assert!(goes_on.is_some_and(|why| why.contains("earlier daemon") && why.contains(bad.interface)), "{status:#}");
+        site.assert_silent(&stream, bad.v4(), 200)?;
+
+        // The store follows what is enforced: nothing is called undone that is not.
+        let line = format!("block remove {}", bad.v4());
+        site.pbx.try_pbx(&line)?.refused(1, &["CAP_BPF", "earlier daemon", "systemctl restart pbx"])?;
+        site.pbx.wait_blocked(bad.v4())?;
+        assert_eq!(site.pbx.pbx(&format!("explain {}", bad.v4()))?["fate"], "unknown");
         site.assert_silent(&stream, bad.v4(), 200)?;
         daemon.stop()
     });
@@ -110,6 +119,30 @@ fn the_unit_user_is_told_how_to_mount_a_bpffs() {
         daemon.wait_log(&command)?;
         let status = site.pbx.pbx("status")?;
         assert!(status["filter"]["problem"].as_str().is_some_and(|why| why.contains(&command)), "{status:#}");
+        daemon.stop()
+    });
+}
+
+#[test]
+fn a_daemon_whose_cause_is_gone_takes_the_filter_over_without_a_restart() {
+    before_start(|site| {
+        let pins = site.sandbox.directory().join("pins");
+        site.pbx.set("pin_dir", &format!("{pins:?}"))?;
+        hand_over(site)?;
+        let mut daemon = site.pbx.start_as(serve_as_user(site, UNIT_CAPABILITIES))?;
+        daemon.expect("the filter is not under control");
+        let bad = &site.lab.bad;
+        let line = format!("block add {}", bad.v4());
+        site.pbx.try_pbx(&line)?.refused(1, &["nothing was changed", "mount -t bpf"])?;
+
+        mount(Some("bpf"), &pins, Some("bpf"), MsFlags::empty(), Some("mode=0700"))?;
+        hand_over(site)?;
+        daemon.wait_log("the filter is under control again")?;
+        assert_eq!(attach(&site.pbx.pbx("status")?, bad.interface), Some("native"));
+        site.pbx.pbx(&line)?;
+        site.pbx.pbx("firewall mode enforce")?;
+        let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE))?;
+        site.assert_silent(&stream, bad.v4(), 200)?;
         daemon.stop()
     });
 }

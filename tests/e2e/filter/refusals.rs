@@ -105,6 +105,39 @@ fn a_block_of_somebody_connected_to_ssh_has_to_be_forced() {
 }
 
 #[test]
+fn a_way_in_that_an_exception_keeps_open_is_closed_by_force_only() {
+    on_site(|site, daemon| {
+        let bad = &site.lab.bad;
+        // Not a port of ssh: this test is root, and so whoever is connected to it counts.
+        let listener = TcpListener::bind((bad.appliance_v4(), 2200))?;
+        let connection = bad.network.enter(|| Ok(TcpStream::connect((bad.appliance_v4(), 2200))?))?;
+        let accepted = listener.accept()?;
+        let range = format!("{}/31", bad.v4());
+        let named = format!("{} (a service of root, port 2200)", bad.v4());
+        site.pbx.try_pbx(&format!("block add {range}"))?.refused(7, &["--force"])?;
+        site.pbx.pbx(&format!("allow add {}", bad.v4()))?;
+        site.pbx.pbx(&format!("block add {range}"))?;
+        let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE))?;
+        site.wait_heard(&stream, bad.v4())?;
+        for line in [format!("allow remove {}", bad.v4()), format!("allow add {} --for 1h", bad.v4())] {
+            let said = site.pbx.try_pbx(&line)?.refused(7, &["--force"])?;
+            assert!(said.contains(&named), "{said}");
+        }
+        site.wait_heard(&stream, bad.v4())?;
+
+        site.pbx.pbx("firewall mode monitor")?;
+        site.pbx.pbx(&format!("allow remove {} --force", bad.v4()))?;
+        let said = site.pbx.try_pbx("firewall mode enforce")?.refused(7, &["--force"])?;
+        assert!(said.contains(&named), "{said}");
+        site.wait_heard(&stream, bad.v4())?;
+        site.pbx.pbx("firewall mode enforce --force")?;
+        site.assert_silent(&stream, bad.v4(), 100)?;
+        drop((connection, accepted));
+        daemon.stop()
+    });
+}
+
+#[test]
 fn a_list_with_a_bad_line_517_changes_nothing() {
     on_site(|site, daemon| {
         let bad = &site.lab.bad;

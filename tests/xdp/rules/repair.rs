@@ -23,7 +23,7 @@ fn damage(memory: &mut Shared, dice: &mut Dice) {
     for _ in 0..400 {
         let set = dice.below(1 << prefix::SET_BITS) as usize;
         let entry = (set * prefix::SLOTS + dice.below(prefix::SLOTS as u64) as usize) * prefix::Entry::WORDS;
-        match dice.below(8) {
+        match dice.below(9) {
             // An entry without its identity, or without its tag.
             0 => (0..3).for_each(|word| memory.store(Table::Prefix, entry + word, dice.next())),
             1 => (0..4).for_each(|word| memory.store(Table::Prefix, entry + word, dice.next())),
@@ -35,7 +35,8 @@ fn damage(memory: &mut Shared, dice: &mut Dice) {
                 memory.store(Table::Address4, word, dice.next() << 20 ^ dice.next());
             }
             5 => memory.store(Table::Class4, dice.below(1 << 20) as usize, dice.next() << 20 ^ dice.next()),
-            6 => memory.store(Table::Lengths4, dice.below(1 << 16) as usize, dice.next()),
+            6 => memory.store(Table::Summary4, dice.below(1 << 14) as usize, dice.next()),
+            7 => memory.store(Table::Lengths4, dice.below(1 << 16) as usize, dice.next()),
             _ => memory.store(Table::Lengths6, dice.below(2 << prefix::LENGTHS6_BITS) as usize, dice.next()),
         }
     }
@@ -98,6 +99,7 @@ fn a_check_names_what_is_wrong() {
     let tables = RuleTables::adopt(Shared(host.clone()), SEED, entries, []).expect("room");
     assert_eq!(tables.check(9), []);
     for table in [
+        Table::Summary4,
         Table::Class4,
         Table::Address4,
         Table::Lengths4,

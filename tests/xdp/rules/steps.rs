@@ -37,7 +37,7 @@ const TURNS: usize = 100;
 type Store = (Table, usize, u64);
 
 /// The rules' tables in memory.
-struct World([Box<[AtomicU64]>; 7]);
+struct World([Box<[AtomicU64]>; 8]);
 
 impl World {
     fn new() -> Self {
@@ -49,11 +49,13 @@ impl World {
             1 << prefix::SET_BITS,
             16 << prefix::SET_BITS,
             settings::Settings::WORDS,
+            address4::SUMMARY_ELEMENTS as usize,
         ];
         World(sizes.map(|n| (0..n).map(|_| AtomicU64::new(0)).collect()))
     }
     fn word(&self, table: Table, word: usize) -> &AtomicU64 {
         let (i, base) = match table {
+            Table::Summary4 => (7, 0),
             Table::Class4 => (0, 0),
             Table::Address4 => (1, 0),
             Table::Lengths4 => (2, 0),
@@ -124,6 +126,9 @@ impl Tables for Reader<'_> {
     fn settings(&self) -> Option<*mut settings::Settings> {
         self.at(Table::ShortLengths, 0)?;
         Some(self.world.0[6][0].as_ptr().cast())
+    }
+    fn summary4(&self, element: u32) -> Option<*mut u64> {
+        self.at(Table::Summary4, element as usize)
     }
     fn class4(&self, element: u32) -> Option<*mut u64> {
         self.at(Table::Class4, element as usize)

@@ -62,8 +62,23 @@ pub(crate) fn write<M: Memory>(memory: &mut M, index: &Index, own: &[u32], first
     let (first, last) = (first & !15, last | 15);
     let classes = paint(index, own, first, last);
     for (i, sixteen) in classes.chunks_exact(16).enumerate() {
-        memory.change(Table::Class4, (first >> 4) as usize + i, word(sixteen));
+        let (at, class) = ((first >> 4) as usize + i, word(sixteen));
+        // The summary speaks of a word from before it is there until after it is gone.
+        if class != 0 {
+            summarise(memory, at, true);
+            memory.change(Table::Class4, at, class);
+        } else {
+            memory.change(Table::Class4, at, class);
+            summarise(memory, at, false);
+        }
     }
+}
+
+/// Sets or clears the summary's bit of a class word.
+fn summarise<M: Memory>(memory: &mut M, class: usize, there: bool) {
+    let bits = memory.load(Table::Summary4, class / 64);
+    let bit = 1u64 << (class % 64);
+    memory.change(Table::Summary4, class / 64, if there { bits | bit } else { bits & !bit });
 }
 
 /// 16 classes as a word.

@@ -35,14 +35,13 @@ pub struct HostTables {
     settings: Words,
     interfaces: Words,
     ports: Words,
+    summary4: Words,
     class4: Words,
     address4: Words,
-    hits4: Words,
     lengths4: Words,
     lengths6: Words,
     tags: Words,
     prefix: Words,
-    hits: Words,
     rate: Words,
     presence: Words,
     guard: Words,
@@ -61,14 +60,13 @@ impl HostTables {
             settings: words(abi::Settings::WORDS),
             interfaces: words(interfaces::SLOTS as usize * interfaces::Interface::WORDS),
             ports: words(ports::ELEMENTS as usize * ports::WORDS),
+            summary4: words(address4::SUMMARY_ELEMENTS as usize),
             class4: words(address4::CLASS_ELEMENTS as usize),
-            address4: words(8 << address4::LINE_BITS),
-            hits4: words(address4::HITS as usize),
+            address4: words(address4::LINE_WORDS << address4::LINE_BITS),
             lengths4: words(1 << 16),
             lengths6: words(2 << prefix::LENGTHS6_BITS),
             tags: words(1 << prefix::SET_BITS),
-            prefix: words(16 << prefix::SET_BITS),
-            hits: words(prefix::HITS as usize),
+            prefix: words(prefix::SET_WORDS << prefix::SET_BITS),
             rate: words(rate::SET_WORDS << rate::SET_BITS),
             presence: words(2 << presence::BITS),
             guard: words(guard::Guard::WORDS),
@@ -160,20 +158,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Memory for &HostTables {
     fn load(&self, table: Table, word: usize) -> u64 {
-        self.table(table)[word].load(SeqCst)
+        self.table(table)[super::word(table, word)].load(SeqCst)
     }
     fn store(&mut self, table: Table, word: usize, value: u64) {
-        self.table(table)[word].store(value, SeqCst);
+        self.table(table)[super::word(table, word)].store(value, SeqCst);
     }
     fn hits(&self, table: Table, slot: usize) -> u64 {
-        let hits = if table == Table::Address4 { &self.hits4 } else { &self.hits };
-        hits[slot].load(SeqCst)
+        self.table(table)[super::hit_word(table, slot)].load(SeqCst)
     }
 }
 
 impl HostTables {
     fn table(&self, table: Table) -> &[AtomicU64] {
         match table {
+            Table::Summary4 => &self.summary4,
             Table::Class4 => &self.class4,
             Table::Address4 => &self.address4,
             Table::Lengths4 => &self.lengths4,
@@ -211,14 +209,17 @@ impl Tables for Moment<'_> {
     fn ports(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.ports, i, ports::WORDS)
     }
+    fn summary4(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.summary4, i, 1)
+    }
     fn class4(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.class4, i, 1)
     }
     fn address4(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.address4, i, 8)
+        element(&self.tables.address4, i, address4::LINE_WORDS)
     }
     fn hits4(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.hits4, i, 1)
+        element(&self.tables.address4, super::hit_word(Table::Address4, i as usize) as u32, 1)
     }
     fn lengths4(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.lengths4, i, 1)
@@ -230,10 +231,10 @@ impl Tables for Moment<'_> {
         element(&self.tables.tags, i, 1)
     }
     fn prefix(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.prefix, i, 16)
+        element(&self.tables.prefix, i, prefix::SET_WORDS)
     }
     fn hits(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.hits, i, 1)
+        element(&self.tables.prefix, super::hit_word(Table::Prefix, i as usize) as u32, 1)
     }
     fn rate(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.rate, i, rate::SET_WORDS)

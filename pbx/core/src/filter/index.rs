@@ -25,6 +25,10 @@ impl Until {
         let tick = ns.div_ceil(1 << pbx_ebpf::abi::TICK_SHIFT).max(1);
         u32::try_from(tick).ok().filter(|t| *t != u32::MAX).map_or(Until::Forever, Until::Tick)
     }
+    /// Over already at a monotonic time (ns).
+    pub fn over(ns: u64) -> Self {
+        Until::Tick(u32::try_from(pbx_ebpf::abi::tick(ns)).unwrap_or(u32::MAX - 1).clamp(1, u32::MAX - 1))
+    }
     /// As half of an entry's `until` word.
     pub(crate) fn word(self) -> u64 {
         match self {

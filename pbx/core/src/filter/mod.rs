@@ -13,12 +13,16 @@ mod prefixes;
 mod rules;
 pub mod settings;
 
+use pbx_ebpf::abi::{address4, prefix};
+
 pub use index::{Deadlines, Key, Until};
 pub use rules::{Counts, Difference, Entry, Full, RuleTables};
 
 /// The tables that the daemon alone writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
+    /// `SUMMARY4`.
+    Summary4,
     /// `CLASS4`.
     Class4,
     /// `ADDRESS4`.
@@ -35,7 +39,24 @@ pub enum Table {
     ShortLengths,
 }
 
-/// The words of the tables.
+/// Where a word of a table lies in its map: beside the words that the daemon writes lie the hit words.
+pub const fn word(table: Table, word: usize) -> usize {
+    match table {
+        Table::Address4 => word / 8 * address4::LINE_WORDS + word % 8,
+        Table::Prefix => word / 16 * prefix::SET_WORDS + word % 16,
+        _ => word,
+    }
+}
+
+/// Where the hit word of a slot lies in its map (see [`Memory::hits`]).
+pub const fn hit_word(table: Table, slot: usize) -> usize {
+    match table {
+        Table::Address4 => slot / 8 * address4::LINE_WORDS + address4::HITS + slot % 8,
+        _ => slot / 4 * prefix::SET_WORDS + prefix::HITS + slot % 4,
+    }
+}
+
+/// The words of the tables, without the hit words between them.
 pub trait Memory {
     /// Reads a word.
     fn load(&self, table: Table, word: usize) -> u64;

@@ -362,6 +362,10 @@ impl<M: Memory> RuleTables<M> {
                 if there != wanted {
                     say(Table::Class4, format!("word {at:#x}: {there:#x} instead of {wanted:#x}"));
                 }
+                let summary = self.memory.load(Table::Summary4, at / 64) >> (at % 64) & 1 != 0;
+                if summary != (wanted != 0) {
+                    say(Table::Summary4, format!("bit {at:#x}: {summary} instead of {}", wanted != 0));
+                }
             }
         }
         for sixteen in 0..1u32 << 16 {

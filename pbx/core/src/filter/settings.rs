@@ -27,10 +27,12 @@ pub struct Projected {
     pub ports: Vec<(u64, u64)>,
     /// Budget of a known source, packets a second.
     pub known_budget: u32,
+    /// On-link IPv6 networks for which there was no place.
+    pub left_out: usize,
 }
 
-/// Projects the settings. `connected` are the networks of the machine's own interfaces; those that do not fit
-/// are left out (their IPv6 sources are then judged by /64).
+/// Projects the settings. `connected` are the networks of the machine's own interfaces, after the
+/// configured ones; those that do not fit are left out (their IPv6 sources are then judged by /64).
 pub fn project(settings: &Settings, connected: &[Prefix]) -> Projected {
     // No `..` below: a new setting has to be thought of here.
     let Settings { filter, guard } = settings;
@@ -60,7 +62,8 @@ pub fn project(settings: &Settings, connected: &[Prefix]) -> Projected {
         flags: if *scope == Scope::All { abi::SCOPE_ALL } else { 0 },
         ..abi::Settings::default()
     };
-    let networks = connected.iter().chain(local_networks.iter()).filter_map(on_link);
+    let networks: Vec<OnLink> = local_networks.iter().chain(connected.iter()).filter_map(on_link).collect();
+    let left_out = networks.len().saturating_sub(abi::ONLINK);
     for (slot, network) in thresholds.onlink.iter_mut().zip(networks) {
         *slot = network;
         thresholds.onlink_used += 1;
@@ -85,7 +88,7 @@ pub fn project(settings: &Settings, connected: &[Prefix]) -> Projected {
         words[usize::from(port >> 6)].1 |= 1 << (port & 63);
     }
     let known_budget = packets1.get().saturating_mul(budget.get()).min(MOST_KNOWN);
-    Projected { thresholds, enforcement, ports: words, known_budget }
+    Projected { thresholds, enforcement, ports: words, known_budget, left_out }
 }
 
 /// The window words of known sources count up to 2^26.

@@ -21,9 +21,9 @@ async fn manual_and_automatic_blocks_are_one_list() {
         (automatic.kind, automatic.reason.as_str(), automatic.hits.packets),
         (BlockKind::Automatic, "level1", 700)
     );
-    assert!(automatic.enforced && automatic.undo == "pbx block remove 203.0.113.7");
+    assert_eq!(automatic.undo, "pbx block remove 203.0.113.7");
     assert_eq!((manual.kind, manual.hits.packets, manual.hits.estimated), (BlockKind::Manual, 24, true));
-    assert!(!manual.enforced, "the filter only monitors");
+    assert!(!manual.enforced && !automatic.enforced, "the filter only monitors");
     let loud = ListOptions { filter: Some("packets gt 100".into()), ..ListOptions::default() };
     assert_eq!(bench.operations.blocks(&loud).await.unwrap().items.len(), 1);
     let by_hits = ListOptions { orderby: Some("packets".into()), ..ListOptions::default() };
@@ -158,7 +158,7 @@ async fn an_explanation_names_the_winner_first_and_the_command_that_undoes_it() 
         (Fate::WouldDrop, Some("pbx block remove 198.51.100.0/24"))
     );
     let values = [("filter.mode".to_owned(), "enforce".to_owned())].into();
-    bench.operations.set_settings(&admin(), SetSettings { values, dry_run: false }).await.unwrap();
+    bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
     let blocked = bench.operations.explain("198.51.100.7").await.unwrap();
     assert_eq!(blocked.fate, Fate::Drop);
     assert!(blocked.because.starts_with("the block rule 198.51.100.0/24 drops everything"), "{}", blocked.because);
@@ -178,7 +178,7 @@ async fn an_automatic_block_is_explained_with_its_limit_and_what_happened() {
     bench.operations.follow_automatic().await.unwrap();
     bench.filter.view.lock().unwrap().automatic = bench.filter.automatic.lock().unwrap().first().cloned();
     let values = [("filter.mode".to_owned(), "enforce".to_owned())].into();
-    bench.operations.set_settings(&admin(), SetSettings { values, dry_run: false }).await.unwrap();
+    bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
     let explained = bench.operations.explain("203.0.113.7").await.unwrap();
     assert_eq!((explained.fate, explained.undo.as_deref()), (Fate::Drop, Some("pbx block remove 203.0.113.7")));
     assert!(explained.because.contains("level 1 lets pass (500)"), "{}", explained.because);

@@ -14,7 +14,7 @@ async fn the_status_says_what_somebody_should_do() {
         status.warnings
     );
     let values = [("filter.mode".to_owned(), "enforce".to_owned())].into();
-    bench.operations.set_settings(&admin(), SetSettings { values, dry_run: false }).await.unwrap();
+    bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
     let status = bench.operations.status().await.unwrap();
     assert!(status.warnings.is_empty(), "{:?}", status.warnings);
     assert_eq!(status.settings_revision, status.filter.settings_revision);
@@ -59,6 +59,16 @@ async fn the_doctor_compares_memory_with_the_store() {
         findings.iter().any(|finding| finding.message.contains("0 rules are stored and 1 are in memory")),
         "{findings:?}"
     );
+}
+
+#[tokio::test]
+async fn one_doctor_at_a_time_looks_at_the_filter() {
+    let bench = Bench::new().await;
+    let at_work = Arc::clone(&bench.operations.inner.examining).lock_owned().await;
+    let mut second = Box::pin(bench.operations.doctor());
+    tokio::time::timeout(std::time::Duration::ZERO, &mut second).await.unwrap_err();
+    drop(at_work);
+    assert!(!second.await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ async fn a_hundred_thousand_lines_are_one_transaction() {
     assert_eq!(answer.added, 100_000);
     assert_eq!(bench.store().rules().await.unwrap().len(), 100_000);
     eprintln!("100,000 lines in {} ms (unoptimized)", answer.milliseconds);
-    let flushed = bench.operations.flush(&admin(), pbx_core::rule::Action::Block, false).await.unwrap();
+    let flushed = bench.operations.flush(&admin(), pbx_core::rule::Action::Block, How::default()).await.unwrap();
     assert_eq!(flushed.removed, 100_000);
     assert!(bench.stored().await.is_empty());
 }
@@ -122,9 +122,9 @@ async fn a_flush_keeps_the_other_action_and_a_dry_one_keeps_everything() {
     let bench = Bench::new().await;
     bench.block("198.51.100.1").await;
     bench.allow("198.51.100.2").await;
-    let dry = bench.operations.flush(&admin(), pbx_core::rule::Action::Block, true).await.unwrap();
+    let dry = bench.operations.flush(&admin(), pbx_core::rule::Action::Block, DRY).await.unwrap();
     assert_eq!((dry.removed, bench.stored().await.len()), (1, 2));
-    bench.operations.flush(&admin(), pbx_core::rule::Action::Block, false).await.unwrap();
+    bench.operations.flush(&admin(), pbx_core::rule::Action::Block, How::default()).await.unwrap();
     assert_eq!(bench.stored().await, ["allow 198.51.100.2"]);
 }
 

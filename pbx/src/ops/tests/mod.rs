@@ -1,14 +1,19 @@
 //! Operations on a real store with a filter in memory.
 
 mod blocks;
+mod control;
 mod filter;
 mod import;
+mod lockout;
 mod rules;
 mod settings;
 
 use pbx_core::rule::Action;
 
-use super::{AddRule, Context, Role, fake::Bench};
+use super::{AddRule, Context, How, Role, fake::Bench};
+
+const DRY: How = How { force: false, dry_run: true };
+const FORCED: How = How { force: true, dry_run: false };
 
 fn admin() -> Context {
     Context { actor: "root".into(), role: Role::Admin, origin: "socket" }

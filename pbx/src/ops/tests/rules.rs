@@ -126,7 +126,7 @@ async fn when_the_filter_fails_the_store_is_put_back() {
     assert!(add.message.contains("the map is gone") && add.message.contains("nothing changed"), "{add}");
     let change = AddRule { lasting: Some("1h".into()), ..request("198.51.100.1", Action::Block) };
     bench.operations.add_rule(&admin(), change).await.unwrap_err();
-    bench.operations.remove_rule(&admin(), "1", false).await.unwrap_err();
+    bench.operations.remove_rule(&admin(), "1", How::default()).await.unwrap_err();
     bench.filter.fail(false);
     assert_eq!(bench.stored().await, ["block 198.51.100.1"]);
     let item = bench.operations.rule("1").await.unwrap();
@@ -143,7 +143,7 @@ async fn a_dry_run_says_the_same_and_changes_nothing() {
     let answer = bench.operations.add_rule(&admin(), dry).await.unwrap();
     assert_eq!((answer.did, answer.dry_run, answer.item.id), (Did::Added, true, None));
     bench.block("198.51.100.1").await;
-    let removed = bench.operations.remove_rule(&admin(), "1", true).await.unwrap();
+    let removed = bench.operations.remove_rule(&admin(), "1", DRY).await.unwrap();
     assert_eq!((removed.did, removed.dry_run), (Did::Removed, true));
     let update = UpdateRule { description: Some("x".into()), dry_run: true, ..UpdateRule::default() };
     bench.operations.update_rule(&admin(), "1", update).await.unwrap();
@@ -160,11 +160,11 @@ async fn a_removed_block_resets_the_counters_and_says_so() {
     bench.block("198.51.100.1").await;
     bench.block("198.51.100.0/24").await;
     bench.filter.called();
-    let answer = bench.operations.remove_rule(&admin(), "1", false).await.unwrap();
+    let answer = bench.operations.remove_rule(&admin(), "1", How::default()).await.unwrap();
     assert_eq!(bench.filter.called(), ["apply", "reset_counters 198.51.100.1"]);
     assert_eq!(answer.notes[0], "the counters of 198.51.100.1 were reset");
     assert!(answer.notes[1].contains("still blocked by the rule 198.51.100.0/24"), "{:?}", answer.notes);
-    assert_eq!(bench.operations.remove_rule(&admin(), "1", false).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(bench.operations.remove_rule(&admin(), "1", How::default()).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(bench.operations.rule("nonsense").await.unwrap_err().kind(), Kind::NotFound);
 }
 
@@ -172,12 +172,17 @@ async fn a_removed_block_resets_the_counters_and_says_so() {
 async fn an_allow_rule_is_removed_by_its_range_and_a_wider_one_is_named() {
     let bench = Bench::new().await;
     bench.allow("198.51.100.0/24").await;
-    let wider = bench.operations.remove_rule_of(&admin(), "198.51.100.7", Action::Allow, false).await.unwrap_err();
+    let wider =
+        bench.operations.remove_rule_of(&admin(), "198.51.100.7", Action::Allow, How::default()).await.unwrap_err();
     assert_eq!(wider.kind(), Kind::NotFound);
     assert!(wider.message.contains("pbx allow remove 198.51.100.0/24"), "{wider}");
-    let none = bench.operations.remove_rule_of(&admin(), "10.0.0.1", Action::Allow, false).await.unwrap_err();
+    let none = bench.operations.remove_rule_of(&admin(), "10.0.0.1", Action::Allow, How::default()).await.unwrap_err();
     assert!(none.message.contains("pbx allow list"), "{none}");
-    bench.operations.remove_rule_of(&admin(), "198.51.100.0 255.255.255.0", Action::Allow, false).await.unwrap();
+    bench
+        .operations
+        .remove_rule_of(&admin(), "198.51.100.0 255.255.255.0", Action::Allow, How::default())
+        .await
+        .unwrap();
     assert!(bench.stored().await.is_empty());
 }
 
@@ -222,18 +227,18 @@ async fn a_viewer_changes_nothing() {
     let denied = [
         operations.add_rule(&eve, request("198.51.100.2", Action::Block)).await.err(),
         operations.update_rule(&eve, "1", UpdateRule::default()).await.err(),
-        operations.remove_rule(&eve, "1", true).await.err(),
-        operations.remove_rule_of(&eve, "198.51.100.1", Action::Block, false).await.err(),
+        operations.remove_rule(&eve, "1", DRY).await.err(),
+        operations.remove_rule_of(&eve, "198.51.100.1", Action::Block, How::default()).await.err(),
         operations.import(&eve, ImportRequest::default()).await.err(),
-        operations.flush(&eve, Action::Block, false).await.err(),
+        operations.flush(&eve, Action::Block, How::default()).await.err(),
         operations
             .remove_block(&eve, RemoveBlock { address: "198.51.100.1".into(), ..RemoveBlock::default() })
             .await
             .err(),
         operations.remove_all_automatic(&eve, false).await.err(),
         operations.set_settings(&eve, SetSettings::default()).await.err(),
-        operations.reset_settings(&eve, None, false).await.err(),
-        operations.apply_profile(&eve, "strict", false).await.err(),
+        operations.reset_settings(&eve, None, How::default()).await.err(),
+        operations.apply_profile(&eve, "strict", How::default()).await.err(),
         operations.attach(&eve, "eth0", true, false).await.err(),
     ];
     for (index, error) in denied.into_iter().enumerate() {

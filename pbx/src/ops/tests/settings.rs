@@ -2,7 +2,7 @@ use super::{super::*, *};
 
 fn set(pairs: &[(&str, &str)]) -> SetSettings {
     let values = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    SetSettings { values, dry_run: false }
+    SetSettings { values, ..SetSettings::default() }
 }
 
 #[tokio::test]
@@ -17,7 +17,7 @@ async fn settings_are_taken_over_together_and_survive_a_restart() {
     let (bench, _) = bench.restarted().await;
     let (settings, revision) = bench.operations.current_settings();
     assert_eq!((settings.guard.level1.packets.get(), revision), (3000, 1));
-    let reset = bench.operations.reset_settings(&admin(), None, false).await.unwrap();
+    let reset = bench.operations.reset_settings(&admin(), None, How::default()).await.unwrap();
     assert_eq!((reset.revision, reset.changes.len()), (2, 2));
     assert!(bench.store().settings().await.unwrap().values.is_empty());
 }
@@ -35,7 +35,7 @@ async fn wrong_settings_change_nothing_and_the_error_names_key_and_range() {
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.message.contains(word), "{error}");
     }
-    let reset = bench.operations.reset_settings(&admin(), Some(vec!["guard.nothing".into()]), false).await;
+    let reset = bench.operations.reset_settings(&admin(), Some(vec!["guard.nothing".into()]), How::default()).await;
     assert_eq!(reset.unwrap_err().kind(), Kind::Usage);
     assert_eq!(bench.operations.current_settings().1, 0);
     assert!(bench.filter.called().is_empty());
@@ -63,7 +63,11 @@ async fn the_first_enforcement_lets_whoever_is_connected_over_ssh_in_and_only_th
     assert_eq!(bench.stored().await, ["allow 203.0.113.50"]);
     // The rule is there before the filter drops anything.
     assert_eq!(bench.filter.called(), ["apply", "settings 1"]);
-    bench.operations.remove_rule_of(&admin(), "203.0.113.50", pbx_core::rule::Action::Allow, false).await.unwrap();
+    bench
+        .operations
+        .remove_rule_of(&admin(), "203.0.113.50", pbx_core::rule::Action::Allow, How::default())
+        .await
+        .unwrap();
     bench.operations.set_settings(&admin(), set(&[("filter.mode", "monitor")])).await.unwrap();
     let second = bench.operations.set_settings(&admin(), enforce).await.unwrap();
     assert!(second.notes.is_empty() && bench.stored().await.is_empty());
@@ -80,9 +84,9 @@ async fn an_enforcement_without_ssh_says_that_nobody_was_let_in() {
 #[tokio::test]
 async fn a_profile_is_taken_over_and_an_unknown_one_is_not_found() {
     let bench = Bench::new().await;
-    let answer = bench.operations.apply_profile(&admin(), "portsip", false).await.unwrap();
+    let answer = bench.operations.apply_profile(&admin(), "portsip", How::default()).await.unwrap();
     assert!(answer.changes.iter().any(|change| change.key == "guard.level1.packets" && change.after == "2000"));
-    let error = bench.operations.apply_profile(&admin(), "lenient", false).await.unwrap_err();
+    let error = bench.operations.apply_profile(&admin(), "lenient", How::default()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
     assert!(error.message.contains("portsip"), "{error}");
 }
