@@ -104,7 +104,7 @@ const fn base4(class: u64) -> Said {
 /// How often an IPv4 source is asked about again because a rule was being changed meanwhile.
 const ROUNDS: usize = 4;
 
-/// As [`say4`], with the prefixes, until nothing changed meanwhile: the class, and the slot that was not there,
+/// As `say4`, with the prefixes, until nothing changed meanwhile: the class, and the slot that was not there,
 /// are the same at the end.
 #[inline(always)]
 pub fn say4_again<T: Tables>(t: &T, address: u32, now: u64) -> Said {
