@@ -101,11 +101,12 @@ fn the_doctor_finds_a_word_that_is_wrong_and_a_restart_repairs_it() {
                 continue;
             }
             let map = MapData::from_pin(&pin)?;
-            let words = Words::map(map.fd().as_fd(), 8 << address4::LINE_BITS)?;
+            let words = Words::map(map.fd().as_fd(), address4::LINE_WORDS << address4::LINE_BITS)?;
             let address = bad.v4().to_bits();
             let is_slot = |word: usize| {
                 let slot = words.load(word);
-                address4::slot_address(slot) == address && address4::slot_code(slot) == address4::BLOCK
+                let is_hit = word % address4::LINE_WORDS >= address4::SLOTS;
+                !is_hit && address4::slot_address(slot) == address && address4::slot_code(slot) == address4::BLOCK
             };
             found = (0..words.len()).find(|word| is_slot(*word));
             words.store(found.context("the block has no slot")?, 0);
