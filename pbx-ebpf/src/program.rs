@@ -17,7 +17,7 @@ use pbx_ebpf::{
     hash::Seed,
     packet::{Frame, View},
     rules,
-    tables::Tables,
+    tables::{RuleMaps, Tables},
     verdict::{self, Judged},
 };
 
@@ -92,7 +92,7 @@ macro_rules! constant {
 
 struct Kernel;
 
-impl Tables for Kernel {
+impl RuleMaps for Kernel {
     #[inline(always)]
     fn seed(&self) -> Seed {
         Seed(constant!(SEED0), constant!(SEED1))
@@ -112,14 +112,6 @@ impl Tables for Kernel {
     #[inline(always)]
     fn settings(&self) -> Option<*mut settings::Settings> {
         SETTINGS.get_ptr_mut(0)
-    }
-    #[inline(always)]
-    fn interface(&self, element: u32) -> Option<*mut u64> {
-        INTERFACES.get_ptr_mut(element).map(|p| p.cast())
-    }
-    #[inline(always)]
-    fn ports(&self, element: u32) -> Option<*mut u64> {
-        PORTS.get_ptr_mut(element).map(|p| p.cast())
     }
     #[inline(always)]
     fn summary4(&self, element: u32) -> Option<*mut u64> {
@@ -166,6 +158,29 @@ impl Tables for Kernel {
         let set = self.prefix(entry >> 2)?;
         // SAFETY: a set has four hit words from there on.
         Some(unsafe { set.add(prefix::HITS + (entry & 3) as usize) })
+    }
+    #[inline(always)]
+    fn exact4(&self, address: u32, now: u64) -> u64 {
+        pbx_exact4(address, now)
+    }
+    #[inline(always)]
+    fn say4_again(&self, address: u32, now: u64) -> u64 {
+        pbx_say4_again(address, now)
+    }
+    #[inline(always)]
+    fn probe(&self, hi: u64, lo: u64, code: u64, now: u64) -> u64 {
+        pbx_probe(hi, lo, code, now)
+    }
+}
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn interface(&self, element: u32) -> Option<*mut u64> {
+        INTERFACES.get_ptr_mut(element).map(|p| p.cast())
+    }
+    #[inline(always)]
+    fn ports(&self, element: u32) -> Option<*mut u64> {
+        PORTS.get_ptr_mut(element).map(|p| p.cast())
     }
     #[inline(always)]
     fn rate(&self, set: u32) -> Option<*mut u64> {
@@ -220,18 +235,6 @@ impl Tables for Kernel {
             *pair.add(1) += length;
             *pair
         }
-    }
-    #[inline(always)]
-    fn exact4(&self, address: u32, now: u64) -> u64 {
-        pbx_exact4(address, now)
-    }
-    #[inline(always)]
-    fn say4_again(&self, address: u32, now: u64) -> u64 {
-        pbx_say4_again(address, now)
-    }
-    #[inline(always)]
-    fn probe(&self, hi: u64, lo: u64, code: u64, now: u64) -> u64 {
-        pbx_probe(hi, lo, code, now)
     }
     #[inline(always)]
     fn counted(&self, hi: u64, lo: u64, kind: u64, now: u64, limit_new: u64) -> u64 {

@@ -4,7 +4,7 @@
 use crate::{
     abi::{MAPPED, address4, prefix, settings::SHORT_LENGTHS_WORD, tick},
     hash,
-    tables::Tables,
+    tables::RuleMaps,
     word,
 };
 
@@ -46,7 +46,7 @@ impl Said {
 
 /// What the rules say of a source. `short` are the IPv6 lengths below 32 in use.
 #[inline(always)]
-pub fn say<T: Tables>(t: &T, v6: bool, hi: u64, lo: u64, short: [u64; 2]) -> Said {
+pub fn say<T: RuleMaps>(t: &T, v6: bool, hi: u64, lo: u64, short: [u64; 2]) -> Said {
     if !v6 {
         return say4(t, lo as u32);
     }
@@ -65,7 +65,7 @@ pub fn say<T: Tables>(t: &T, v6: bool, hi: u64, lo: u64, short: [u64; 2]) -> Sai
 /// the base. A rule that changes may leave the place to which the class, read before, points: what was read is
 /// good if the class is still the same at the end, and if there was one place only. Else [`say4_again`].
 #[inline(always)]
-fn say4<T: Tables>(t: &T, address: u32) -> Said {
+fn say4<T: RuleMaps>(t: &T, address: u32) -> Said {
     let Some(summary) = t.summary4(address >> 18) else { return Said::Nothing };
     // SAFETY: a word of the summary.
     if unsafe { word::load(summary) } >> ((address >> 12) & 63) & 1 == 0 {
@@ -107,7 +107,7 @@ const ROUNDS: usize = 4;
 /// As `say4`, with the prefixes, until nothing changed meanwhile: the class, and the slot that was not there,
 /// are the same at the end.
 #[inline(always)]
-pub fn say4_again<T: Tables>(t: &T, address: u32, now: u64) -> Said {
+pub fn say4_again<T: RuleMaps>(t: &T, address: u32, now: u64) -> Said {
     let Some(word) = t.class4(address >> 12) else { return Said::Nothing };
     let shift = ((address >> 8) & 15) * 4;
     // SAFETY: a word of the class map.
@@ -145,7 +145,7 @@ pub fn say4_again<T: Tables>(t: &T, address: u32, now: u64) -> Said {
 
 /// The rule of a single IPv4 address, at a tick.
 #[inline(always)]
-pub fn exact4<T: Tables>(t: &T, address: u32, now: u64) -> Said {
+pub fn exact4<T: RuleMaps>(t: &T, address: u32, now: u64) -> Said {
     let places = hash::address4(address, t.seed());
     let mut line = places.home;
     let mut round = 0;
@@ -184,7 +184,7 @@ pub fn exact4<T: Tables>(t: &T, address: u32, now: u64) -> Said {
 
 /// Asks the prefixes in which a source lies, longest first.
 #[inline(always)]
-pub fn walk<T: Tables>(t: &T, hi: u64, lo: u64, v6: bool, now: u64) -> Said {
+pub fn walk<T: RuleMaps>(t: &T, hi: u64, lo: u64, v6: bool, now: u64) -> Said {
     if !v6 {
         let Some(lengths) = t.lengths4(lo as u32 >> 16) else { return Said::Nothing };
         // SAFETY: a word of the length lists.
@@ -218,7 +218,7 @@ unsafe fn list(words: *mut u64) -> [u64; 2] {
 
 /// Tries the codes of a list, or all of a range where the list was too short for them.
 #[inline(always)]
-fn through<T: Tables>(t: &T, hi: u64, lo: u64, mut list: [u64; 2], longest: u8, shortest: u8, now: u64) -> Said {
+fn through<T: RuleMaps>(t: &T, hi: u64, lo: u64, mut list: [u64; 2], longest: u8, shortest: u8, now: u64) -> Said {
     if list[0] & 0xff == prefix::ALL {
         let mut code = longest;
         while code >= shortest {
@@ -260,7 +260,7 @@ pub const fn network(hi: u64, lo: u64, code: u8) -> (u64, u64) {
 
 /// The rule of the prefix of one length (as a code) in which a source lies, at a tick.
 #[inline(always)]
-pub fn probe<T: Tables>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
+pub fn probe<T: RuleMaps>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
     let (hi, lo) = network(hi, lo, code);
     let places = hash::prefix(hi, lo, code, t.seed());
     let mut set = places.home;
@@ -294,7 +294,7 @@ pub fn probe<T: Tables>(t: &T, hi: u64, lo: u64, code: u8, now: u64) -> Said {
 
 /// Reads an entry as a whole: its identity is the same before and after, or it is being rewritten.
 #[inline(always)]
-fn entry<T: Tables>(t: &T, set: u32, i: usize, hi: u64, lo: u64, code: u8, now: u64) -> Said {
+fn entry<T: RuleMaps>(t: &T, set: u32, i: usize, hi: u64, lo: u64, code: u8, now: u64) -> Said {
     let Some(words) = t.prefix(set) else { return Said::Nothing };
     // SAFETY: a set has SLOTS × 4 words, and `i` is below SLOTS.
     let (identity, until) = unsafe {

@@ -7,18 +7,14 @@ use crate::{
     rate, rules, verdict,
 };
 
-/// Where the tables lie, and the outlets of a judgement. A `None` is an element that does not exist.
-pub trait Tables {
+/// What the rules ask ([`crate::rules`]). A `None` is an element that does not exist.
+pub trait RuleMaps {
     /// Hash seed.
     fn seed(&self) -> Seed;
     /// Coarse monotonic time (ns).
     fn now(&self) -> u64;
     /// Word of `SETTINGS`.
     fn settings(&self) -> Option<*mut crate::abi::settings::Settings>;
-    /// The two words of an element of `INTERFACES`.
-    fn interface(&self, element: u32) -> Option<*mut u64>;
-    /// The four words of an element of `PORTS`.
-    fn ports(&self, element: u32) -> Option<*mut u64>;
     /// Word of `SUMMARY4`.
     fn summary4(&self, element: u32) -> Option<*mut u64>;
     /// Word of `CLASS4`.
@@ -37,34 +33,6 @@ pub trait Tables {
     fn prefix(&self, set: u32) -> Option<*mut u64>;
     /// The hit word of an entry (`set * 4 + slot`) of `PREFIX`.
     fn hits(&self, entry: u32) -> Option<*mut u64>;
-    /// The 16 words of a set of `RATE`.
-    fn rate(&self, set: u32) -> Option<*mut u64>;
-    /// The two words of an element of `PRESENCE`.
-    fn presence(&self, element: u32) -> Option<*mut u64>;
-    /// The four words of `GUARD`.
-    fn guard(&self) -> Option<*mut u64>;
-    /// This CPU's word of `PENDING`.
-    fn pending(&self) -> Option<*mut u64>;
-    /// An entry of `AUTOMATIC`.
-    fn automatic(&self, source: &Source) -> Option<*mut automatic::Block>;
-    /// Writes an entry of `AUTOMATIC`; false: the map is full.
-    fn block(&self, source: &Source, block: &automatic::Block) -> bool;
-    /// An entry of `KNOWN`.
-    fn known(&self, key: &known::Key) -> Option<known::Known>;
-    /// Word of `KNOWN_STATE`.
-    fn known_state(&self, slot: u32) -> Option<*mut u64>;
-    /// Whether `MEDIA` has the flow.
-    fn media(&self, flow: &media::Flow) -> bool;
-    /// Counts a packet of `length` bytes for an element of `STATS`; gives this CPU's packets of that reason.
-    fn count(&self, stats: u32, reason: Reason, length: u64) -> u64;
-    /// [`verdict::source`].
-    #[inline(always)]
-    fn source(&self, hi: u64, lo: u64, rest: u64, place: u64, enforcement: u64) -> Reason
-    where
-        Self: Sized,
-    {
-        verdict::source(self, hi, lo, rest, place, enforcement)
-    }
     /// [`rules::exact4`] as a code; the kernel program makes it a function that is verified on its own.
     #[inline(always)]
     fn exact4(&self, address: u32, now: u64) -> u64
@@ -96,6 +64,42 @@ pub trait Tables {
         Self: Sized,
     {
         rules::walk(self, hi, lo, v6 != 0, now).code()
+    }
+}
+
+/// Where all tables lie, and the outlets of a judgement.
+pub trait Tables: RuleMaps {
+    /// The two words of an element of `INTERFACES`.
+    fn interface(&self, element: u32) -> Option<*mut u64>;
+    /// The four words of an element of `PORTS`.
+    fn ports(&self, element: u32) -> Option<*mut u64>;
+    /// The 16 words of a set of `RATE`.
+    fn rate(&self, set: u32) -> Option<*mut u64>;
+    /// The two words of an element of `PRESENCE`.
+    fn presence(&self, element: u32) -> Option<*mut u64>;
+    /// The four words of `GUARD`.
+    fn guard(&self) -> Option<*mut u64>;
+    /// This CPU's word of `PENDING`.
+    fn pending(&self) -> Option<*mut u64>;
+    /// An entry of `AUTOMATIC`.
+    fn automatic(&self, source: &Source) -> Option<*mut automatic::Block>;
+    /// Writes an entry of `AUTOMATIC`; false: the map is full.
+    fn block(&self, source: &Source, block: &automatic::Block) -> bool;
+    /// An entry of `KNOWN`.
+    fn known(&self, key: &known::Key) -> Option<known::Known>;
+    /// Word of `KNOWN_STATE`.
+    fn known_state(&self, slot: u32) -> Option<*mut u64>;
+    /// Whether `MEDIA` has the flow.
+    fn media(&self, flow: &media::Flow) -> bool;
+    /// Counts a packet of `length` bytes for an element of `STATS`; gives this CPU's packets of that reason.
+    fn count(&self, stats: u32, reason: Reason, length: u64) -> u64;
+    /// [`verdict::source`].
+    #[inline(always)]
+    fn source(&self, hi: u64, lo: u64, rest: u64, place: u64, enforcement: u64) -> Reason
+    where
+        Self: Sized,
+    {
+        verdict::source(self, hi, lo, rest, place, enforcement)
     }
     /// [`rate::count`], likewise.
     #[inline(always)]

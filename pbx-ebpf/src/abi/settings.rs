@@ -58,3 +58,29 @@ pub struct Settings {
 super::words!(Settings);
 /// First word of `short_lengths`.
 pub const SHORT_LENGTHS_WORD: usize = core::mem::offset_of!(Settings, short_lengths) / 8;
+/// Word of `sample_mask`.
+pub const SAMPLE_MASK_WORD: usize = core::mem::offset_of!(Settings, sample_mask) / 8;
+/// Word of `flags`.
+pub const FLAGS_WORD: usize = core::mem::offset_of!(Settings, flags) / 8;
+
+impl Settings {
+    /// The words before `short_lengths`, in their order.
+    pub const fn scalars(&self) -> [u64; SHORT_LENGTHS_WORD] {
+        // No `..`: a new word has to be thought of here.
+        let Settings {
+            level1,
+            level1_block,
+            level2,
+            level2_block,
+            tcp,
+            fragments,
+            new_sources,
+            sample_mask,
+            flags,
+            short_lengths: _,
+            onlink_used: _,
+            onlink: _,
+        } = *self;
+        [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags]
+    }
+}

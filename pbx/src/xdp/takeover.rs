@@ -19,7 +19,7 @@ use pbx_core::{
     time::Timestamp,
 };
 use pbx_ebpf::{
-    abi::{LAYOUT, automatic, header},
+    abi::{automatic, header},
     hash::Seed,
 };
 use pbx_xdp::{
@@ -93,9 +93,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     }
     // Blocks whose bit was not set yet when the writer died.
     loaded.maps.sweep_blocks(seed, clocks.monotonic)?;
-    for (source, block) in loaded.maps.blocks()? {
-        loaded.maps.add_block(seed, source, block)?;
-    }
+    loaded.maps.mark_blocks(seed)?;
 
     let ending: HashMap<_, Timestamp> = start
         .rules
@@ -152,15 +150,7 @@ fn read_header(folder: &Path) -> anyhow::Result<Option<header::Header>> {
     let data = MapData::from_pin(&pin).with_context(|| format!("cannot open the pinned map {}", pin.display()))?;
     let words = Words::map(data.fd().as_fd(), header::Header::WORDS)
         .with_context(|| format!("cannot read the pinned map {}", pin.display()))?;
-    let word = |i| words.load(i);
-    let ours = word(0) == header::MAGIC && word(1) == u64::from(LAYOUT) && word(2) == header::SIZES;
-    Ok(ours.then(|| header::Header {
-        magic: word(0),
-        layout: word(1),
-        sizes: word(2),
-        seed: [word(3), word(4)],
-        boot: [word(5), word(6)],
-    }))
+    Ok(pbx_xdp::tables::read_header(&words))
 }
 
 fn random_seed() -> anyhow::Result<Seed> {

@@ -1,10 +1,10 @@
 //! The kernel's own tables asked on the host, by the kernel's own code, without counting: what `explain` says.
 
 use pbx_ebpf::{
-    abi::{Source, address4, automatic, events, known, media, prefix, settings, stats::Reason},
+    abi::{address4, prefix, settings},
     hash::Seed,
     rules::{self, Said},
-    tables::Tables,
+    tables::RuleMaps,
 };
 
 use crate::Maps;
@@ -28,7 +28,7 @@ impl Reading<'_> {
     }
 }
 
-impl Tables for Reading<'_> {
+impl RuleMaps for Reading<'_> {
     fn seed(&self) -> Seed {
         self.seed
     }
@@ -59,48 +59,10 @@ impl Tables for Reading<'_> {
     fn prefix(&self, set: u32) -> Option<*mut u64> {
         Some(self.maps.prefix.pointer(set as usize * prefix::SET_WORDS))
     }
-    // What follows is not asked by the rules.
-    fn interface(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn ports(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
     fn hits4(&self, _: u32) -> Option<*mut u64> {
         None
     }
     fn hits(&self, _: u32) -> Option<*mut u64> {
         None
     }
-    fn rate(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn presence(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn guard(&self) -> Option<*mut u64> {
-        None
-    }
-    fn pending(&self) -> Option<*mut u64> {
-        None
-    }
-    fn automatic(&self, _: &Source) -> Option<*mut automatic::Block> {
-        None
-    }
-    fn block(&self, _: &Source, _: &automatic::Block) -> bool {
-        false
-    }
-    fn known(&self, _: &known::Key) -> Option<known::Known> {
-        None
-    }
-    fn known_state(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn media(&self, _: &media::Flow) -> bool {
-        false
-    }
-    fn count(&self, _: u32, _: Reason, _: u64) -> u64 {
-        1
-    }
-    fn event(&self, _: &events::Event) {}
 }

@@ -90,6 +90,12 @@ impl Maps {
         self.presence.set_bits(element as usize * 2 + presence::AUTOMATIC, bit);
     }
 
+    /// Sets the presence bit of every automatic block.
+    pub fn mark_blocks(&self, seed: Seed) -> io::Result<()> {
+        self.blocks()?.into_iter().for_each(|(source, _)| self.mark(seed, source));
+        Ok(())
+    }
+
     /// Takes blocks away that were over at `now`, and presence bits that no block needs; how many blocks went.
     pub fn sweep_blocks(&self, seed: Seed, now: u64) -> io::Result<usize> {
         let blocks = self.blocks()?;
@@ -121,9 +127,7 @@ impl Maps {
         }
         if cleared {
             // A block that the kernel made while we looked has its bit again.
-            for (source, _) in self.blocks()? {
-                self.mark(seed, source);
-            }
+            self.mark_blocks(seed)?;
         }
         Ok(())
     }

@@ -44,25 +44,11 @@ impl Memory for KernelTables {
 impl Maps {
     /// Writes thresholds and ports; each word is in force with the next packet.
     pub fn write_settings(&self, projected: &Projected) {
-        let abi::Settings {
-            level1,
-            level1_block,
-            level2,
-            level2_block,
-            tcp,
-            fragments,
-            new_sources,
-            sample_mask,
-            flags,
-            short_lengths: _,
-            onlink_used,
-            onlink,
-        } = projected.thresholds;
-        // `FLOWS` says what `MEDIA` holds, not what is set.
-        let flags = flags | self.settings.load(FLAGS) & abi::FLOWS;
-        let scalars = [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags];
-        for (word, value) in scalars.into_iter().enumerate() {
-            self.settings.store(word, value);
+        let abi::Settings { onlink_used, onlink, .. } = projected.thresholds;
+        for (word, value) in projected.thresholds.scalars().into_iter().enumerate() {
+            // `FLOWS` says what `MEDIA` holds, not what is set.
+            let kept = if word == abi::FLAGS_WORD { self.settings.load(word) & abi::FLOWS } else { 0 };
+            self.settings.store(word, value | kept);
         }
         // Only the prefixes that stay in their places are in force while the others change.
         let first = abi::SHORT_LENGTHS_WORD + 3;
@@ -85,7 +71,7 @@ impl Maps {
 
     /// Samples 1 in `one_in` dropped packets, a power of two.
     pub fn sample(&self, one_in: u64) {
-        self.settings.store(SAMPLE_MASK, one_in.wrapping_sub(1));
+        self.settings.store(abi::SAMPLE_MASK_WORD, one_in.wrapping_sub(1));
     }
 
     /// Describes an interface; 0 is every interface that is not described. `stats` is its element of `STATS`.
@@ -103,19 +89,6 @@ impl Maps {
         }
     }
 
-    /// The header, if these maps were filled before.
-    pub fn read_header(&self) -> Option<header::Header> {
-        let word = |i| self.header.load(i);
-        let header = header::Header {
-            magic: word(0),
-            layout: word(1),
-            sizes: word(2),
-            seed: [word(3), word(4)],
-            boot: [word(5), word(6)],
-        };
-        (header.magic == header::MAGIC).then_some(header)
-    }
-
     /// Writes the header; its magic number comes last.
     pub fn write_header(&self, seed: [u64; 2], boot: [u64; 2]) {
         let words = [u64::from(LAYOUT), header::SIZES, seed[0], seed[1], boot[0], boot[1]];
@@ -125,9 +98,6 @@ impl Maps {
         self.header.store(0, header::MAGIC);
     }
 }
-
-const SAMPLE_MASK: usize = 7;
-const FLAGS: usize = 8;
 
 impl Maps {
     /// The element of `STATS` that an interface has.
@@ -142,7 +112,7 @@ impl Maps {
     /// What of the settings is not in the kernel; `interfaces` are the described ones: ifindex, element of `STATS`.
     pub fn differing_settings(&self, projected: &Projected, interfaces: &[(u32, u32)]) -> Option<String> {
         let t = &projected.thresholds;
-        let flags = t.flags | self.settings.load(FLAGS) & abi::FLOWS;
+        let flags = t.flags | self.settings.load(abi::FLAGS_WORD) & abi::FLOWS;
         let wanted = [
             ("level1", t.level1),
             ("level1_block", t.level1_block),
@@ -158,7 +128,7 @@ impl Maps {
         let networks = networks.flat_map(|n| [n.hi, n.lo, n.mask_hi, n.mask_lo]);
         let onlink = [t.onlink_used].into_iter().chain(networks).enumerate();
         let onlink = onlink.map(|(i, wanted)| (first + i, "an on-link network", wanted));
-        for (word, name, wanted) in named.chain([(FLAGS, "scope", flags)]).chain(onlink) {
+        for (word, name, wanted) in named.chain([(abi::FLAGS_WORD, "scope", flags)]).chain(onlink) {
             let there = self.settings.load(word);
             if there != wanted {
                 return Some(format!("{name} is {there} in the kernel instead of {wanted}"));
@@ -201,4 +171,17 @@ impl Maps {
         ];
         mapped.iter().map(|words| words.len() as u64 * 8).sum()
     }
+}
+
+/// The header in the words of a pinned `HEADER`, if maps of this build were filled whole.
+pub fn read_header(words: &Words) -> Option<header::Header> {
+    let word = |i| words.load(i);
+    let ours = word(0) == header::MAGIC && word(1) == u64::from(LAYOUT) && word(2) == header::SIZES;
+    ours.then(|| header::Header {
+        magic: word(0),
+        layout: word(1),
+        sizes: word(2),
+        seed: [word(3), word(4)],
+        boot: [word(5), word(6)],
+    })
 }

@@ -14,10 +14,10 @@ use pbx_core::{
     rule::Action,
 };
 use pbx_ebpf::{
-    abi::{Source, address4, automatic, events, known, media, prefix, settings, stats::Reason, tick},
+    abi::{address4, prefix, settings, tick},
     hash::Seed,
     rules::{self, Said},
-    tables::Tables,
+    tables::RuleMaps,
 };
 
 use super::{
@@ -116,7 +116,7 @@ impl Reader<'_> {
     }
 }
 
-impl Tables for Reader<'_> {
+impl RuleMaps for Reader<'_> {
     fn seed(&self) -> Seed {
         SEED
     }
@@ -148,50 +148,12 @@ impl Tables for Reader<'_> {
     fn prefix(&self, set: u32) -> Option<*mut u64> {
         self.at(Table::Prefix, set as usize * 16)
     }
-    // What the rules do not ask for.
-    fn interface(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn ports(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
     fn hits4(&self, _: u32) -> Option<*mut u64> {
         None
     }
     fn hits(&self, _: u32) -> Option<*mut u64> {
         None
     }
-    fn rate(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn presence(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn guard(&self) -> Option<*mut u64> {
-        None
-    }
-    fn pending(&self) -> Option<*mut u64> {
-        None
-    }
-    fn automatic(&self, _: &Source) -> Option<*mut automatic::Block> {
-        None
-    }
-    fn block(&self, _: &Source, _: &automatic::Block) -> bool {
-        false
-    }
-    fn known(&self, _: &known::Key) -> Option<known::Known> {
-        None
-    }
-    fn known_state(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn media(&self, _: &media::Flow) -> bool {
-        false
-    }
-    fn count(&self, _: u32, _: Reason, _: u64) -> u64 {
-        0
-    }
-    fn event(&self, _: &events::Event) {}
 }
 
 /// Applies stores, and gives what undoes them.

@@ -16,7 +16,7 @@ use pbx_ebpf::{
     },
     hash::Seed,
     packet::{Frame, View},
-    tables::Tables,
+    tables::{RuleMaps, Tables},
     verdict::{self, Judged},
 };
 
@@ -79,24 +79,10 @@ impl HostTables {
     }
     /// Puts settings in force, with one interface.
     pub fn settings(&self, projected: &Projected, ifindex: u32) {
-        let abi::Settings {
-            level1,
-            level1_block,
-            level2,
-            level2_block,
-            tcp,
-            fragments,
-            new_sources,
-            sample_mask,
-            flags,
-            short_lengths: _,
-            onlink_used,
-            onlink,
-        } = projected.thresholds;
-        let scalars = [level1, level1_block, level2, level2_block, tcp, fragments, new_sources, sample_mask, flags];
+        let abi::Settings { onlink_used, onlink, .. } = projected.thresholds;
         let onlink = onlink.iter().flat_map(|n| [n.hi, n.lo, n.mask_hi, n.mask_lo]);
         let tail = [onlink_used].into_iter().chain(onlink);
-        for (word, value) in self.settings.iter().zip(scalars) {
+        for (word, value) in self.settings.iter().zip(projected.thresholds.scalars()) {
             word.store(value, SeqCst);
         }
         if !lock(&self.media).is_empty() {
@@ -193,7 +179,7 @@ fn element(words: &[AtomicU64], element: u32, size: usize) -> Option<*mut u64> {
     words.get(element as usize * size).map(AtomicU64::as_ptr)
 }
 
-impl Tables for Moment<'_> {
+impl RuleMaps for Moment<'_> {
     fn seed(&self) -> Seed {
         self.tables.seed
     }
@@ -202,12 +188,6 @@ impl Tables for Moment<'_> {
     }
     fn settings(&self) -> Option<*mut abi::Settings> {
         element(&self.tables.settings, 0, 1).map(|p| p.cast())
-    }
-    fn interface(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.interfaces, i, interfaces::Interface::WORDS)
-    }
-    fn ports(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.ports, i, ports::WORDS)
     }
     fn summary4(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.summary4, i, 1)
@@ -235,6 +215,15 @@ impl Tables for Moment<'_> {
     }
     fn hits(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.prefix, super::hit_word(Table::Prefix, i as usize) as u32, 1)
+    }
+}
+
+impl Tables for Moment<'_> {
+    fn interface(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.interfaces, i, interfaces::Interface::WORDS)
+    }
+    fn ports(&self, i: u32) -> Option<*mut u64> {
+        element(&self.tables.ports, i, ports::WORDS)
     }
     fn rate(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.rate, i, rate::SET_WORDS)
