@@ -6,5 +6,6 @@ pub mod daemon;
 pub mod filter;
 pub mod host;
 pub mod ops;
+pub mod signalling;
 pub mod store;
 pub mod xdp;

@@ -1,0 +1,115 @@
+//! The boundary between the operations and SIP: what the signalling side can be told and asked. The implementation
+//! is in `sip`; everything above speaks only this trait. Calls may block for milliseconds: operations make
+//! them off the async threads.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use pbx_core::{
+    directory::{Directory, ExtensionId},
+    settings::Settings,
+    time::Timestamp,
+    transport::{Protocol, TransportId},
+};
+use serde::{Deserialize, Serialize};
+
+/// A transport as an administrator made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Its number in the store.
+    pub id: TransportId,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port that it listens on, at all addresses of the machine.
+    pub port: u16,
+    /// The port by which peers beyond the router reach it; none: the same.
+    pub external_port: Option<u16>,
+    /// Digest algorithms that it offers, in this order.
+    pub algorithms: Vec<pbx_core::auth::Algorithm>,
+    /// Certificates (PEM) and private key (PEM), of TLS.
+    pub certificate: Option<Arc<CertificatePair>>,
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CertificatePair {
+    /// PEM, the leaf first.
+    pub chain: String,
+    /// PEM. A secret.
+    pub key: String,
+}
+
+impl std::fmt::Debug for CertificatePair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CertificatePair(secret)")
+    }
+}
+
+/// How a transport is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransportStatus {
+    /// It listens.
+    pub listening: bool,
+    /// Why not.
+    pub problem: Option<String>,
+    /// Open connections, of a stream transport.
+    pub connections: u64,
+    /// Messages received since it was opened.
+    pub received: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages dropped or refused, by reason; reasons that never counted are left out.
+    pub dropped: Vec<(String, u64)>,
+}
+
+/// One contact that is registered now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Opaque, for [`Signalling::drop_registration`].
+    pub id: String,
+    /// Whose it is.
+    pub extension: ExtensionId,
+    /// The Contact URI as the phone wrote it.
+    pub contact: String,
+    /// What the phone calls itself.
+    pub user_agent: String,
+    /// `+sip.instance`, of a phone that has one.
+    pub instance: Option<String>,
+    /// How it registered.
+    pub protocol: Protocol,
+    /// Where it registered from.
+    pub remote: SocketAddr,
+    /// Where it registered to.
+    pub local: SocketAddr,
+    /// It can be reached now; a TCP or TLS phone whose connection is gone can not.
+    pub reachable: bool,
+    /// It is behind a router that translates addresses.
+    pub behind_nat: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, unless it is refreshed.
+    pub expires_at: Timestamp,
+}
+
+/// The signalling side: transports, registrar, calls.
+pub trait Signalling: Send + Sync {
+    /// Opens a transport, or changes the open one of this number. On an error what was open stays as it was.
+    /// Nothing on other transports is disturbed.
+    fn open(&self, transport: &Transport) -> anyhow::Result<()>;
+    /// Closes a transport and its connections.
+    fn close(&self, id: TransportId) -> anyhow::Result<()>;
+    /// How a transport is; none: it was never opened.
+    fn transport(&self, id: TransportId) -> Option<TransportStatus>;
+    /// Takes over the whole directory. Contacts of extensions that are gone, disabled or whose password changed end.
+    fn directory(&self, directory: Arc<Directory>);
+    /// Takes over the whole settings.
+    fn settings(&self, settings: &Settings);
+    /// Every contact that is registered now.
+    fn registrations(&self) -> anyhow::Result<Vec<Registration>>;
+    /// Ends a registration. `false`: there was none.
+    fn drop_registration(&self, id: &str) -> anyhow::Result<bool>;
+    /// Who proved a password from this address in the last 30 days, and when last.
+    fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>>;
+}
