@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod filter;
 pub mod host;
 pub mod ops;
+pub mod secrets;
 pub mod signalling;
 pub mod store;
 pub mod xdp;
