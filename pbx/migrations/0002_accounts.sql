@@ -47,23 +47,24 @@ CREATE UNIQUE INDEX transports_by_port ON transports (port, protocol = 'UDP');
 -- What is registered, for the time after a restart. Written in batches, after the phone has its answer: a row may
 -- outlive its extension, and is not read then.
 CREATE TABLE bindings (
-    id         TEXT    NOT NULL PRIMARY KEY,
+    id         INTEGER PRIMARY KEY,
     extension  INTEGER NOT NULL,
     contact    TEXT    NOT NULL,
-    path       TEXT    NOT NULL,
-    call_id    TEXT    NOT NULL,
-    cseq       INTEGER NOT NULL,
+    q          INTEGER NOT NULL,
     instance   TEXT,
     reg_id     INTEGER,
+    call_id    TEXT    NOT NULL,
+    cseq       INTEGER NOT NULL,
+    path       TEXT,
     user_agent TEXT    NOT NULL,
-    protocol   TEXT    NOT NULL,
     transport  INTEGER NOT NULL,
+    protocol   TEXT    NOT NULL,
     local      TEXT    NOT NULL,
     remote     TEXT    NOT NULL,
     behind_nat INTEGER NOT NULL CHECK (behind_nat IN (0, 1)),
     since      INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE INDEX bindings_by_extension ON bindings (extension);
 

@@ -148,6 +148,7 @@ fn start<'a>(config: &'a Xdp, state: &'a State) -> Start<'a> {
         config,
         rules: &state.rules,
         settings: &state.settings,
+        transports: &state.transports,
         revision: state.settings_revision,
         automatic: &state.automatic,
     }

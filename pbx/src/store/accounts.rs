@@ -144,6 +144,14 @@ impl Store {
         })
     }
 
+    /// The ports of all transports, in order, each once.
+    pub async fn transport_ports(&self) -> Result<Vec<u16>, StoreError> {
+        sqlx::query_scalar("SELECT DISTINCT port FROM transports ORDER BY port")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
     /// Commits a change whole or not at all, and returns its events with their ids.
     pub async fn change_accounts(&self, change: AccountChange<'_>) -> Result<Vec<Event>, StoreError> {
         let mut transaction = self.begin().await?;

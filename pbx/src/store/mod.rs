@@ -34,7 +34,6 @@ pub use self::{
     accounts::{AccountChange, StoredAccounts, StoredExtension, StoredTenant, StoredTransport},
     audit::{Audit, AuditRow},
     automatic::StoredBlock,
-    bindings::StoredBinding,
     events::{EVENTS_KEPT, Event, EventKind, NewEvent},
     known::StoredKnown,
     rules::RuleChange,

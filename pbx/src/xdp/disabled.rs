@@ -81,7 +81,7 @@ impl Filter for Disabled {
     fn apply(&self, _: &Change) -> anyhow::Result<()> {
         self.change()
     }
-    fn settings(&self, _: &Settings, _: i64) -> anyhow::Result<()> {
+    fn settings(&self, _: &Settings, _: &[u16], _: i64) -> anyhow::Result<()> {
         self.change()
     }
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
@@ -177,10 +177,10 @@ mod tests {
     fn a_lost_filter_takes_no_change_and_one_that_is_off_takes_all() {
         let settings = Settings::default();
         let lost = lost(PathBuf::from("/nonexistent"));
-        assert!(lost.settings(&settings, 1).unwrap_err().to_string().contains("no capability"));
+        assert!(lost.settings(&settings, &[], 1).unwrap_err().to_string().contains("no capability"));
         assert!(lost.automatic_blocks().is_err());
         let off = Disabled::Off("attach = \"off\"".to_owned());
-        off.settings(&settings, 1).unwrap();
+        off.settings(&settings, &[], 1).unwrap();
         assert!(off.automatic_blocks().is_err(), "it holds none and may not be followed");
     }
 }

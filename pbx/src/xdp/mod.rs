@@ -68,6 +68,8 @@ struct State {
     /// Rules that end, by wall time: projected again when the clock is set.
     ending: HashMap<(Prefix, Action), Timestamp>,
     settings: Settings,
+    /// Ports of the transports.
+    transports: Vec<u16>,
     revision: i64,
     connected: Vec<Prefix>,
     wanted: Wanted,
@@ -214,7 +216,7 @@ impl XdpFilter {
     }
 
     fn project(&self, state: &mut State) {
-        let projected = settings::project(&state.settings, &[], &state.connected);
+        let projected = settings::project(&state.settings, &state.transports, &state.connected);
         self.maps.write_settings(&projected);
         interfaces::write(&self.maps, &state.interfaces, projected.enforcement);
     }
@@ -277,9 +279,10 @@ impl Filter for XdpFilter {
         }
     }
 
-    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()> {
+    fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()> {
         let mut state = self.state();
         state.settings = settings.clone();
+        state.transports = transports.to_vec();
         state.revision = revision;
         self.project(&mut state);
         drop(state);

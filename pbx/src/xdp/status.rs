@@ -76,7 +76,7 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
             let message = format!("{:?}: {}", difference.table, difference.what);
             say(Severity::Error, "rule tables", message, Some("systemctl restart pbx"));
         }
-        let projected = settings::project(&state.settings, &[], &state.connected);
+        let projected = settings::project(&state.settings, &state.transports, &state.connected);
         if projected.left_out > 0 {
             let message =
                 format!("{} on-link IPv6 networks are judged by /64: there is room for 32", projected.left_out);

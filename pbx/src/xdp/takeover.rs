@@ -44,6 +44,8 @@ pub struct Start<'a> {
     pub rules: &'a [Rule],
     /// The settings.
     pub settings: &'a Settings,
+    /// The ports of the transports.
+    pub transports: &'a [u16],
     /// Their revision.
     pub revision: i64,
     /// Automatic blocks that the store kept, for maps that a reboot emptied.
@@ -77,7 +79,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     let rules = RuleTables::adopt(KernelTables(Arc::clone(&loaded.maps)), seed, entries, own)?;
 
     let connected = interfaces::connected(snapshot);
-    let projected = settings::project(start.settings, &[], &connected);
+    let projected = settings::project(start.settings, start.transports, &connected);
     loaded.maps.write_settings(&projected);
     loaded.maps.write_interface(0, 0, projected.enforcement);
     for other in pins::others(pin_dir)? {
@@ -118,6 +120,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             rules,
             ending,
             settings: start.settings.clone(),
+            transports: start.transports.to_vec(),
             revision: start.revision,
             connected,
             wanted,

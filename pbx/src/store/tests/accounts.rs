@@ -3,6 +3,7 @@
 use pbx_core::{
     auth::Algorithm,
     directory::{ExtensionId, TenantId},
+    registrar::{BindingId, StoredBinding},
     transport::{Protocol, TransportId},
 };
 
@@ -49,12 +50,13 @@ fn transport(id: u32, protocol: Protocol, port: u16) -> StoredTransport {
     }
 }
 
-fn binding(id: &str, extension: u32, seconds: u64) -> StoredBinding {
+fn binding(id: u64, extension: u32, seconds: u64) -> StoredBinding {
     StoredBinding {
-        id: id.into(),
+        id: BindingId(id),
         extension: ExtensionId(extension),
         contact: "<sip:101@192.0.2.9:5060>".into(),
-        path: String::new(),
+        q: 1000,
+        path: None,
         call_id: "a@b".into(),
         cseq: u32::MAX,
         instance: Some("<urn:uuid:1>".into()),
@@ -133,14 +135,14 @@ async fn what_may_be_there_once_is_refused_twice_and_nothing_is_half_stored() {
 async fn bindings_survive_until_their_end_and_go_with_their_extension() {
     let folder = tempfile::tempdir().unwrap();
     let first = filled(&folder).await;
-    let bindings = [binding("a", 1, 60), binding("b", 2, 60), binding("c", 1, 30), binding("orphan", 77, 60)];
+    let bindings = [binding(u64::MAX, 1, 60), binding(2, 2, 60), binding(3, 1, 30), binding(4, 77, 60)];
     first.keep_bindings(&bindings, &[]).await.unwrap();
-    first.keep_bindings(&[binding("b", 2, 90)], &["c".into()]).await.unwrap();
+    first.keep_bindings(&[binding(2, 2, 90)], &[BindingId(3)]).await.unwrap();
     first.close().await;
     let second = store(&folder).await;
-    assert_eq!(second.bindings(NOW).await.unwrap(), [binding("a", 1, 60), binding("b", 2, 90)]);
+    assert_eq!(second.bindings(NOW).await.unwrap(), [binding(u64::MAX, 1, 60), binding(2, 2, 90)]);
     let later = NOW.saturating_add(Duration::from_secs(60));
-    assert_eq!(second.bindings(later).await.unwrap(), [binding("b", 2, 90)]);
+    assert_eq!(second.bindings(later).await.unwrap(), [binding(2, 2, 90)]);
     assert_eq!(second.sweep_bindings(later).await.unwrap(), 2);
     let change = AccountChange { extensions_gone: &[ExtensionId(2)], ..AccountChange::default() };
     second.change_accounts(change).await.unwrap();
