@@ -5,6 +5,8 @@ pub mod directory;
 pub mod filter;
 pub mod lockout;
 pub mod moment;
+pub mod number;
+pub mod password;
 pub mod registrar;
 pub mod rule;
 pub mod settings;

@@ -46,7 +46,8 @@ pub use self::{
     error::{Kind, OpError},
     explain::{Explanation, Fate, KnownHere, Step},
     extensions::{
-        AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension, User,
+        AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension,
+        User,
     },
     filter::{Status, TestReport},
     import::{ImportAnswer, ImportRequest},
@@ -57,8 +58,8 @@ pub use self::{
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
     transports::{
-        AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView, TransportView,
-        UpdateTransport,
+        AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
+        TransportView, UpdateTransport,
     },
 };
 use crate::{

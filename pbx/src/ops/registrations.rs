@@ -97,7 +97,8 @@ impl Operations {
         let only = user.map(|user| self.account(user)).transpose()?.map(|account| account.extension.id);
         let (operations, context, id) = (self.clone(), context.clone(), id.to_owned());
         self.to_the_end(async move {
-            let gone = || OpError::not_found(format!("there is no registration {}; `pbx reg list` shows all", shown(&id)));
+            let gone =
+                || OpError::not_found(format!("there is no registration {}; `pbx reg list` shows all", shown(&id)));
             let found = operations.all_registrations().await?.into_iter().find(|one| {
                 let named = one.id == id || (only.is_some() && one.instance.as_deref() == Some(id.as_str()));
                 named && only.is_none_or(|only| one.extension == only)
@@ -118,7 +119,10 @@ impl Operations {
                 object: format!("{extension_number} of {tenant} at {remote}"),
                 before: serde_json::to_string(&view).ok(),
                 after: None,
-                sentence: format!("{} ended the registration of {extension_number} of {tenant} at {remote}", context.actor),
+                sentence: format!(
+                    "{} ended the registration of {extension_number} of {tenant} at {remote}",
+                    context.actor
+                ),
             };
             let (audit, told) = wording.rows(&context, operations.now(), EventKind::Registrations);
             operations.store().audit(&audit).await?;

@@ -150,7 +150,12 @@ impl Operations {
     }
 
     /// Changes what is named.
-    pub async fn update_tenant(&self, context: &Context, id: &str, update: UpdateTenant) -> Result<TenantAnswer, OpError> {
+    pub async fn update_tenant(
+        &self,
+        context: &Context,
+        id: &str,
+        update: UpdateTenant,
+    ) -> Result<TenantAnswer, OpError> {
         context.may_change()?;
         let (operations, context, id) = (self.clone(), context.clone(), id.to_owned());
         self.to_the_end(async move {
@@ -171,7 +176,9 @@ impl Operations {
                 if let Some(policy) = password_policy {
                     new.policy = policy;
                     if new.policy != old.policy {
-                        notes.push("passwords that are set from now on have to meet it; those that are there stay".to_owned());
+                        notes.push(
+                            "passwords that are set from now on have to meet it; those that are there stay".to_owned(),
+                        );
                     }
                 }
                 let mut tenants = Vec::new();
@@ -316,7 +323,13 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn wording(context: &Context, verb: &'static str, did: &str, before: Option<&TenantView>, after: Option<&TenantView>) -> Wording {
+fn wording(
+    context: &Context,
+    verb: &'static str,
+    did: &str,
+    before: Option<&TenantView>,
+    after: Option<&TenantView>,
+) -> Wording {
     let name = after.or(before).map(|tenant| tenant.name.clone()).unwrap_or_default();
     let json = |view: Option<&TenantView>| view.and_then(|view| serde_json::to_string(view).ok());
     Wording {

@@ -36,7 +36,12 @@ pub(in crate::ops) struct Wording {
 
 impl Wording {
     /// The rows of audit and events for it.
-    pub(in crate::ops) fn rows(&self, context: &Context, at: pbx_core::time::Timestamp, kind: EventKind) -> (Audit, NewEvent) {
+    pub(in crate::ops) fn rows(
+        &self,
+        context: &Context,
+        at: pbx_core::time::Timestamp,
+        kind: EventKind,
+    ) -> (Audit, NewEvent) {
         let audit = Audit {
             at,
             actor: context.actor.clone(),

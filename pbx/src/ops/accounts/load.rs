@@ -55,7 +55,8 @@ impl Accounts {
 fn tenant(stored: StoredTenant, problems: &mut Vec<String>) -> TenantAccount {
     let StoredTenant { id, name, domains, realm, password_policy, is_default, created_at } = stored;
     let policy = serde_json::from_str(&password_policy).unwrap_or_else(|error| {
-        problems.push(format!("the password policy of the tenant {name} cannot be read ({error}): the default one holds"));
+        problems
+            .push(format!("the password policy of the tenant {name} cannot be read ({error}): the default one holds"));
         PasswordPolicy::default()
     });
     TenantAccount { tenant: Tenant { id, name, domains, realm, is_default }, policy, created_at }

@@ -173,7 +173,10 @@ impl Accounts {
     }
 }
 
-fn directory(tenants: &BTreeMap<TenantId, TenantAccount>, extensions: &BTreeMap<ExtensionId, Account>) -> Arc<Directory> {
+fn directory(
+    tenants: &BTreeMap<TenantId, TenantAccount>,
+    extensions: &BTreeMap<ExtensionId, Account>,
+) -> Arc<Directory> {
     Arc::new(Directory::new(
         tenants.values().map(|one| one.tenant.clone()),
         extensions.values().map(|one| Arc::clone(&one.extension)),

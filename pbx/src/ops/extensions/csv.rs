@@ -130,7 +130,9 @@ mod tests {
 
     #[test]
     fn a_broken_row_is_named() {
-        for (text, row) in [("a\n\"b", 2), ("a\nb\"c\"\n", 2), ("a\n\"b\"c\n", 2), (&format!("a\n{}", ",".repeat(99)), 2)] {
+        for (text, row) in
+            [("a\n\"b", 2), ("a\nb\"c\"\n", 2), ("a\n\"b\"c\n", 2), (&format!("a\n{}", ",".repeat(99)), 2)]
+        {
             assert_eq!(parse(text).unwrap_err().row, row, "{text:.20}");
         }
     }

@@ -47,7 +47,9 @@ impl From<Wrong> for OpError {
         let lines: Vec<String> = wrong.lines().collect();
         match lines.as_slice() {
             [line] => Self::usage(line.clone()),
-            lines => Self::usage(format!("{}: {} rules are broken", wrong.field, lines.len())).with_detail(lines.join("\n")),
+            lines => {
+                Self::usage(format!("{}: {} rules are broken", wrong.field, lines.len())).with_detail(lines.join("\n"))
+            }
         }
     }
 }
@@ -73,10 +75,12 @@ impl<'a> Draft<'a> {
         settings: &Settings,
     ) -> Result<Self, Vec<Wrong>> {
         let mut wrong = Vec::new();
-        let mut take = |checked: Result<String, Wrong>| checked.unwrap_or_else(|one| {
-            wrong.push(one);
-            String::new()
-        });
+        let mut take = |checked: Result<String, Wrong>| {
+            checked.unwrap_or_else(|one| {
+                wrong.push(one);
+                String::new()
+            })
+        };
         let number = take(check_number(number, settings));
         let name = take(check_text("display_name", name));
         let caller_id = take(check_text("caller_id", caller_id));
@@ -120,7 +124,13 @@ impl<'a> Draft<'a> {
     }
 
     /// The account that it makes, with a new password.
-    pub(super) fn account(self, password: &str, secrets: &Secrets, created_at: Timestamp, now: Timestamp) -> Result<Account, OpError> {
+    pub(super) fn account(
+        self,
+        password: &str,
+        secrets: &Secrets,
+        created_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Account, OpError> {
         let sealed_password = secrets.seal(&password_place(self.id), password)?;
         let ha1 = Ha1::of(&self.number, &self.tenant.tenant.realm, password);
         Ok(self.with(sealed_password, ha1, true, created_at, now))
@@ -139,7 +149,14 @@ impl<'a> Draft<'a> {
         Ok(self.with(old.sealed_password.clone(), ha1, readable, old.created_at, now))
     }
 
-    fn with(self, sealed_password: Vec<u8>, ha1: Ha1, readable: bool, created_at: Timestamp, now: Timestamp) -> Account {
+    fn with(
+        self,
+        sealed_password: Vec<u8>,
+        ha1: Ha1,
+        readable: bool,
+        created_at: Timestamp,
+        now: Timestamp,
+    ) -> Account {
         let Self { id, tenant, number, name, caller_id, enabled } = self;
         let tenant = tenant.tenant.id;
         let extension = Extension { id, tenant, number, name, caller_id, enabled: enabled && readable, ha1 };
@@ -163,7 +180,10 @@ fn check_text(field: &'static str, text: &str) -> Result<String, Wrong> {
         return Err(Wrong::new(field, format!("{count} characters are too many (at most {LONGEST_TEXT})")));
     }
     if let Some(control) = text.chars().find(|one| one.is_control()) {
-        return Err(Wrong::new(field, format!("{} is a control character, which no phone shows", control.escape_debug())));
+        return Err(Wrong::new(
+            field,
+            format!("{} is a control character, which no phone shows", control.escape_debug()),
+        ));
     }
     Ok(text.to_owned())
 }

@@ -1,9 +1,6 @@
 //! Extensions as a list (CSV): imported whole or not at all, exported without secrets.
 
-use std::{
-    collections::HashMap,
-    time::Instant,
-};
+use std::{collections::HashMap, time::Instant};
 
 use pbx_core::{directory::TenantId, settings::Settings, time::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -135,7 +132,10 @@ impl Operations {
         let rows = csv::parse(text)
             .map_err(|bad| OpError::usage(format!("nothing was imported: row {}: {}", bad.row, bad.what)))?;
         let Some((header, rows)) = rows.split_first() else {
-            return Err(OpError::usage(format!("nothing was imported: the list is empty; its first row is {}", COLUMNS.join(","))));
+            return Err(OpError::usage(format!(
+                "nothing was imported: the list is empty; its first row is {}",
+                COLUMNS.join(",")
+            )));
         };
         let columns = columns(&header.fields)?;
         let mut plan = Planned {
@@ -154,7 +154,10 @@ impl Operations {
             let cell = |column: usize| columns[column].and_then(|at| row.fields.get(at)).map_or("", String::as_str);
             let too_many = row.fields.len() > header.fields.len();
             let taken = if too_many {
-                Err(vec![Wrong::new("row", format!("{} fields, but the header has {}", row.fields.len(), header.fields.len()))])
+                Err(vec![Wrong::new(
+                    "row",
+                    format!("{} fields, but the header has {}", row.fields.len(), header.fields.len()),
+                )])
             } else {
                 plan.row(row.number, std::array::from_fn(cell))?
             };
@@ -196,7 +199,10 @@ fn columns(header: &[String]) -> Result<[Option<usize>; COLUMNS.len()], OpError>
             ))
         })?;
         if columns[column].replace(at).is_some() {
-            return Err(OpError::usage(format!("nothing was imported: row 1: the column {} is there twice", COLUMNS[column])));
+            return Err(OpError::usage(format!(
+                "nothing was imported: row 1: the column {} is there twice",
+                COLUMNS[column]
+            )));
         }
     }
     if columns[0].is_none() {
@@ -252,9 +258,14 @@ impl Planned<'_> {
             wrong.push(Wrong::new("number", format!("{} is in row {before} already", draft.number)));
         }
         if there.is_some() && !self.update {
-            wrong.push(Wrong::new("number", format!("{} is there already; an import with update changes it", draft.number)));
+            wrong.push(Wrong::new(
+                "number",
+                format!("{} is there already; an import with update changes it", draft.number),
+            ));
         }
-        if !password.is_empty() && let Err(one) = draft.check_password(password) {
+        if !password.is_empty()
+            && let Err(one) = draft.check_password(password)
+        {
             wrong.push(Wrong { field: "password", ..one });
         }
         if !wrong.is_empty() {

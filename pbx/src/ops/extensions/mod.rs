@@ -80,10 +80,13 @@ impl Operations {
         let (account, generated_password, mut item) = {
             let accounts = self.accounts();
             let tenant = accounts.tenant_called(tenant.as_deref())?;
-            let fields =
-                [&extension_number, display_name.as_deref().unwrap_or_default(), caller_id.as_deref().unwrap_or_default()];
-            let draft =
-                Draft::new(accounts.next_extension(), tenant, fields, enabled.unwrap_or(true), &settings).map_err(together)?;
+            let fields = [
+                &extension_number,
+                display_name.as_deref().unwrap_or_default(),
+                caller_id.as_deref().unwrap_or_default(),
+            ];
+            let draft = Draft::new(accounts.next_extension(), tenant, fields, enabled.unwrap_or(true), &settings)
+                .map_err(together)?;
             if accounts.number(tenant.tenant.id, &draft.number).is_some() {
                 return Err(Wrong::new("extension_number", taken(&draft.number, &tenant.tenant.name)).into());
             }
@@ -155,7 +158,13 @@ impl Operations {
         };
         let unchanged = Account { updated_at: old.updated_at, ..account.clone() } == old;
         if unchanged {
-            return Ok(ExtensionAnswer { did: Did::Unchanged, dry_run, notes: Vec::new(), item: before, generated_password: None });
+            return Ok(ExtensionAnswer {
+                did: Did::Unchanged,
+                dry_run,
+                notes: Vec::new(),
+                item: before,
+                generated_password: None,
+            });
         }
         let ends = account.extension.number != old.extension.number || (old.enabled && !account.enabled);
         let notes = if ends { ended(phones) } else { Vec::new() };

@@ -7,8 +7,8 @@ mod view;
 
 use pbx_core::transport::Protocol;
 
-pub(super) use self::check::leaves_ports;
 use self::change::TransportPlan;
+pub(super) use self::check::leaves_ports;
 pub use self::view::{
     AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView, TransportView,
     UpdateTransport,
@@ -260,7 +260,10 @@ impl Operations {
     fn stored_transport(&self, text: &str) -> Result<StoredTransport, OpError> {
         let found = check::id(text).and_then(|id| self.accounts().transport(id).cloned());
         found.ok_or_else(|| {
-            OpError::not_found(format!("there is no transport with the id {}; `pbx transport list` shows all", shown(text)))
+            OpError::not_found(format!(
+                "there is no transport with the id {}; `pbx transport list` shows all",
+                shown(text)
+            ))
         })
     }
 
@@ -275,13 +278,20 @@ impl Operations {
                 let made = self.with_signalling(|signalling| signalling.self_signed()).await?;
                 return made.map_err(|error| OpError::signalling(format!("no certificate could be made: {error:#}")));
             }
-            (Some(_), None) => return Err(OpError::usage("private_key: it is missing, and belongs to the certificate")),
-            (None, Some(_)) => return Err(OpError::usage("certificate: it is missing, and belongs to the private_key")),
+            (Some(_), None) => {
+                return Err(OpError::usage("private_key: it is missing, and belongs to the certificate"));
+            }
+            (None, Some(_)) => {
+                return Err(OpError::usage("certificate: it is missing, and belongs to the private_key"));
+            }
             (Some(chain), Some(key)) => (chain, key),
         };
         for (field, text) in [("certificate", &chain), ("private_key", &key)] {
             if text.len() > LONGEST_PEM {
-                return Err(OpError::usage(format!("{field}: {} bytes are too many (at most {LONGEST_PEM})", text.len())));
+                return Err(OpError::usage(format!(
+                    "{field}: {} bytes are too many (at most {LONGEST_PEM})",
+                    text.len()
+                )));
             }
         }
         let pair = CertificatePair { chain, key };
@@ -322,7 +332,9 @@ fn wording(context: &Context, did: Did, plan: &TransportPlan) -> Wording {
         (_, Some(before), Some(after)) if before != after => {
             ("transport.set", format!("moved the transport {before} to {after}"))
         }
-        (_, before, _) => ("transport.set", format!("{certificate} the transport {}", before.as_deref().unwrap_or_default())),
+        (_, before, _) => {
+            ("transport.set", format!("{certificate} the transport {}", before.as_deref().unwrap_or_default()))
+        }
     };
     Wording {
         verb,

@@ -70,7 +70,10 @@ pub struct SetCertificate {
 
 impl std::fmt::Debug for AddTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AddTransport").field("protocol", &self.protocol).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("AddTransport")
+            .field("protocol", &self.protocol)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
