@@ -17,7 +17,9 @@ use pbx_core::{
     time::Timestamp,
 };
 
-use super::{Accounts, Environment, Operations, State, fake_signalling::FakeSignalling};
+use super::{
+    Accounts, AddExtension, AddTenant, Context, Environment, Operations, State, fake_signalling::FakeSignalling,
+};
 use crate::{
     filter::{
         AutomaticBlock, BlockReason, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
@@ -214,6 +216,16 @@ impl Bench {
         operations.start_signalling().await.unwrap();
         signalling.called();
         Self { folder, operations, filter, signalling, surroundings, blind, clock }
+    }
+
+    /// An extension 101 that a phone is registered for, and a second tenant.
+    pub(crate) async fn fill(&self) {
+        let context = Context::daemon();
+        let extension = AddExtension { extension_number: "101".into(), ..AddExtension::default() };
+        self.operations.add_extension(&context, extension).await.unwrap();
+        let tenant = AddTenant { name: "second".into(), ..AddTenant::default() };
+        self.operations.add_tenant(&context, tenant).await.unwrap();
+        self.signalling.register("phone", 1, "198.51.100.77:5062");
     }
 
     pub(crate) fn advance(&self, span: Duration) {

@@ -167,7 +167,7 @@ impl<'a> Draft<'a> {
 /// A number that an extension may have.
 fn check_number(text: &str, settings: &Settings) -> Result<String, Wrong> {
     let text = text.trim();
-    // TODO one type
+    // The settings' own type; what it holds is always read.
     let emergency: EmergencyNumbers = settings.sip.emergency_numbers.to_string().parse().unwrap_or_default();
     number::check(text, &emergency).map_err(|error| Wrong::new("extension_number", error.to_string()))?;
     Ok(text.to_owned())

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     signalling::CertificatePair,
-    store::{EventKind, StoredTransport},
+    store::{AccountChange, EventKind, StoredTransport},
 };
 
 /// Bytes of certificates or of a key.
@@ -226,12 +226,14 @@ impl Operations {
     }
 
     /// Opens the TLS transport of a new installation, which has no certificate yet.
-    async fn open_first(&self, old: StoredTransport) -> Result<(), OpError> {
-        let mut new = old.clone();
+    async fn open_first(&self, mut transport: StoredTransport) -> Result<(), OpError> {
         let pair = self.certificate_pair(None, None).await?;
-        self.with_certificate(&mut new, pair)?;
-        let plan = TransportPlan { old: Some(old), new: Some(new) };
-        self.answered(&Context::daemon(), Did::Updated, plan, false).await.map(drop)
+        self.with_certificate(&mut transport, pair)?;
+        // Nobody's change: phones that trusted it on first use keep it over restarts.
+        let change = AccountChange { transports: std::slice::from_ref(&transport), ..AccountChange::default() };
+        self.store().change_accounts(change).await?;
+        self.accounts_mut().replace_transport(transport.id, Some(transport.clone()));
+        self.open_transport(&transport).await
     }
 
     async fn answered(
