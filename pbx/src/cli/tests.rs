@@ -34,8 +34,8 @@ impl Machine {
 }
 
 async fn code(socket: &Path, line: &str) -> u8 {
-    // Words with blanks in them are written with underscores.
-    let words = line.split(' ').map(|word| word.replace('_', " "));
+    // Words with blanks in them are written with underscores; the names of rules have underscores of their own.
+    let words = line.split(' ').map(|word| if word.contains('=') { word.to_owned() } else { word.replace('_', " ") });
     let cli = Cli::try_parse_from(std::iter::once("pbx".to_owned()).chain(words)).unwrap();
     let session = Session { client: Client::new(socket.to_path_buf()), json: cli.json };
     match dispatch(session, cli.command).await {
