@@ -39,6 +39,9 @@ pub trait Filter: Send + Sync {
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool>;
     /// Forgets the rate counters and hits of every source inside `prefix`.
     fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()>;
+    /// Takes over who is known: these have a budget of `guard.known.budget` times level 1 and are never blocked for
+    /// their rate.
+    fn known(&self, change: &KnownChange) -> anyhow::Result<()>;
     /// What the tables say about this address now, tier by tier.
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView>;
     /// What the rule (prefix, action) has matched so far.
@@ -109,6 +112,29 @@ impl Change {
             Self::Many { removed, added } => Self::Many { removed: added, added: removed },
         }
     }
+}
+
+/// An address that is known, or one port of it that a phone registered from: each has a budget of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KnownAt {
+    /// The address.
+    pub addr: IpAddr,
+    /// The source port; none: what comes from no port that has a budget of its own.
+    pub port: Option<u16>,
+}
+
+/// A change of who is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KnownChange {
+    /// These and nobody else.
+    Are(Vec<KnownAt>),
+    /// Some more, and some no longer; who is in neither list stays as it is.
+    Change {
+        /// Known from now on.
+        known: Vec<KnownAt>,
+        /// Not any more.
+        gone: Vec<KnownAt>,
+    },
 }
 
 /// Why a source was blocked without anybody asking for it.

@@ -21,7 +21,7 @@ use super::{Environment, Operations, State};
 use crate::{
     filter::{
         AutomaticBlock, BlockReason, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
-        ManualVerdict, Outcome, ReasonCount, Severity, Talker, TestVerdict,
+        KnownChange, ManualVerdict, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
     store::Store,
 };
@@ -88,6 +88,10 @@ impl Filter for FakeFilter {
 
     fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()> {
         self.call(format!("reset_counters {prefix}"))
+    }
+
+    fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
+        self.call(format!("known {change:?}"))
     }
 
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {

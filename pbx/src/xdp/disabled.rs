@@ -13,8 +13,8 @@ use pbx_core::{
 
 use super::pins;
 use crate::filter::{
-    AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, Severity,
-    Talker, TestVerdict,
+    AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
+    Severity, Talker, TestVerdict,
 };
 
 /// Why there is no filter.
@@ -92,6 +92,9 @@ impl Filter for Disabled {
     }
     fn reset_counters(&self, _: &Prefix) -> anyhow::Result<()> {
         bail!("{}", self.why())
+    }
+    fn known(&self, _: &KnownChange) -> anyhow::Result<()> {
+        self.change()
     }
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {
         Ok(KernelView::default())

@@ -4,6 +4,7 @@
 mod disabled;
 mod estimates;
 mod interfaces;
+mod known;
 mod log;
 mod pins;
 mod refusal;
@@ -40,7 +41,8 @@ pub use tell::{Told, guard_is_over};
 use crate::{
     config::Attach,
     filter::{
-        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, Talker, TestVerdict,
+        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
+        Talker, TestVerdict,
     },
     host::{Snapshot, Wanted, clock},
 };
@@ -74,6 +76,7 @@ struct State {
     /// Interfaces that somebody attached or detached by name since the start.
     by_hand: HashMap<String, bool>,
     interfaces: interfaces::Table,
+    known: known::Book,
     estimates: estimates::Estimates,
     /// Packets dropped so far, at the last sweep.
     dropped: u64,
@@ -282,6 +285,8 @@ impl Filter for XdpFilter {
         state.settings = settings.clone();
         state.revision = revision;
         self.project(&mut state);
+        let budget = settings::project(&state.settings, &state.connected).known_budget;
+        state.known.give(&self.maps, budget)?;
         drop(state);
         tell::discard_monitored(self, settings)
     }
@@ -311,6 +316,12 @@ impl Filter for XdpFilter {
             }
         }
         Ok(())
+    }
+
+    fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
+        let mut state = self.state();
+        let budget = settings::project(&state.settings, &state.connected).known_budget;
+        state.known.change(&self.maps, self.seed, change, budget)
     }
 
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView> {

@@ -59,12 +59,12 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     for folder in [&maps, &links] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let known = read_header(&maps)?;
-    if known.is_none() {
+    let filled = read_header(&maps)?;
+    if filled.is_none() {
         // Maps that were never filled whole belong to a start that broke off.
         pins::delete(&maps).and_then(|()| fs::create_dir(&maps)).context("cannot clear maps that were never filled")?;
     }
-    let seed = known.map_or_else(random_seed, |header| Ok(Seed(header.seed[0], header.seed[1])))?;
+    let seed = filled.map_or_else(random_seed, |header| Ok(Seed(header.seed[0], header.seed[1])))?;
     let options = Options { seed, pins: Some(maps.clone()), log_level: super::log::level(), ..Options::default() };
     let mut loaded = Loaded::load(&options).map_err(|error| anyhow::anyhow!("{}", explain_load(&error)))?;
     super::log::follow(&mut loaded);
@@ -83,7 +83,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     for other in pins::others(pin_dir)? {
         copy_blocks(&loaded, seed, &other);
     }
-    if known.is_none() {
+    if filled.is_none() {
         restore_blocks(&loaded, seed, start.automatic, &clocks)?;
         let boot = clock::boot_id().map_or([0; 2], |id| {
             let (first, second) = id.split_at(8);
@@ -95,6 +95,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     loaded.maps.sweep_blocks(seed, clocks.monotonic)?;
     loaded.maps.mark_blocks(seed)?;
 
+    let known = super::known::Book::adopt(&loaded.maps, seed)?;
     let ending: HashMap<_, Timestamp> = start
         .rules
         .iter()
@@ -123,6 +124,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             wanted,
             by_hand: HashMap::new(),
             interfaces: interfaces::Table::default(),
+            known,
             estimates: super::estimates::Estimates::default(),
             dropped: 0,
         }),
