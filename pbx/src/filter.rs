@@ -68,8 +68,8 @@ pub trait Filter: Send + Sync {
 pub enum Control {
     /// The program is loaded and its tables are ours.
     Held,
-    /// Nothing is filtered, on purpose and for this reason; changes are stored.
-    Off(String),
+    /// There is no kernel program, for this reason: the daemon judges what reaches its own sockets.
+    User(String),
     /// The filter could not be taken over; changes are refused.
     Lost {
         /// Why.
@@ -77,6 +77,13 @@ pub enum Control {
         /// What goes on filtering all the same; none: nothing is filtered.
         earlier: Option<String>,
     },
+}
+
+impl Control {
+    /// Whether the rules are enforced by this daemon, in the kernel or at its own sockets.
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Held | Self::User(_))
+    }
 }
 
 /// A change of the manual rules, as the store committed it.

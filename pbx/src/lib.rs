@@ -8,4 +8,5 @@ pub mod host;
 pub mod ops;
 pub mod signalling;
 pub mod store;
+pub mod trace;
 pub mod xdp;

@@ -119,7 +119,8 @@ impl Book {
     }
 }
 
-fn key(at: &KnownAt) -> Key {
+/// The kernel's key of a known source.
+pub(super) fn key(at: &KnownAt) -> Key {
     let (hi, lo) = halves(at.addr);
     Key { hi, lo, port: at.port.map_or(0, u64::from) }
 }

@@ -12,6 +12,7 @@ mod scratch;
 mod status;
 mod takeover;
 mod tell;
+mod user;
 
 use std::{
     collections::HashMap,
@@ -35,8 +36,9 @@ use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
 
 pub use disabled::Disabled;
 pub use pins::{Claimed, take_off};
-pub use takeover::{Start, take_over};
+pub use takeover::{Start, random_seed, take_over};
 pub use tell::{Told, guard_is_over};
+pub use user::UserFilter;
 
 use crate::{
     config::Attach,
@@ -334,11 +336,7 @@ impl Filter for XdpFilter {
         if prefix.is_ipv4() && prefix.len() <= 24 {
             return state.estimates.of(prefix, action);
         }
-        let clocks = Clocks::now();
-        let hit = state.rules.hits(prefix).unwrap_or(0);
-        let packets = hit & pbx_ebpf::abi::address4::HIT_PACKETS;
-        let last = (hit >> 36) << pbx_ebpf::abi::TICK_SHIFT;
-        Hits { packets, last_seen: (packets > 0).then(|| clocks.wall(last)), estimated: false }
+        tell::exact_hits(&state.rules, prefix)
     }
 
     fn counters(&self) -> anyhow::Result<Vec<InterfaceCounters>> {
