@@ -1,5 +1,8 @@
 //! The configuration as the core sees it: tenants and extensions, in memory. Made anew by whoever changes the store
-//! and handed over whole; readers keep the one they have. No call waits for the database.
+//! and handed over whole; readers keep the one they have. No call waits for the database, and no question to it
+//! allocates: two of them are asked for every packet.
+
+mod numbers;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,6 +11,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+
+use numbers::Numbers;
 
 /// A tenant as the store numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,7 +33,8 @@ pub struct Tenant {
     pub name: String,
     /// Host parts of URIs that mean it, in lower case.
     pub domains: Vec<String>,
-    /// The realm of its challenges (RFC 7616 §3.3), fixed when it was made: passwords are hashed with it.
+    /// The realm of its challenges (RFC 7616 §3.3), fixed when it was made: passwords are hashed with it. One that
+    /// [`check_realm`](crate::auth::check_realm) allows.
     pub realm: String,
     /// The one that a bare address or an unknown domain means; exactly one is.
     pub is_default: bool,
@@ -68,7 +74,11 @@ pub struct Extension {
     pub ha1: Ha1,
 }
 
+/// The names are the administrator's: no outsider chooses what collides.
 type Seed = BuildHasherDefault<std::hash::DefaultHasher>;
+
+/// The longest name of a domain (RFC 1035 §2.3.4).
+const LONGEST_DOMAIN: usize = 255;
 
 /// All tenants and extensions.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +87,7 @@ pub struct Directory {
     domains: HashMap<String, TenantId, Seed>,
     default: Option<TenantId>,
     extensions: BTreeMap<ExtensionId, Arc<Extension>>,
-    numbers: HashMap<(TenantId, String), Arc<Extension>, Seed>,
+    numbers: Numbers,
 }
 
 impl Directory {
@@ -88,29 +98,31 @@ impl Directory {
     ) -> Self {
         let mut directory = Self::default();
         for tenant in tenants {
-            directory.domains.extend(tenant.domains.iter().map(|domain| (domain.clone(), tenant.id)));
+            let domains = tenant.domains.iter().map(|domain| (domain.to_ascii_lowercase(), tenant.id));
+            directory.domains.extend(domains);
             if tenant.is_default {
                 directory.default = Some(tenant.id);
             }
             directory.tenants.insert(tenant.id, Arc::new(tenant));
         }
-        for extension in extensions {
-            directory.numbers.insert((extension.tenant, extension.number.clone()), Arc::clone(&extension));
-            directory.extensions.insert(extension.id, extension);
-        }
+        directory.extensions = extensions.into_iter().map(|extension| (extension.id, extension)).collect();
+        directory.numbers = Numbers::new(directory.extensions.values().map(Arc::clone));
         directory
     }
 
-    /// The tenant of a URI's host (in any case): the one that has the domain, else the default one.
+    /// The tenant of a URI's host (in any case, with or without a dot at its end): the one that has the domain, else
+    /// the default one.
     pub fn tenant_of(&self, host: &str) -> Option<&Arc<Tenant>> {
-        let id = match self.domains.get(host) {
-            Some(id) => Some(*id),
-            None if host.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-                self.domains.get(&host.to_ascii_lowercase()).copied()
-            }
-            None => None,
-        };
-        self.tenants.get(&id.or(self.default)?)
+        self.tenants.get(&self.tenant_with(host).or(self.default)?)
+    }
+
+    fn tenant_with(&self, host: &str) -> Option<TenantId> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let mut lower = [0; LONGEST_DOMAIN];
+        let lower = lower.get_mut(..host.len())?;
+        lower.copy_from_slice(host.as_bytes());
+        lower.make_ascii_lowercase();
+        self.domains.get(std::str::from_utf8(lower).ok()?).copied()
     }
 
     /// A tenant by its number.
@@ -125,7 +137,13 @@ impl Directory {
 
     /// The extension of this number, enabled or not.
     pub fn extension(&self, tenant: TenantId, number: &str) -> Option<&Arc<Extension>> {
-        self.numbers.get(&(tenant, number.to_owned()))
+        self.extension_or_other(tenant, number.as_bytes()).filter(|(_, is_it)| *is_it).map(|(extension, _)| extension)
+    }
+
+    /// The extension of this number and `true`, or another one and `false`, found at the same cost: what is then
+    /// done with it need not show who exists. The same other one for the same number. `None`: there are none at all.
+    pub fn extension_or_other(&self, tenant: TenantId, number: &[u8]) -> Option<(&Arc<Extension>, bool)> {
+        self.numbers.find(tenant, number)
     }
 
     /// An extension by its number in the store.
@@ -133,8 +151,11 @@ impl Directory {
         self.extensions.get(&id)
     }
 
-    /// All extensions, as they were made.
+    /// All extensions, in the order of the store's numbers.
     pub fn extensions(&self) -> impl Iterator<Item = &Arc<Extension>> {
         self.extensions.values()
     }
 }
+
+#[cfg(test)]
+mod tests;
