@@ -61,7 +61,7 @@ impl Filter {
         let mut loaded = Loaded::load(&Options { seed: SEED, ..options })?;
         let mut settings = Settings::default();
         settings.set("filter.mode", "enforce").map_err(|error| anyhow!("{error}"))?;
-        let projected = project(&settings, &[]);
+        let projected = project(&settings, &[], &[]);
         loaded.maps.write_settings(&projected);
         // As on a machine where the daemon has described the interface. A test run comes in on `lo`.
         loaded.maps.write_interface(0, 0, projected.enforcement);

@@ -54,7 +54,7 @@ pub fn settings() -> Projected {
     let mut settings = Settings::default();
     settings.filter.mode = Enforcement::Enforce;
     settings.guard.media.enforcement = Enforcement::Enforce;
-    project(&settings, &[])
+    project(&settings, &[], &[])
 }
 
 static TABLES: LazyLock<HostTables> = LazyLock::new(|| {

@@ -119,7 +119,7 @@ impl Pair {
     }
 
     fn projected(&self) -> Projected {
-        project(&self.settings, &[])
+        project(&self.settings, &[], &[])
     }
 
     /// Sets or removes a rule.

@@ -5,6 +5,7 @@ pub mod directory;
 pub mod filter;
 pub mod lockout;
 pub mod moment;
+pub mod registrar;
 pub mod rule;
 pub mod settings;
 pub mod time;

@@ -219,7 +219,7 @@ impl XdpFilter {
     }
 
     fn project(&self, state: &mut State) {
-        let projected = settings::project(&state.settings, &state.connected);
+        let projected = settings::project(&state.settings, &[], &state.connected);
         self.maps.write_settings(&projected);
         interfaces::write(&self.maps, &state.interfaces, projected.enforcement);
     }

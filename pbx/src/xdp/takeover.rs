@@ -78,7 +78,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     let rules = RuleTables::adopt(KernelTables(Arc::clone(&loaded.maps)), seed, entries, own)?;
 
     let connected = interfaces::connected(snapshot);
-    let projected = settings::project(start.settings, &connected);
+    let projected = settings::project(start.settings, &[], &connected);
     loaded.maps.write_settings(&projected);
     loaded.maps.write_interface(0, 0, projected.enforcement);
     for other in pins::others(pin_dir)? {

@@ -165,7 +165,7 @@ fn ipv6_counts_and_blocks_by_64_and_in_local_networks_by_address() {
         pair.repeat(&sip("2001:db8:1::3"), 1, Level1);
         pair.repeat(&sip("2001:db8:1::4"), 1, Automatic);
         pair.repeat(&sip("2001:db8:1:1::4"), 1, Counted);
-        pair.set("guard.local_networks", "2001:db8:7::/48");
+        pair.set("network.local_networks", "2001:db8:7::/48");
         for host in 1..=5 {
             pair.repeat(&sip(&format!("2001:db8:7::{host}")), 4, Counted);
         }

@@ -32,7 +32,7 @@ fn host(settings: &[(&str, &str)]) -> Arc<HostTables> {
         all.set(key, text).expect("a good setting");
     }
     let host = HostTables::new(SEED);
-    host.settings(&project(&all, &[]), INTERFACE);
+    host.settings(&project(&all, &[], &[]), INTERFACE);
     Arc::new(host)
 }
 

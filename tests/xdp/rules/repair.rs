@@ -59,7 +59,7 @@ fn adopting_damaged_memory_gives_tables_without_a_difference() {
     let host = Arc::new(HostTables::new(SEED));
     let mut settings = Settings::default();
     settings.set("filter.mode", "enforce").expect("a good setting");
-    host.settings(&project(&settings, &[]), INTERFACE);
+    host.settings(&project(&settings, &[], &[]), INTERFACE);
     let mut dice = Dice::new(9);
     let now = 1000 * SECOND;
     for round in 0..6 {

@@ -102,7 +102,7 @@ fn every_verdict_beside_a_writer_is_that_before_or_after_the_change() {
     let host = Arc::new(HostTables::new(SEED));
     let mut settings = Settings::default();
     settings.set("filter.mode", "enforce").expect("a good setting");
-    host.settings(&project(&settings, &[]), INTERFACE);
+    host.settings(&project(&settings, &[], &[]), INTERFACE);
     let mut tables = RuleTables::adopt(Shared(host.clone()), SEED, [], []).expect("room");
     // 2n: n changes are done; 2n + 1: one more is under way.
     let (step, judged) = (AtomicUsize::new(0), AtomicUsize::new(0));

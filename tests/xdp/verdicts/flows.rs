@@ -136,8 +136,8 @@ fn an_automatic_block_covers_the_appliance_or_everything_and_ends_by_itself() {
         row("the next /64", &sip("[2001:db8:60:2::9]", 9), Counted).given([Blocked64(0x2001_0db8_0060_0001, 1)]),
         row(":: in a blocked ::/64", &sip("[::]", 9), Counted).given([Blocked64(0, 1)]),
         row("an address in a local network, blocked itself", &sip("[2001:db8:61::1]", 9), Automatic)
-            .given([Set("guard.local_networks", "2001:db8:61::/64"), Blocked("2001:db8:61::1", 1, 0)]),
+            .given([Set("network.local_networks", "2001:db8:61::/64"), Blocked("2001:db8:61::1", 1, 0)]),
         row("its neighbour in the local network", &sip("[2001:db8:61::2]", 9), Counted)
-            .given([Set("guard.local_networks", "2001:db8:61::/64"), Blocked("2001:db8:61::1", 1, 0)]),
+            .given([Set("network.local_networks", "2001:db8:61::/64"), Blocked("2001:db8:61::1", 1, 0)]),
     ]);
 }

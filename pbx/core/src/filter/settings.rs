@@ -12,7 +12,7 @@ use crate::{
     address::Prefix,
     settings::{
         Enforcement, FilterSettings, GuardSettings, KnownSettings, Level1Settings, Level2Settings, ManualSettings,
-        MediaSettings, PolicingSettings, Scope, Settings,
+        MediaSettings, NetworkSettings, PolicingSettings, Scope, Settings,
     },
 };
 
@@ -31,11 +31,14 @@ pub struct Projected {
     pub left_out: usize,
 }
 
-/// Projects the settings. `connected` are the networks of the machine's own interfaces, after the
+/// Projects the settings. `transports` are the ports of the open transports: they are protected whether
+/// `filter.protected_ports` names them or not. `connected` are the networks of the machine's own interfaces, after the
 /// configured ones; those that do not fit are left out (their IPv6 sources are then judged by /64).
-pub fn project(settings: &Settings, connected: &[Prefix]) -> Projected {
+pub fn project(settings: &Settings, transports: &[u16], connected: &[Prefix]) -> Projected {
     // No `..` below: a new setting has to be thought of here.
-    let Settings { filter, guard } = settings;
+    // What `sip` says never reaches the kernel.
+    let Settings { filter, guard, network, sip: _ } = settings;
+    let NetworkSettings { local_networks, external_address: _ } = network;
     let FilterSettings { mode, protected_ports, media_ports, sample_rate } = filter;
     let GuardSettings {
         manual: ManualSettings { enforcement: manual },
@@ -47,7 +50,6 @@ pub fn project(settings: &Settings, connected: &[Prefix]) -> Projected {
         tcp: PolicingSettings { packets: tcp },
         fragments: PolicingSettings { packets: fragments },
         new_sources,
-        local_networks,
     } = guard;
 
     let mut thresholds = abi::Settings {
@@ -81,7 +83,7 @@ pub fn project(settings: &Settings, connected: &[Prefix]) -> Projected {
         rules.iter().fold(0, |word, (rule, wanted)| Interface::with(word, *rule, switch(wanted.under(*mode))));
 
     let mut words = vec![(0u64, 0u64); ports::ELEMENTS as usize];
-    for port in protected_ports.iter() {
+    for port in protected_ports.iter().chain(transports.iter().copied()) {
         words[usize::from(port >> 6)].0 |= 1 << (port & 63);
     }
     for port in media_ports.iter() {

@@ -149,10 +149,54 @@ static DEFINITIONS: &[Definition] = &[
         "More than this many look like forged addresses, and nobody new is blocked until it is over"
     ),
     setting!(
-        guard.local_networks,
+        network.local_networks,
         "",
         "",
-        "Networks in which IPv6 is counted and blocked by single address, beside those on-link"
+        "Networks without a router in between: own addresses are told to peers there, and IPv6 is counted by single address"
+    ),
+    setting!(
+        network.external_address,
+        "",
+        "",
+        "How peers beyond the router reach the appliance; local_networks then are the private ones unless they are set"
+    ),
+    setting!(
+        sip.expires.minimum,
+        "",
+        "1m30s",
+        "The shortest registration; who asks for less is told so and asks again"
+    ),
+    setting!(sip.expires.maximum, "", "1h", "The longest registration; who asks for more gets this"),
+    setting!(sip.expires.default, "", "5m", "How long a registration lasts if the phone does not say"),
+    setting!(sip.contacts, "contacts", "10", "Phones that may be registered for one extension at once"),
+    setting!(
+        sip.keepalive,
+        "",
+        "25s",
+        "Time between two datagrams to a UDP phone behind a router, which would forget it otherwise"
+    ),
+    setting!(sip.nonce_life, "", "5m", "How long a phone may use a nonce before it is given a new one"),
+    setting!(
+        sip.challenges.source,
+        "challenges per second",
+        "50",
+        "Challenges to one unknown source; what is over it is not answered"
+    ),
+    setting!(
+        sip.challenges.total,
+        "challenges per second",
+        "5000",
+        "Challenges to all unknown sources together; what is over it is not answered"
+    ),
+    setting!(sip.connections.total, "connections", "20000", "TCP and TLS connections that may be open at once"),
+    setting!(sip.connections.source, "connections", "100", "TCP and TLS connections of one address"),
+    setting!(sip.connections.idle, "", "1m", "How long a connection on which nobody has registered may be silent"),
+    setting!(sip.memory, "MiB", "512", "Memory of the daemon; at 80 % of it, new requests are turned away"),
+    setting!(
+        sip.emergency_numbers,
+        "",
+        "112,911,110,999,000",
+        "Emergency numbers of the country; no extension's number equals one or begins with it"
     ),
 ];
 

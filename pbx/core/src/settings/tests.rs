@@ -19,8 +19,7 @@ fn a_new_installation_has_the_decided_values_and_only_monitors() {
     assert_eq!(ports, [5060, 5061, 5063, 5065, 8885, 8887, 8888, 8889, 10443]);
     assert_eq!(media_ports.ranges(), [PortRange { first: 45_000, last: 64_999 }]);
     assert_eq!(sample_rate.one_in(), 1024);
-    let GuardSettings { manual, level1, level2, media, scope, known, tcp, fragments, new_sources, local_networks } =
-        settings.guard;
+    let GuardSettings { manual, level1, level2, media, scope, known, tcp, fragments, new_sources } = settings.guard;
     assert_eq!(manual.enforcement, Enforcement::Enforce);
     assert_eq!((level1.enforcement, level1.packets.get()), (Enforcement::Enforce, 500));
     assert_eq!(level1.block_time.get(), Duration::from_secs(30));
@@ -30,7 +29,48 @@ fn a_new_installation_has_the_decided_values_and_only_monitors() {
     assert_eq!(scope, Scope::Appliance);
     assert_eq!((known.budget.get(), tcp.packets.get(), fragments.packets.get()), (10, 10_000, 2000));
     assert_eq!(new_sources.get(), 20_000);
-    assert!(local_networks.is_empty());
+    let NetworkSettings { local_networks, external_address } = settings.network;
+    assert!(local_networks.is_empty() && external_address.is_none());
+}
+
+#[test]
+fn a_new_installation_registers_phones_as_it_was_decided() {
+    let SipSettings {
+        expires: ExpiresSettings { minimum, maximum, default },
+        contacts,
+        keepalive,
+        nonce_life,
+        challenges: ChallengeSettings { source, total },
+        connections,
+        memory,
+        emergency_numbers,
+    } = Settings::default().sip;
+    assert_eq!((minimum.seconds(), default.seconds(), maximum.seconds()), (90, 300, 3600));
+    assert_eq!((contacts.get(), keepalive.seconds(), nonce_life.seconds()), (10, 25, 300));
+    assert_eq!((source.get(), total.get(), memory.get()), (50, 5000, 512));
+    let ConnectionSettings { total, source, idle } = connections;
+    assert_eq!((total.get(), source.get(), idle.seconds()), (20_000, 100, 60));
+    assert!(emergency_numbers.contains("112") && !emergency_numbers.contains("1"));
+    for (number, emergency) in [("112", Some("112")), ("11200", Some("112")), ("000", Some("000")), ("101", None)] {
+        assert_eq!(emergency_numbers.begins(number), emergency);
+    }
+}
+
+#[test]
+fn the_external_address_is_one_of_each_family_and_whom_to_ask_for_the_rest() {
+    let external = |text: &str| text.parse::<ExternalAddress>().unwrap();
+    let both = external("2001:db8::7, ::ffff:203.0.113.7");
+    assert_eq!((both.v4, both.v6, both.lookup), ("203.0.113.7".parse().ok(), "2001:db8::7".parse().ok(), None));
+    let stun = external("203.0.113.7,stun:[2001:db8::1]:3479");
+    assert_eq!(stun.lookup, Some(Lookup::Stun { host: "2001:db8::1".to_owned(), port: 3479 }));
+    assert_eq!(external("PBX.example.com").lookup, Some(Lookup::Name("pbx.example.com".to_owned())));
+    for (text, printed) in [
+        ("stun:STUN.example.com:3478", "stun:stun.example.com"),
+        ("stun:192.0.2.1", "stun:192.0.2.1"),
+        ("stun:[2001:db8::1],203.0.113.7", "203.0.113.7,stun:[2001:db8::1]"),
+    ] {
+        assert_eq!(external(text).to_string(), printed);
+    }
 }
 
 #[test]
@@ -39,13 +79,14 @@ fn every_setting_is_defined_once_with_a_default_that_prints_as_it_stands_there()
     let defaults = Settings::default();
     for definition in definitions() {
         assert!(keys.insert(definition.key), "{}", definition.key);
-        assert!(definition.key.starts_with("filter.") || definition.key.starts_with("guard."));
+        let group = definition.key.split_once('.').unwrap().0;
+        assert!(["filter", "guard", "network", "sip"].contains(&group), "{}", definition.key);
         assert_eq!(defaults.value(definition.key).as_deref(), Some(definition.default), "{}", definition.key);
         assert!(definition.help.len() > 10 && !definition.help.contains('\n'), "{}", definition.key);
         let is_number = matches!(definition.kind, Kind::Integer { .. } | Kind::PowerOfTwo { .. });
         assert_eq!(!definition.unit.is_empty(), is_number, "{}", definition.key);
     }
-    assert_eq!(keys.len(), 18);
+    assert_eq!(keys.len(), 32);
 }
 
 #[test]
@@ -62,11 +103,16 @@ fn every_value_is_read_back_as_it_is_printed() {
         ("guard.level1.packets", " 600 ", "600"),
         ("guard.scope", "all", "all"),
         (
-            "guard.local_networks",
+            "network.local_networks",
             "10.1.0.0 255.255.0.0, 10.0.0.0/8,2001:db8::/32, 192.168.1.7/24",
             "10.0.0.0/8,192.168.1.0/24,2001:db8::/32",
         ),
-        ("guard.local_networks", "", ""),
+        ("network.local_networks", "", ""),
+        ("network.external_address", "2001:db8::7,203.0.113.7", "203.0.113.7,2001:db8::7"),
+        ("network.external_address", "", ""),
+        ("sip.expires.minimum", "120s", "2m"),
+        ("sip.expires.maximum", "7d", "7d"),
+        ("sip.emergency_numbers", "112, 110,112", "112,110"),
     ] {
         settings.set(key, text).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(settings.value(key).as_deref(), Some(printed), "{key} = {text}");
@@ -136,9 +182,29 @@ fn a_refused_value_names_the_setting_its_range_and_unit_and_what_was_given() {
             "filter.protected_ports: \"5060,70000\" is refused: \"70000\" is neither a port nor a range of ports; it takes up to 256 ports or ranges from 1 to 65535, such as 5060,5061,45000-64999",
         ),
         (
-            "guard.local_networks",
+            "sip.expires.minimum",
+            "2h",
+            "sip.expires.minimum: \"2h\" is too large; it takes a time from 10s to 1h, such as 90s or 2h",
+        ),
+        (
+            "sip.keepalive",
+            "20500ms",
+            "sip.keepalive: \"20500ms\" is refused: only whole seconds count; it takes a time from 10s to 5m, such as 90s or 2h",
+        ),
+        (
+            "sip.emergency_numbers",
+            "112,1",
+            "sip.emergency_numbers: \"112,1\" is refused: \"1\" is no number of 2 to 15 digits; it takes up to 32 numbers of 2 to 15 digits, such as 112,911",
+        ),
+        (
+            "network.external_address",
+            "203.0.113.300",
+            "network.external_address: \"203.0.113.300\" is refused: \"203.0.113.300\" is no address, name or stun:HOST[:PORT]; it takes an IPv4 address, an IPv6 address or both, and a name or a STUN server for a family without one, such as 203.0.113.7,2001:db8::7 or pbx.example.com or stun:stun.example.com, or nothing",
+        ),
+        (
+            "network.local_networks",
             "10.0.0.0/8,10.0.0.300",
-            "guard.local_networks: \"10.0.0.0/8,10.0.0.300\" is refused: 300 in 10.0.0.300 is too large: each number of an IPv4 address is 0 to 255; it takes up to 32 addresses or ranges, such as 192.0.2.0/24,2001:db8::/64, or nothing",
+            "network.local_networks: \"10.0.0.0/8,10.0.0.300\" is refused: 300 in 10.0.0.300 is too large: each number of an IPv4 address is 0 to 255; it takes up to 32 addresses or ranges, such as 192.0.2.0/24,2001:db8::/64, or nothing",
         ),
     ] {
         assert_eq!(fault(key, text), says);
@@ -165,15 +231,33 @@ fn other_bad_values_are_refused_and_change_nothing() {
         ("guard.level1.packets", "٥"),
         ("guard.level1.block_time", ""),
         ("guard.level1.block_time", "999ms"),
-        ("guard.local_networks", ","),
-        ("guard.local_networks", "lan"),
+        ("network.local_networks", ","),
+        ("network.local_networks", "lan"),
+        ("network.external_address", "127.0.0.1"),
+        ("network.external_address", "0.0.0.0"),
+        ("network.external_address", "fe80::1"),
+        ("network.external_address", "203.0.113.7,203.0.113.8"),
+        ("network.external_address", "a.example,b.example"),
+        ("network.external_address", "203.0.113.7,"),
+        ("network.external_address", "stun:"),
+        ("network.external_address", "stun:host:0"),
+        ("network.external_address", "stun:host:70000"),
+        ("network.external_address", "stun:[::1"),
+        ("network.external_address", "-pbx.example"),
+        ("network.external_address", "pbx..example"),
+        ("sip.emergency_numbers", ""),
+        ("sip.emergency_numbers", "+112"),
+        ("sip.contacts", "101"),
+        ("sip.nonce_life", "29s"),
+        ("sip.memory", "63"),
+        ("sip.connections.idle", ""),
     ] {
         fault(key, text);
     }
     let ports = (1..=257).map(|port| (2 * port).to_string()).collect::<Vec<_>>().join(",");
     assert!(fault("filter.protected_ports", &ports).contains("has 257 items, which is too many"));
     let networks = (0..33).map(|n| format!("10.{n}.0.0/16")).collect::<Vec<_>>().join(",");
-    assert!(fault("guard.local_networks", &networks).contains("has 33 items"));
+    assert!(fault("network.local_networks", &networks).contains("has 33 items"));
 }
 
 #[test]
@@ -214,8 +298,24 @@ fn values_that_do_not_fit_together_are_found() {
             "filter.media_ports: 8887-8889 is in filter.protected_ports too: a port is either counted by the rate levels or used for media",
         ),
         (
-            &[("guard.local_networks", "::/0")],
-            "guard.local_networks: ::/0 is everything: name the networks that are local",
+            &[("network.local_networks", "::/0")],
+            "network.local_networks: ::/0 is everything: name the networks that are local",
+        ),
+        (
+            &[("sip.expires.maximum", "60s")],
+            "sip.expires.maximum: 1m is shorter than sip.expires.minimum (1m30s): raise the one or lower the other",
+        ),
+        (
+            &[("sip.expires.minimum", "10m")],
+            "sip.expires.default: 5m is not between sip.expires.minimum (10m) and sip.expires.maximum (1h)",
+        ),
+        (
+            &[("sip.challenges.total", "40")],
+            "sip.challenges.source: 50 is above sip.challenges.total (40): one source would take all of them",
+        ),
+        (
+            &[("sip.connections.total", "99")],
+            "sip.connections.source: 100 is above sip.connections.total (99): one source would take all of them",
         ),
     ] {
         let mut settings = Settings::default();
@@ -268,7 +368,7 @@ fn a_profile_leaves_nothing_of_the_one_before_and_nothing_of_the_site_changed() 
         ("filter.mode", "enforce"),
         ("filter.protected_ports", "5060"),
         ("guard.level2.enforcement", "monitor"),
-        ("guard.local_networks", "10.0.0.0/8"),
+        ("network.local_networks", "10.0.0.0/8"),
     ] {
         site.set(key, value).unwrap();
     }

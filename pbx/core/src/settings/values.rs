@@ -1,6 +1,8 @@
 //! The types of settings: each knows its range, reads itself from text and prints itself.
 
 mod choices;
+mod external;
+mod numbers;
 mod sets;
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -8,6 +10,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::Serialize;
 
 pub use choices::{Enforcement, Scope};
+pub use external::{ExternalAddress, Lookup};
+pub use numbers::EmergencyNumbers;
 pub use sets::{PortRange, Ports, Prefixes};
 
 use crate::time::{format_duration, parse_duration};
@@ -52,6 +56,13 @@ pub enum Kind {
         /// The most of them.
         max_items: usize,
     },
+    /// An address of each family, or whom to ask for it.
+    ExternalAddress,
+    /// What is dialled.
+    Numbers {
+        /// The most of them.
+        max_items: usize,
+    },
 }
 
 impl fmt::Display for Kind {
@@ -71,6 +82,13 @@ impl fmt::Display for Kind {
             }
             Self::Prefixes { max_items } => {
                 write!(f, "up to {max_items} addresses or ranges, such as 192.0.2.0/24,2001:db8::/64, or nothing")
+            }
+            Self::ExternalAddress => f.write_str(
+                "an IPv4 address, an IPv6 address or both, and a name or a STUN server for a family without one, such \
+                 as 203.0.113.7,2001:db8::7 or pbx.example.com or stun:stun.example.com, or nothing",
+            ),
+            Self::Numbers { max_items } => {
+                write!(f, "up to {max_items} numbers of 2 to 15 digits, such as 112,911")
             }
         }
     }
@@ -120,6 +138,14 @@ pub type Level2Packets = Count<2, 1_000_000>;
 pub type NewSources = Count<64, 10_000_000>;
 /// The allowance of a known source, in multiples of level 1.
 pub type KnownBudget = Count<1, 1_000>;
+/// Contacts of one extension.
+pub type Contacts = Count<1, 100>;
+/// Challenges per second.
+pub type Challenges = Count<1, 1_000_000>;
+/// Open connections.
+pub type Connections = Count<1, 200_000>;
+/// Memory, in MiB.
+pub type Megabytes = Count<64, 1_048_576>;
 
 impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
     /// The smallest.
@@ -246,13 +272,61 @@ impl FromStr for BlockTime {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        if text.is_empty() {
-            return Err(ValueError::Empty);
-        }
-        let time = parse_duration(text).map_err(|error| ValueError::Item(error.to_string()))?;
+        let time = time(text)?;
         let too = if time < Self::LOWEST.0 { ValueError::TooSmall } else { ValueError::TooLarge };
         Self::new(time).ok_or(too)
     }
+}
+
+/// A time of `MIN` to `MAX` seconds, in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> Span<MIN, MAX> {
+    /// The shortest.
+    pub const LOWEST: Self = Self(MIN);
+
+    /// The time.
+    pub const fn get(self) -> Duration {
+        Duration::from_secs(self.0 as u64)
+    }
+
+    /// The time, in seconds.
+    pub const fn seconds(self) -> u32 {
+        self.0
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> Value for Span<MIN, MAX> {
+    const KIND: Kind = Kind::Duration { min: Duration::from_secs(MIN as u64), max: Duration::from_secs(MAX as u64) };
+}
+
+impl<const MIN: u32, const MAX: u32> fmt::Display for Span<MIN, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format_duration(self.get()))
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> FromStr for Span<MIN, MAX> {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let time = time(text)?;
+        match u32::try_from(time.as_secs()) {
+            Ok(seconds) if seconds < MIN => Err(ValueError::TooSmall),
+            Ok(seconds) if seconds > MAX => Err(ValueError::TooLarge),
+            Ok(_) if time.subsec_nanos() != 0 => Err(ValueError::Item("only whole seconds count".to_owned())),
+            Ok(seconds) => Ok(Self(seconds)),
+            Err(_) => Err(ValueError::TooLarge),
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Duration, ValueError> {
+    if text.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    parse_duration(text).map_err(|error| ValueError::Item(error.to_string()))
 }
 
 fn number(text: &str) -> Result<u32, ValueError> {

@@ -176,7 +176,7 @@ fn port(text: &str, item: &str) -> Result<u16, ValueError> {
 }
 
 /// What is between the commas; nothing if there is nothing at all.
-fn items(text: &str, max: usize) -> Result<Vec<&str>, ValueError> {
+pub(super) fn items(text: &str, max: usize) -> Result<Vec<&str>, ValueError> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -187,7 +187,7 @@ fn items(text: &str, max: usize) -> Result<Vec<&str>, ValueError> {
     Ok(text.split(',').map(str::trim).collect())
 }
 
-fn comma_separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
+pub(super) fn comma_separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
     for (index, item) in items.iter().enumerate() {
         let separator = if index == 0 { "" } else { "," };
         write!(f, "{separator}{item}")?;
