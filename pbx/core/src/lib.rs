@@ -9,3 +9,4 @@ pub mod rule;
 pub mod settings;
 pub mod time;
 pub mod transport;
+pub mod wire;
