@@ -152,6 +152,7 @@ fn start<'a>(config: &'a Xdp, state: &'a State) -> Start<'a> {
         rules: &state.rules,
         settings: &state.settings,
         revision: state.settings_revision,
+        transports: &state.transport_ports,
         automatic: &state.automatic,
     }
 }

@@ -74,6 +74,10 @@ impl Filter for FakeFilter {
         Ok(())
     }
 
+    fn transports(&self, ports: &[u16]) -> anyhow::Result<()> {
+        self.call(format!("transports {ports:?}"))
+    }
+
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
         Ok(self.automatic.lock().unwrap().clone())
     }

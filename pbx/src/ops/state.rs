@@ -20,6 +20,8 @@ pub struct State {
     pub settings: Settings,
     /// Their revision.
     pub settings_revision: i64,
+    /// Ports on which transports listen.
+    pub transport_ports: Vec<u16>,
     /// Stored settings that this version does not take; it uses their defaults.
     pub refused_settings: Vec<String>,
     /// Automatic blocks that have not ended, for a kernel that lost its own at a reboot.
@@ -38,6 +40,7 @@ impl State {
             next_rule_id: store.next_rule_id().await?,
             settings,
             settings_revision: stored.revision,
+            transport_ports: Vec::new(),
             refused_settings,
             automatic: store.automatic(now).await?,
             pending: store.pending().await?,

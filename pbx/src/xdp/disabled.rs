@@ -67,6 +67,9 @@ impl Filter for Disabled {
     fn settings(&self, _: &Settings, _: i64) -> anyhow::Result<()> {
         self.change()
     }
+    fn transports(&self, _: &[u16]) -> anyhow::Result<()> {
+        self.change()
+    }
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
         bail!("{}", self.why())
     }

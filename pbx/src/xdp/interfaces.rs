@@ -177,7 +177,7 @@ fn wait(filter: &XdpFilter, state: &mut State, told: &mut Vec<Told>, name: &str)
 fn attach(filter: &XdpFilter, state: &mut State, told: &mut Vec<Told>, name: &str, index: u32, there: Option<XdpMode>) {
     let pin = pin_of(filter, name);
     let element = state.interfaces.element(&filter.maps, index);
-    let projected = settings::project(&state.settings, &[], &state.connected);
+    let projected = settings::project(&state.settings, &state.transports, &state.connected);
     filter.maps.write_interface(index, element, projected.enforcement);
     let mut known = Known { index, state: AttachState::Native, note: None };
     let before = state.interfaces.by_name.get(name).map(|known| (known.index, known.state));

@@ -73,6 +73,8 @@ struct State {
     ending: HashMap<(Prefix, Action), Timestamp>,
     settings: Settings,
     revision: i64,
+    /// Ports on which transports listen.
+    transports: Vec<u16>,
     connected: Vec<Prefix>,
     wanted: Wanted,
     /// Interfaces that somebody attached or detached by name since the start.
@@ -219,7 +221,7 @@ impl XdpFilter {
     }
 
     fn project(&self, state: &mut State) {
-        let projected = settings::project(&state.settings, &[], &state.connected);
+        let projected = settings::project(&state.settings, &state.transports, &state.connected);
         self.maps.write_settings(&projected);
         interfaces::write(&self.maps, &state.interfaces, projected.enforcement);
     }
@@ -287,10 +289,17 @@ impl Filter for XdpFilter {
         state.settings = settings.clone();
         state.revision = revision;
         self.project(&mut state);
-        let budget = settings::project(&state.settings, &state.connected).known_budget;
+        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
         state.known.give(&self.maps, budget)?;
         drop(state);
         tell::discard_monitored(self, settings)
+    }
+
+    fn transports(&self, ports: &[u16]) -> anyhow::Result<()> {
+        let mut state = self.state();
+        state.transports = ports.to_vec();
+        self.project(&mut state);
+        Ok(())
     }
 
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
@@ -322,7 +331,7 @@ impl Filter for XdpFilter {
 
     fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
         let mut state = self.state();
-        let budget = settings::project(&state.settings, &state.connected).known_budget;
+        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
         state.known.change(&self.maps, self.seed, change, budget)
     }
 

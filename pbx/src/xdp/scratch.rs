@@ -39,7 +39,7 @@ pub(super) fn run(filter: &XdpFilter, frames: &[(u64, Vec<u8>)]) -> anyhow::Resu
         to.add_block(filter.seed, source, block)?;
     }
     let state = filter.state();
-    let enforcement = settings::project(&state.settings, &[], &state.connected).enforcement;
+    let enforcement = settings::project(&state.settings, &state.transports, &state.connected).enforcement;
     drop(state);
     to.write_interface(0, 0, enforcement);
     let begin = clock::monotonic_coarse_ns();

@@ -68,16 +68,7 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
     let snapshot = Snapshot::read();
     {
         let state = filter.state();
-        let projected = settings::project(&state.settings, &state.connected);
-        let differences = state.rules.check(20);
-        if differences.is_empty() {
-            say(Severity::Ok, "rule tables", "the kernel's tables are what the rules say".to_owned(), None);
-        }
-        for difference in differences {
-            let message = format!("{:?}: {}", difference.table, difference.what);
-            say(Severity::Error, "rule tables", message, Some("systemctl restart pbx"));
-        }
-        let projected = settings::project(&state.settings, &[], &state.connected);
+        let projected = settings::project(&state.settings, &state.transports, &state.connected);
         if projected.left_out > 0 {
             let message =
                 format!("{} on-link IPv6 networks are judged by /64: there is room for 32", projected.left_out);

@@ -46,6 +46,8 @@ pub struct Start<'a> {
     pub settings: &'a Settings,
     /// Their revision.
     pub revision: i64,
+    /// Ports on which transports listen.
+    pub transports: &'a [u16],
     /// Automatic blocks that the store kept, for maps that a reboot emptied.
     pub automatic: &'a [StoredBlock],
 }
@@ -78,7 +80,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     let rules = RuleTables::adopt(KernelTables(Arc::clone(&loaded.maps)), seed, entries, own)?;
 
     let connected = interfaces::connected(snapshot);
-    let projected = settings::project(start.settings, &[], &connected);
+    let projected = settings::project(start.settings, start.transports, &connected);
     loaded.maps.write_settings(&projected);
     loaded.maps.write_interface(0, 0, projected.enforcement);
     for other in pins::others(pin_dir)? {
@@ -121,6 +123,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             ending,
             settings: start.settings.clone(),
             revision: start.revision,
+            transports: start.transports.to_vec(),
             connected,
             wanted,
             by_hand: HashMap::new(),

@@ -63,6 +63,8 @@ struct State {
     ending: HashMap<(Prefix, Action), Timestamp>,
     settings: Settings,
     revision: i64,
+    /// Ports on which transports listen.
+    transports: Vec<u16>,
     connected: Vec<Prefix>,
     known: HashMap<known::Key, u32>,
 }
@@ -94,6 +96,7 @@ impl UserFilter {
             ending: live().filter_map(|rule| Some(((rule.prefix, rule.action), rule.expires_at?))).collect(),
             settings: settings.clone(),
             revision,
+            transports: Vec::new(),
             connected: super::interfaces::connected(snapshot),
             known: HashMap::new(),
         };
@@ -151,7 +154,7 @@ impl UserFilter {
     }
 
     fn project(&self, state: &State) {
-        self.tables.settings(&settings::project(&state.settings, &state.connected), SOCKETS);
+        self.tables.settings(&settings::project(&state.settings, &state.transports, &state.connected), SOCKETS);
     }
 
     fn set(state: &mut State, rule: &Rule, clocks: &Clocks) -> anyhow::Result<()> {
@@ -250,7 +253,7 @@ impl Filter for UserFilter {
         state.settings = settings.clone();
         state.revision = revision;
         self.project(&state);
-        let budget = settings::project(&state.settings, &state.connected).known_budget;
+        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
         let known: Vec<known::Key> = state.known.keys().copied().collect();
         known.into_iter().for_each(|key| self.know(&mut state, key, budget));
         let mode = settings.filter.mode;
@@ -262,6 +265,13 @@ impl Filter for UserFilter {
                 self.tables.reset_rates(|of| of == source);
             }
         }
+        Ok(())
+    }
+
+    fn transports(&self, ports: &[u16]) -> anyhow::Result<()> {
+        let mut state = self.state();
+        state.transports = ports.to_vec();
+        self.project(&state);
         Ok(())
     }
 
@@ -290,7 +300,7 @@ impl Filter for UserFilter {
 
     fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
         let mut state = self.state();
-        let budget = settings::project(&state.settings, &state.connected).known_budget;
+        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
         match change {
             KnownChange::Are(all) => {
                 let wanted: HashSet<known::Key> = all.iter().map(super::known::key).collect();
@@ -423,7 +433,7 @@ impl Filter for UserFilter {
         let scratch = Arc::new(HostTables::new(seed));
         let begin = clock::monotonic_coarse_ns();
         let _rules = RuleTables::adopt(Arc::clone(&scratch), seed, state.rules.entries(), state.rules.own_addresses())?;
-        scratch.settings(&settings::project(&state.settings, &state.connected), SOCKETS);
+        scratch.settings(&settings::project(&state.settings, &state.transports, &state.connected), SOCKETS);
         self.tables.automatic().into_iter().for_each(|(source, block)| scratch.add_block(source, block));
         let verdict = |(frame, (at, bytes)): (usize, &(u64, Vec<u8>))| {
             let source = match packet::parse(&pbx_core::filter::host::Bytes(bytes)) {
