@@ -6,6 +6,8 @@ pub mod filter;
 pub mod lockout;
 pub mod moment;
 pub mod registrar;
+pub mod number;
+pub mod password;
 pub mod rule;
 pub mod settings;
 pub mod time;
