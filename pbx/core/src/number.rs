@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The shortest and the longest number of an extension, in digits.
+/// Digits of the shortest number of an extension.
 pub const SHORTEST: usize = 3;
-/// See [`SHORTEST`].
+/// Digits of the longest.
 pub const LONGEST: usize = 64;
 
 /// Why a number is not one that an extension may have.
@@ -23,8 +23,8 @@ pub enum NumberError {
     Emergency(String),
 }
 
-/// Whether an extension may have this number: 3 to 64 of the digits 0 to 9, neither an emergency number nor the
-/// beginning of one followed by more.
+/// Whether an extension may have this number: 3 to 64 of the digits 0 to 9, that neither are an emergency number nor
+/// begin with one.
 pub fn check(number: &str, emergency: &EmergencyNumbers) -> Result<(), NumberError> {
     if let Some(other) = number.chars().find(|character| !character.is_ascii_digit()) {
         return Err(NumberError::NoDigit(other));
