@@ -3,6 +3,7 @@ pub mod address;
 pub mod auth;
 pub mod directory;
 pub mod filter;
+pub mod gate;
 pub mod known;
 pub mod lockout;
 pub mod moment;

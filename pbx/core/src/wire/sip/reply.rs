@@ -99,6 +99,12 @@ impl<'o, 'm, B: AsRef<[u8]>> Reply<'o, 'm, B> {
         self
     }
 
+    /// Adds header lines that `write` appends, each with its line break.
+    pub fn lines(self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        write(self.out);
+        self
+    }
+
     /// Adds `Allow`, for a 405 and a 501, or to say what is possible (RFC 3261 §20.5).
     pub fn allow(self, methods: &[Method<'_>]) -> Self {
         self.out.extend_from_slice(b"Allow: ");
