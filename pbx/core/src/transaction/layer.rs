@@ -162,6 +162,11 @@ impl Layer {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn connections_watched(&self) -> usize {
+        self.connections.len()
+    }
+
     fn is_full(&self) -> bool {
         let Usage { transactions, bytes } = self.usage();
         transactions >= self.limits.transactions || bytes >= self.limits.bytes

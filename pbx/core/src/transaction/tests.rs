@@ -1,6 +1,9 @@
 //! The layer in virtual time: every edge of every timer, every change of state, and a link that loses, repeats and
 //! reorders.
 
+mod client;
+mod layer;
+mod lossy;
 mod server;
 
 use std::{net::SocketAddr, time::Duration};
