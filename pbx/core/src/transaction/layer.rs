@@ -162,9 +162,10 @@ impl Layer {
         }
     }
 
+    /// Transactions, and what is kept for them: places, timers, connections.
     #[cfg(test)]
-    pub(super) fn connections_watched(&self) -> usize {
-        self.connections.len()
+    pub(super) fn counts(&self) -> [usize; 4] {
+        [self.entries.len(), self.places.len(), self.timers.len(), self.connections.len()]
     }
 
     fn is_full(&self) -> bool {

@@ -150,7 +150,7 @@ impl Scene {
 
     #[track_caller]
     fn expect_ended(&self) {
-        assert_eq!((self.layer.usage(), self.layer.next_timeout()), (Usage::default(), None));
+        assert_eq!((self.layer.usage(), self.layer.counts()), (Usage::default(), [0; 4]));
     }
 
     /// Ends at `millis`, and not before, with nothing more done.

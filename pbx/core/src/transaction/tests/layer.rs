@@ -82,7 +82,7 @@ fn a_stream_that_ends_fails_the_requests_that_wait_on_it_and_no_others() {
     let told: Vec<_> = std::iter::from_fn(|| layer.poll()).collect();
     let expected = [first, second].map(|id| Output::Event(Event::TransportFailed(Owner::Client(id))));
     assert_eq!(told, expected);
-    assert_eq!((layer.usage().transactions, layer.connections_watched()), (3, 1));
+    assert_eq!(layer.counts(), [3, 3, 3, 1]);
 }
 
 #[test]

@@ -221,7 +221,7 @@ proptest! {
             prop_assert_eq!(world.answered.get(id), Some(&1), "{}", request);
         }
         for layer in [&world.client, &world.server] {
-            prop_assert_eq!((layer.usage(), layer.next_timeout()), (Usage::default(), None));
+            prop_assert_eq!((layer.usage(), layer.counts()), (Usage::default(), [0; 4]));
         }
     }
 }
