@@ -13,9 +13,6 @@
 //! A level is reached as soon as one of its two thresholds is. It is left, one step at a time, when for a second the
 //! queue delay was below three quarters of its threshold and memory more than five percentage points below.
 
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -226,3 +223,6 @@ impl Load {
             && self.memory_used > 0
     }
 }
+
+#[cfg(test)]
+mod tests;
