@@ -162,6 +162,12 @@ impl Layer {
         }
     }
 
+    /// Transactions, and what is kept for them: places, timers, connections.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> [usize; 4] {
+        [self.entries.len(), self.places.len(), self.timers.len(), self.connections.len()]
+    }
+
     fn is_full(&self) -> bool {
         let Usage { transactions, bytes } = self.usage();
         transactions >= self.limits.transactions || bytes >= self.limits.bytes

@@ -1,6 +1,9 @@
 //! The layer in virtual time: every edge of every timer, every change of state, and a link that loses, repeats and
 //! reorders.
 
+mod client;
+mod layer;
+mod lossy;
 mod server;
 
 use std::{net::SocketAddr, time::Duration};
@@ -147,7 +150,7 @@ impl Scene {
 
     #[track_caller]
     fn expect_ended(&self) {
-        assert_eq!((self.layer.usage(), self.layer.next_timeout()), (Usage::default(), None));
+        assert_eq!((self.layer.usage(), self.layer.counts()), (Usage::default(), [0; 4]));
     }
 
     /// Ends at `millis`, and not before, with nothing more done.
