@@ -1,6 +1,10 @@
 //! What the fuzzers run: each function takes any bytes and panics if a promise is broken. The ordinary tests
 //! replay the committed corpora through the same functions.
 
+// The fuzzers include this file by its path, so the path of a part is written out.
+#[path = "fuzz/wire.rs"]
+pub mod wire;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::LazyLock,
