@@ -46,6 +46,16 @@ fn every_datagram_of_the_corpus_is_told_apart_and_stun_is_answered_right() {
     corpus("stun").iter().for_each(|(_, datagram)| fuzz::wire::stun(datagram));
 }
 
+#[test]
+fn every_message_of_the_corpus_is_read_in_all_its_views_and_answered() {
+    corpus("sip").iter().for_each(|(_, bytes)| fuzz::sip::message(bytes));
+}
+
+#[test]
+fn every_message_of_the_corpus_is_read_as_rsip_reads_it() {
+    corpus("sip_differential").iter().for_each(|(_, bytes)| fuzz::differential::differential(bytes));
+}
+
 /// The reason that was counted since.
 fn counted(loaded: &Loaded, before: &mut [u64; REASONS]) -> Option<Reason> {
     let mut now = [0; REASONS];

@@ -1,7 +1,11 @@
 //! What the fuzzers run: each function takes any bytes and panics if a promise is broken. The ordinary tests
 //! replay the committed corpora through the same functions.
 
-// The fuzzers include this file by its path, so the path of a part is written out.
+// The fuzzers include this file by its path, so the paths of its parts are written out.
+#[path = "fuzz/differential.rs"]
+pub mod differential;
+#[path = "fuzz/sip.rs"]
+pub mod sip;
 #[path = "fuzz/wire.rs"]
 pub mod wire;
 

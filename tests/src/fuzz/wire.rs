@@ -6,6 +6,7 @@ use pbx_core::{
     moment::Moment,
     wire::{
         demux::{Content, classify},
+        sip::{Message, Origin},
         stream::{Frame, FrameError, Framer, Limits, Refused},
         stun::{self, discovery::Discovery},
     },
@@ -79,6 +80,10 @@ fn complete(bytes: &[u8], cuts: &[Cut]) {
             Cut::Message(message, body) => {
                 rest = rest[blank..].strip_prefix(&message[..]).expect("a message is what came");
                 assert!(message[..*body].ends_with(b"\n") && *body > 2);
+                // Or what one of them takes for a body is a request of its own to the other.
+                if let Ok(parsed) = Message::parse(&message[..], Origin::Stream) {
+                    assert_eq!((parsed.head().len(), parsed.body().len()), (*body, message.len() - body));
+                }
             }
             Cut::Refused(error, head) => {
                 assert!(rest[blank..].starts_with(head) && (head.is_empty() || head.ends_with(b"\n")));
