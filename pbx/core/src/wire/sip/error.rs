@@ -53,8 +53,8 @@ pub enum Fault {
     /// A version other than SIP/2.0.
     #[error("the version is not SIP/2.0")]
     Version,
-    /// The scheme of the request URI is none that the program knows.
-    #[error("the scheme of the request URI is not sip, sips or tel")]
+    /// The scheme of the request URI is none that the program answers for.
+    #[error("the scheme of the request URI is not sip or sips")]
     Scheme,
     /// The request URI has a known scheme and breaks its grammar.
     #[error("the request URI is malformed")]

@@ -45,17 +45,10 @@ pub(super) struct Line {
     /// The value, trimmed.
     pub(super) value: Range,
     pub(super) name: Name,
-    /// Whether the value goes over several lines.
-    pub(super) folded: bool,
 }
 
-const NO_LINE: Line = Line {
-    whole: Range { start: 0, end: 0 },
-    name_end: 0,
-    value: Range { start: 0, end: 0 },
-    name: Name::Other,
-    folded: false,
-};
+const NO_LINE: Line =
+    Line { whole: Range { start: 0, end: 0 }, name_end: 0, value: Range { start: 0, end: 0 }, name: Name::Other };
 
 /// The parts of the start line.
 #[derive(Clone, Copy, Debug)]
@@ -90,17 +83,6 @@ impl Index {
     /// The header lines in order.
     pub(super) fn lines(&self) -> impl Iterator<Item = &Line> + Clone {
         self.inline[..usize::from(self.len).min(INLINE)].iter().chain(&self.spill)
-    }
-
-    pub(super) fn line(&self, position: usize) -> Option<&Line> {
-        if position >= usize::from(self.len) {
-            return None;
-        }
-        self.inline.get(position).or_else(|| self.spill.get(position - INLINE))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.len)
     }
 
     fn push(&mut self, line: Line) -> Result<(), ParseError> {
@@ -177,10 +159,8 @@ fn line(bytes: &[u8], at: usize) -> (usize, usize) {
 /// Takes in the header whose first line goes from `at` to `end`, and gives back where the next one begins.
 fn header(index: &mut Index, bytes: &[u8], at: usize, end: usize, next: usize) -> Result<usize, ParseError> {
     let (mut value_end, mut next) = (end, next);
-    let mut folded = false;
     while matches!(bytes.get(next), Some(b' ' | b'\t')) {
         (value_end, next) = line(bytes, next);
-        folded = true;
     }
     let text = &bytes[at..value_end];
     let name_length = text.iter().position(|byte| !is_token(*byte)).unwrap_or(text.len());
@@ -195,7 +175,6 @@ fn header(index: &mut Index, bytes: &[u8], at: usize, end: usize, next: usize) -
             name_end: at as u16,
             value: Range::new(at, value_end),
             name: Name::Other,
-            folded,
         })?;
         return Ok(next);
     }
@@ -211,7 +190,6 @@ fn header(index: &mut Index, bytes: &[u8], at: usize, end: usize, next: usize) -
         name_end: (at + name_length) as u16,
         value: Range::new(value_start, value_end),
         name: Name::of(&text[..name_length]),
-        folded,
     })?;
     Ok(next)
 }

@@ -7,6 +7,7 @@
 
 mod address;
 mod digest;
+mod edit;
 mod error;
 mod lexer;
 mod message;
@@ -14,13 +15,19 @@ mod method;
 mod name;
 mod params;
 mod reply;
+mod request;
 mod scan;
 mod status;
 mod uri;
+mod validate;
 mod via;
+
+#[cfg(test)]
+mod tests;
 
 pub use address::{Contact, NameAddr};
 pub use digest::{AlgorithmParam, Challenge, Credentials, Qop, scheme};
+pub use edit::Edit;
 pub use error::{Fault, Malformed, ParseError};
 pub use lexer::Origin;
 pub use message::{CSeq, Header, Message, StartLine};
@@ -28,9 +35,11 @@ pub use method::Method;
 pub use name::Name;
 pub use params::{Param, Params};
 pub use reply::Reply;
+pub use request::Request;
 pub use scan::Quoted;
 pub use status::reason;
 pub use uri::{Host, Scheme, Uri, unescaped};
+pub use validate::{Refusal, validate};
 pub use via::{MAGIC_COOKIE, Rport, Via};
 
 /// Bytes of the longest message; positions in it are 16 bits.
@@ -41,3 +50,5 @@ pub const MAX_HEADERS: usize = 256;
 pub const MAX_HEADER: usize = 8_192;
 /// Hops of a message, at most: as many as `Max-Forwards` allows at its start (RFC 3261 §8.1.1.6).
 pub const MAX_VIAS: usize = 70;
+/// Extensions that a request may require of us (RFC 3327, RFC 5626).
+pub const EXTENSIONS: &[&str] = &["path", "outbound"];

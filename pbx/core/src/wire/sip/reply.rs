@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    Message, Name, Via, reason,
+    Message, Method, Name, Via, reason,
     scan::{Items, is_space},
+    validate::unsupported,
 };
 
 /// A response that is being written. What the request decides is there from the start: the Vias in their order, the
@@ -95,6 +96,33 @@ impl<'o, 'm, B: AsRef<[u8]>> Reply<'o, 'm, B> {
         self.out.extend_from_slice(b": ");
         write(self.out, value);
         self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Adds `Allow`, for a 405 and a 501, or to say what is possible (RFC 3261 §20.5).
+    pub fn allow(self, methods: &[Method<'_>]) -> Self {
+        self.out.extend_from_slice(b"Allow: ");
+        for (place, method) in methods.iter().enumerate() {
+            if place > 0 {
+                self.out.extend_from_slice(b", ");
+            }
+            text(self.out, method.text());
+        }
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Adds `Unsupported` with what the request requires and the program does not have, for a 420 (RFC 3261 §20.40).
+    pub fn unsupported(self) -> Self {
+        let mut separator = &b"Unsupported: "[..];
+        for tag in unsupported(self.request) {
+            self.out.extend_from_slice(separator);
+            text(self.out, tag);
+            separator = b", ";
+        }
+        if separator == b", " {
+            self.out.extend_from_slice(b"\r\n");
+        }
         self
     }
 

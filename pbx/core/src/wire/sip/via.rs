@@ -47,7 +47,9 @@ impl<'a> Via<'a> {
         let (protocol, rest) = rest.split_at(protocol_end);
         let params = find_outside(rest, b';', false).unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at(params);
-        if !name.eq_ignore_ascii_case(b"SIP") || version != b"2.0" || !all_token(protocol) {
+        let is_version = version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+        // Another version is answered with 505 (RFC 3261 §21.5.7), and its Via tells where.
+        if !name.eq_ignore_ascii_case(b"SIP") || version.is_empty() || !is_version || !all_token(protocol) {
             return None;
         }
         let (host, port) = Host::with_port(trim(sent_by))?;
@@ -148,7 +150,7 @@ mod tests {
             b"SIP/2.0/UDP",
             b"SIP/2.0/UDP ",
             b"SIP/2.0 host",
-            b"SIP/7.0/UDP host",
+            b"SIP//UDP host",
             b"HTTP/2.0/UDP host",
             b"SIP/2.0/UDP host:port",
             b"SIP/2.0/UDP host:70000",
