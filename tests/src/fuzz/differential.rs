@@ -89,8 +89,8 @@ fn is_plain(bytes: &[u8]) -> bool {
     let is_text = |line: &[u8]| line.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let last = lines.next_back().is_none_or(is_text);
     let in_lines = lines.all(|line| line.strip_suffix(b"\r").is_some_and(is_text));
-    let is_long = |line: &[u8]| line.get(1).is_some_and(|second| !matches!(second, b':' | b' '));
-    last && in_lines && bytes[..end].split(|byte| *byte == b'\n').all(|line| line[0] != b' ' && is_long(line))
+    let is_long = |line: &[u8]| matches!(line, [first, second, ..] if *first != b' ' && !matches!(second, b':' | b' '));
+    last && in_lines && bytes[..end].split(|byte| *byte == b'\n').all(|line| is_long(line))
 }
 
 /// Whether the value is one address or hop without quotes, and of its parameters, all `name` or `name=token`, exactly

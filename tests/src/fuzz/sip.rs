@@ -1,9 +1,16 @@
 //! Messages: what any bytes may do to the parser and its views, and whether a second implementation reads the same.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::net::SocketAddr;
 
-use pbx_core::wire::sip::{
-    Contact, Malformed, Message, Method, Name, NameAddr, Origin, Reply, StartLine, Uri, Via, scheme, unescaped,
+use pbx_core::{
+    moment::Moment,
+    wire::{
+        sip::{
+            Contact, Edit, Malformed, Message, Method, Name, NameAddr, Origin, Params, Reply, StartLine, Uri, Via,
+            scheme, unescaped, validate,
+        },
+        stream::{Frame, Framer, Limits},
+    },
 };
 
 /// Where the messages come from.
@@ -18,6 +25,7 @@ pub fn message(bytes: &[u8]) {
                 places(&message);
                 views(&message);
                 answered(&message);
+                refused_or_edited(&message);
                 let owned = message.borrowed().into_owned();
                 assert!(owned.headers().eq(message.headers()) && owned.body() == message.body());
             }
@@ -113,9 +121,10 @@ fn read_uri(text: &[u8]) {
     params(uri.params);
 }
 
-fn params(params: pbx_core::wire::sip::Params<'_>) {
+fn params(params: Params<'_>) {
     for param in params.iter() {
-        assert!(param.whole.starts_with(param.name));
+        let whole = param.whole.strip_prefix(b";").expect("a parameter with its semicolon");
+        assert!(whole.trim_ascii_start().starts_with(param.name));
         assert!(params.has(param.name) && param.is(param.name));
         let _ = param.text().map(|text| text.text());
     }
@@ -134,13 +143,67 @@ fn answered(request: &Message<&[u8]>) {
         return assert!(bytes.len() > 65_535, "{:?}", String::from_utf8_lossy(&bytes));
     };
     assert_eq!((answer.code(), answer.body().len()), (Some(401), 0));
-    let allowed: BTreeSet<_> = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq].into();
-    let copied = request.headers().filter(|header| header.name == Name::Via).count()
-        + allowed.iter().filter(|name| **name != Name::Via && request.has(**name)).count();
+    let once = [Name::From, Name::To, Name::CallId, Name::CSeq].into_iter().filter(|name| request.has(*name)).count();
+    let copied = request.values(Name::Via).count() + once;
     assert_eq!(answer.headers().count(), copied + 2, "{:?}", String::from_utf8_lossy(&bytes));
+    is_one_frame(&bytes);
     assert_eq!((answer.call_id(), answer.cseq()), (request.call_id(), request.cseq()));
     assert_eq!(answer.via().map(|via| via.branch()), request.via().map(|via| via.branch()));
     if let (Ok(asked), Ok(answered)) = (request.to(), answer.to()) {
         assert!(answered.tag() == asked.tag() || answered.tag() == Some(b"tag1"));
     }
+}
+
+/// What is refused is answered within reason; what is valid has all it must have, and can be edited without a change
+/// to anything else.
+fn refused_or_edited(message: &Message<&[u8]>) {
+    let mut unchanged = Vec::new();
+    Edit::of(message).write(&mut unchanged);
+    assert_eq!(unchanged, message.bytes());
+    let mut bytes = Vec::new();
+    if let Err(refusal) = validate(message) {
+        let answered = refusal.answer(&mut bytes, message, SocketAddr::from(SOURCE), b"tag1");
+        assert_eq!(answered, refusal.status().is_some());
+        assert_eq!(bytes.is_empty(), !answered);
+        if let Ok(answer) = Message::parse(&bytes[..], Origin::Stream) {
+            assert_eq!(answer.code(), refusal.status());
+        }
+        return;
+    }
+    assert!(message.via().is_ok() && message.from().is_ok() && message.to().is_ok());
+    assert!(message.call_id().is_ok() && message.cseq().is_ok());
+    let mut edit = Edit::of(message);
+    edit.prepend(Name::Via, b"SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKnew").append("X-Edit", b"a\r\nb");
+    edit.body(b"text/plain", b"hi").write(&mut bytes);
+    let edited = match Message::parse(&bytes[..], Origin::Stream) {
+        Ok(edited) => edited,
+        // A few bytes or one header more may be one too many.
+        Err(error) => return assert!(bytes.len() > 65_535 || message.headers().count() > 250, "{error}"),
+    };
+    assert_eq!((edited.body(), edited.other("X-Edit")), (&b"hi"[..], Some(&b"a b"[..])));
+    assert_eq!((edited.start_line(), edited.vias().count()), (message.start_line(), message.vias().count() + 1));
+    assert_eq!(edited.via().map(|via| via.branch()), Ok(Some(&b"z9hG4bKnew"[..])));
+    let changed = [Name::ContentLength, Name::ContentType];
+    let kept = |message: &Message<&[u8]>| -> Vec<Vec<u8>> {
+        let others = message.headers().filter(|header| !changed.contains(&header.name));
+        others.map(|header| header.line.to_vec()).collect()
+    };
+    let mut after = kept(&edited);
+    after.retain(|line| !line.starts_with(b"X-Edit: a b") && !line.ends_with(b"z9hG4bKnew\r\n"));
+    let mut before = kept(message);
+    before.retain(|line| !line.starts_with(b"X-Edit: a b") && !line.ends_with(b"z9hG4bKnew\r\n"));
+    assert_eq!(after, before);
+    is_one_frame(&bytes);
+}
+
+/// What we write is one message on a stream as well, and nothing can hide behind it.
+fn is_one_frame(bytes: &[u8]) {
+    let limits = Limits { head_bytes: 65_535, headers: 1000, ..Limits::DEFAULT };
+    let mut framer = Framer::new(limits, Moment::ZERO);
+    // Empty lines before a message stay as they came.
+    let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let message = &bytes[blank..];
+    let mut input = message;
+    let frame = framer.next(&mut input, Moment::ZERO);
+    assert!(matches!(frame, Ok(Some(Frame::Message { bytes: all, .. })) if all == message), "{frame:?}");
 }
