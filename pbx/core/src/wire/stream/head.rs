@@ -92,7 +92,7 @@ impl Head {
         }
         self.in_length = false;
         if let Some(colon) = line.iter().position(|byte| *byte == b':')
-            && is_content_length(line[..colon].trim_ascii_end())
+            && is_content_length(name(&line[..colon]))
         {
             self.in_length = true;
             self.lengths += 1;
@@ -113,7 +113,7 @@ fn length_of_body(lengths: usize, value: &[u8]) -> Result<usize, FrameError> {
         1 => (),
         _ => return Err(FrameError::TwoLengths),
     }
-    match value.trim_ascii() {
+    match trimmed(value) {
         [b'-', digits @ ..] if is_number(digits) => Err(FrameError::NegativeLength),
         digits if is_number(digits) => {
             let add = |sum: usize, digit: &u8| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
@@ -121,6 +121,22 @@ fn length_of_body(lengths: usize, value: &[u8]) -> Result<usize, FrameError> {
         }
         _ => Err(FrameError::BadLength),
     }
+}
+
+/// What stands before a colon without the white space behind it.
+fn name(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// A value without the white space around it, the line breaks of a folded one included.
+fn trimmed(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] | [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    text
 }
 
 fn is_number(text: &[u8]) -> bool {
