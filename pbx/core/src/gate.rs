@@ -185,7 +185,8 @@ impl Tags {
     pub fn of<B: AsRef<[u8]>>(&self, request: &Message<B>) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_keys(self.seed[0], self.seed[1]);
         let branch = request.via().ok().and_then(|via| via.branch()).unwrap_or_default();
-        for part in [branch, request.value(Name::CallId).unwrap_or_default(), request.value(Name::From).unwrap_or_default()]
+        for part in
+            [branch, request.value(Name::CallId).unwrap_or_default(), request.value(Name::From).unwrap_or_default()]
         {
             hasher.write_usize(part.len());
             hasher.write(part);
@@ -255,9 +256,7 @@ impl Gate<'_> {
             {
                 match self.authenticate(flow, &message, method, known, out) {
                     Err(why) => Passed::Ended(why),
-                    Ok(credential) => {
-                        Passed::Delivered { message, class: Class::Known, credential: Some(credential) }
-                    }
+                    Ok(credential) => Passed::Delivered { message, class: Class::Known, credential: Some(credential) },
                 }
             }
             // Within a dialog, which only the core knows; a stranger waits behind all others.

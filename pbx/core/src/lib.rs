@@ -10,6 +10,7 @@ pub mod moment;
 pub mod number;
 pub mod overload;
 pub mod password;
+pub mod pbx;
 pub mod registrar;
 pub mod rule;
 pub mod settings;

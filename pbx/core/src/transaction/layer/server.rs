@@ -62,6 +62,20 @@ impl Layer {
         Ok(())
     }
 
+    /// Forgets a transaction: nothing will answer its request, and the same request again is a new one.
+    pub fn forget(&mut self, id: ServerId) {
+        let ServerId(id) = id;
+        let Some(entry) = self.entries.remove(id) else { return };
+        self.held -= entry.held;
+        self.places.remove(&entry.place);
+        if let Some((timer, _)) = entry.timer {
+            self.timers.cancel(timer);
+        }
+        if let Some(connection) = entry.flow.connection {
+            self.connections.remove(&(connection, id));
+        }
+    }
+
     /// Where the request came from, while its transaction goes on.
     pub fn flow(&self, id: ServerId) -> Option<Flow> {
         self.entries.get(id.0).map(|entry| entry.flow)

@@ -17,6 +17,8 @@ pub struct Via<'a> {
     pub raw: &'a [u8],
     /// `UDP`, `TCP`, `TLS`, or what else was written behind `SIP/2.0/`.
     pub protocol: &'a [u8],
+    /// `sent-by` as it was written: host and perhaps port.
+    pub sent_by: &'a [u8],
     /// The host of `sent-by`.
     pub host: Host<'a>,
     /// The port of `sent-by`, when one is written.
@@ -52,8 +54,9 @@ impl<'a> Via<'a> {
         if !name.eq_ignore_ascii_case(b"SIP") || version.is_empty() || !is_version || !all_token(protocol) {
             return None;
         }
-        let (host, port) = Host::with_port(trim(sent_by))?;
-        Some(Self { raw, protocol, host, port, params: Params::new(params) })
+        let sent_by = trim(sent_by);
+        let (host, port) = Host::with_port(sent_by)?;
+        Some(Self { raw, protocol, sent_by, host, port, params: Params::new(params) })
     }
 
     /// The parameter `branch`.
