@@ -2,7 +2,7 @@
 
 use super::{
     Malformed, Params, Uri,
-    scan::{Quoted, decimal_saturating, find_outside, is_space, is_token, quoted_length, trim, trim_start},
+    scan::{Quoted, decimal_saturating, find_outside, is_space, is_token, quoted_length, quotes_end, trim, trim_start},
 };
 
 /// A name and a URI with parameters of the header, borrowed from its message.
@@ -42,7 +42,7 @@ impl<'a> NameAddr<'a> {
         let [b'<', rest @ ..] = rest else { return None };
         let close = memchr::memchr(b'>', rest)?;
         let params = trim(&rest[close + 1..]);
-        if !matches!(params.first(), None | Some(b';')) {
+        if !matches!(params.first(), None | Some(b';')) || !quotes_end(params) {
             return None;
         }
         // The grammar has no white space in the brackets; around the URI it does no harm (RFC 4475 §3.1.2.14).
@@ -62,12 +62,8 @@ impl<'a> NameAddr<'a> {
         if uri.is_empty() || uri.iter().any(|byte| matches!(byte, b'?' | b',' | b'"' | b'>')) {
             return None;
         }
-        matches!(params.first(), None | Some(b';')).then(|| Self {
-            raw,
-            display: None,
-            uri,
-            params: Params::new(params),
-        })
+        let is_list = matches!(params.first(), None | Some(b';')) && quotes_end(params);
+        is_list.then(|| Self { raw, display: None, uri, params: Params::new(params) })
     }
 
     /// The URI taken apart.
@@ -148,6 +144,13 @@ impl<'a> Contact<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_whose_quote_never_ends_is_none() {
+        assert!(NameAddr::parse(br#"<sip:1@example.com>;x="a\""#).is_none());
+        assert!(NameAddr::parse(br#"sip:1@example.com;x="a"#).is_none());
+        assert!(NameAddr::parse(br#"<sip:1@example.com>;x="a\"b";y="""#).is_some());
+    }
 
     #[test]
     fn quoted_names_hide_brackets_and_semicolons() {

@@ -81,6 +81,15 @@ pub(super) fn find_outside(text: &[u8], wanted: u8, angles: bool) -> Option<usiz
     None
 }
 
+/// Whether every quoted string in `text` ends. What is appended behind one that does not would be a part of it.
+pub(super) fn quotes_end(mut text: &[u8]) -> bool {
+    while let Some(quote) = memchr::memchr(b'"', text) {
+        let Some(length) = quoted_length(&text[quote..]) else { return false };
+        text = &text[quote + length..];
+    }
+    true
+}
+
 /// The items of a comma list, trimmed; empty ones are skipped (RFC 3261 §25.1 allows none, and nobody means any).
 /// Commas in quoted strings and angle brackets are part of their item.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     Host, Params,
-    scan::{all_token, decimal, find_outside, is_space, trim, trim_start},
+    scan::{all_token, decimal, find_outside, is_space, quotes_end, trim, trim_start},
 };
 
 /// The cookie that begins a branch which is a transaction's key (RFC 3261 §8.1.1.7).
@@ -52,6 +52,9 @@ impl<'a> Via<'a> {
         let is_version = version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
         // Another version is answered with 505 (RFC 3261 §21.5.7), and its Via tells where.
         if !name.eq_ignore_ascii_case(b"SIP") || version.is_empty() || !is_version || !all_token(protocol) {
+            return None;
+        }
+        if !quotes_end(params) {
             return None;
         }
         let sent_by = trim(sent_by);

@@ -3,6 +3,8 @@
 
 use std::{mem, ops::Range};
 
+use memchr::memchr;
+
 use super::{FrameError, Limits};
 use crate::wire::demux::names_sip;
 
@@ -36,7 +38,7 @@ impl Head {
             return Ok(self.end);
         }
         let text = &message[..message.len().min(limits.head_bytes)];
-        while let Some(rest) = text[self.seen..].iter().position(|byte| *byte == b'\n') {
+        while let Some(rest) = memchr(b'\n', &text[self.seen..]) {
             let end = self.seen + rest;
             self.seen = end + 1;
             let start = mem::replace(&mut self.line, end + 1);
@@ -91,7 +93,7 @@ impl Head {
             return Err(FrameError::TooManyHeaders { limit: limits.headers });
         }
         self.in_length = false;
-        if let Some(colon) = line.iter().position(|byte| *byte == b':')
+        if let Some(colon) = memchr(b':', line)
             && is_content_length(name(&line[..colon]))
         {
             self.in_length = true;
