@@ -233,7 +233,7 @@ async fn ask(server: Option<SocketAddr>, clock: Clock) -> io::Result<SocketAddr>
             Some(Outcome::TimedOut) => return Err(io::ErrorKind::TimedOut.into()),
             None => (),
         }
-        let deadline = discovery.next_deadline().map_or_else(|| clock.now(), |deadline| deadline);
+        let deadline = discovery.next_deadline().unwrap_or_else(|| clock.now());
         let until = tokio::time::Instant::from_std(clock.instant(deadline));
         if let Ok(received) = tokio::time::timeout_at(until, socket.recv(&mut datagram)).await {
             discovery.handle_answer(&datagram[..received?]);

@@ -26,6 +26,7 @@ use super::{
     super::{Dropped, Outbox},
     Limits, Shared,
     outgoing::{Outgoing, Taken},
+    places::Place,
 };
 
 /// What is read at once (bytes): a TLS record.
@@ -60,72 +61,75 @@ enum End {
     Abrupt(Dropped),
 }
 
-/// Serves a connection until it is over. Whatever happens, the receiver hears of its end.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, flow: Flow, limits: &Limits) {
-    let Some(id) = flow.connection else { return };
-    let outgoing = Arc::new(Outgoing::new(limits.outgoing));
-    shared.table().insert(id, Arc::clone(&outgoing));
-    let _gone = Gone { shared, flow };
-    shared.counters.opened();
-    if catch_unwind(AssertUnwindSafe(|| shared.receiver.connected(&flow))).is_err() {
-        shared.failed(&flow);
-        return;
-    }
-    let now = shared.clock.now();
-    let mut connection = Connection {
-        shared,
-        flow,
-        stream,
-        framer: Framer::new(limits.frames, now),
-        outgoing,
-        writing: Vec::new(),
-        written: 0,
-        flushing: false,
-        waits_since: None,
-        unread: limits.unread,
-        last_said: None,
-        timer: Box::pin(tokio::time::sleep(limits.frames.first_message)),
-    };
-    let mut closed = shared.closed.subscribe();
-    let end = tokio::select! {
-        biased;
-        end = poll_fn(|cx| connection.poll(cx)) => end,
-        _ = closed.wait_for(|closed| *closed) => End::Orderly(None),
-    };
-    match end {
-        End::Peer => (),
-        End::Abrupt(reason) => shared.counters.add_dropped(reason, 1),
-        End::Orderly(reason) => {
-            if let Some(reason) = reason {
-                shared.counters.add_dropped(reason, 1);
+/// Takes a connection into the books, and serves it until it is over. Whatever happens, the receiver hears of its end.
+pub(super) fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: Arc<Shared>,
+    stream: S,
+    flow: Flow,
+    place: Place,
+    limits: &Limits,
+) -> impl Future<Output = ()> + use<S> {
+    let mut connection = Connection::new(shared, stream, flow, place, limits);
+    // The connection stays where it is in the future: it is most of the memory that an idle one takes.
+    async move {
+        if !connection.entry.announce() {
+            return;
+        }
+        let mut closed = connection.entry.shared.closed.subscribe();
+        let end = tokio::select! {
+            biased;
+            end = poll_fn(|cx| connection.poll(cx)) => end,
+            _ = closed.wait_for(|closed| *closed) => End::Orderly(None),
+        };
+        let counters = &connection.entry.shared.counters;
+        match end {
+            End::Peer => (),
+            End::Abrupt(reason) => counters.add_dropped(reason, 1),
+            End::Orderly(reason) => {
+                if let Some(reason) = reason {
+                    counters.add_dropped(reason, 1);
+                }
+                // Nobody waits for a peer that does not want to know.
+                let _ = tokio::time::timeout(LAST, connection.say_goodbye()).await;
             }
-            // Nobody waits for a peer that does not want to know.
-            let _ = tokio::time::timeout(LAST, connection.say_goodbye()).await;
         }
     }
 }
 
-/// Takes the connection out of the books, even when its task is dropped.
-struct Gone<'a> {
-    shared: &'a Shared,
+/// A connection in the books. Dropping it takes it out, even when its task is dropped.
+struct Entry {
+    shared: Arc<Shared>,
     flow: Flow,
+    announced: bool,
+    _place: Place,
 }
 
-impl Drop for Gone<'_> {
+impl Entry {
+    /// Tells the receiver. `false`: it failed.
+    fn announce(&mut self) -> bool {
+        self.announced = true;
+        let told = catch_unwind(AssertUnwindSafe(|| self.shared.receiver.connected(&self.flow)));
+        if told.is_err() {
+            self.shared.failed(&self.flow);
+        }
+        told.is_ok()
+    }
+}
+
+impl Drop for Entry {
     fn drop(&mut self) {
+        self.shared.counters.closed();
         let Some(id) = self.flow.connection else { return };
         self.shared.table().remove(&id);
-        self.shared.counters.closed();
-        if catch_unwind(AssertUnwindSafe(|| self.shared.receiver.closed(id))).is_err() {
+        if self.announced && catch_unwind(AssertUnwindSafe(|| self.shared.receiver.closed(id))).is_err() {
             self.shared.failed(&self.flow);
         }
     }
 }
 
-struct Connection<'a, S> {
-    shared: &'a Shared,
-    flow: Flow,
+struct Connection<S> {
     stream: S,
+    entry: Entry,
     framer: Framer,
     outgoing: Arc<Outgoing>,
     /// What is being written, from `written` on.
@@ -141,9 +145,30 @@ struct Connection<'a, S> {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(shared: Arc<Shared>, stream: S, flow: Flow, place: Place, limits: &Limits) -> Self {
+        let outgoing = Arc::new(Outgoing::new(limits.outgoing));
+        if let Some(id) = flow.connection {
+            shared.table().insert(id, Arc::clone(&outgoing));
+        }
+        shared.counters.opened();
+        Self {
+            stream,
+            framer: Framer::new(limits.frames, shared.clock.now()),
+            entry: Entry { shared, flow, announced: false, _place: place },
+            outgoing,
+            writing: Vec::new(),
+            written: 0,
+            flushing: false,
+            waits_since: None,
+            unread: limits.unread,
+            last_said: None,
+            timer: Box::pin(tokio::time::sleep(limits.frames.first_message)),
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let now = self.shared.clock.now();
+        let now = self.entry.shared.clock.now();
         let turn = SCRATCH.with_borrow_mut(|scratch| {
             let read = self.poll_read(cx, scratch, now);
             scratch.answers.clear();
@@ -195,14 +220,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Cuts what came into frames and hands them up.
     fn take(&mut self, mut input: &[u8], answers: &mut Outbox, now: Moment) -> Option<End> {
-        let (shared, flow) = (self.shared, self.flow);
+        let Entry { shared, flow, .. } = &self.entry;
         loop {
             let handed = match self.framer.next(&mut input, now) {
                 Ok(None) => return None,
                 Ok(Some(Frame::Ping)) => {
                     shared.counters.add_received(1);
                     // RFC 5626 §3.5.1: one line end for two.
-                    answers.push(flow, b"\r\n");
+                    answers.push(*flow, b"\r\n");
                     Ok(())
                 }
                 Ok(Some(Frame::Pong)) => {
@@ -211,19 +236,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 }
                 Ok(Some(Frame::Message { bytes, .. })) => {
                     shared.counters.add_received(1);
-                    catch_unwind(AssertUnwindSafe(|| shared.receiver.receive(&flow, bytes, answers)))
+                    catch_unwind(AssertUnwindSafe(|| shared.receiver.receive(flow, bytes, answers)))
                 }
                 Err(refused) => {
-                    let told = || shared.receiver.refused(&flow, refused.error, refused.head, answers);
+                    let told = || shared.receiver.refused(flow, refused.error, refused.head, answers);
                     if catch_unwind(AssertUnwindSafe(told)).is_err() {
-                        shared.failed(&flow);
+                        shared.failed(flow);
                     }
                     self.answer(answers);
                     return Some(End::Orderly(Some(Dropped::Unframed)));
                 }
             };
             if handed.is_err() {
-                shared.failed(&flow);
+                shared.failed(flow);
                 return Some(End::Abrupt(Dropped::Failed));
             }
             self.answer(answers);
@@ -232,10 +257,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     fn answer(&self, answers: &mut Outbox) {
         for (flow, bytes) in answers.iter() {
-            if flow.connection == self.flow.connection {
-                self.shared.push(&self.outgoing, bytes);
+            if flow.connection == self.entry.flow.connection {
+                self.entry.shared.push(&self.outgoing, bytes);
             } else {
-                self.shared.send(flow, bytes);
+                self.entry.shared.send(flow, bytes);
             }
         }
         answers.clear();
@@ -281,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Ends the connection when its time is over, or sets the timer for when it will be.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            let now = self.shared.clock.now();
+            let now = self.entry.shared.clock.now();
             let unread = self.waits_since.map_or(Moment::NEVER, |since| since + self.unread);
             let last = self.last_said.map_or(Moment::NEVER, |since| since + LAST);
             if now >= unread {
@@ -293,7 +318,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             self.framer.hold(false);
             if self.framer.handle_timeout(now).is_some() {
                 // Only asked when it matters.
-                self.framer.hold(self.flow.connection.is_some_and(|id| self.shared.receiver.is_registered(id)));
+                self.framer
+                    .hold(self.entry.flow.connection.is_some_and(|id| self.entry.shared.receiver.is_registered(id)));
             }
             match self.framer.handle_timeout(now) {
                 Some(Expired::Slow) => return Poll::Ready(End::Abrupt(Dropped::Slow)),
@@ -301,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 None => (),
             }
             let deadline = self.framer.next_deadline().unwrap_or(now + HELD).min(unread).min(last);
-            let instant = tokio::time::Instant::from_std(self.shared.clock.instant(deadline));
+            let instant = tokio::time::Instant::from_std(self.entry.shared.clock.instant(deadline));
             if self.timer.deadline() != instant {
                 self.timer.as_mut().reset(instant);
             }

@@ -25,6 +25,7 @@ use nix::{
 };
 use pbx_core::transport::Flow;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::Accept;
 
 use super::{
     super::Dropped,
@@ -167,25 +168,27 @@ fn receive(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     if let Err(error) = prepare(&stream, &limits) {
         tracing::debug!(%remote, %error, "a connection takes no options");
     }
-    let shared = Arc::clone(shared);
-    shared.runtime.clone().spawn(connected(shared, stream, flow, place, limits));
+    match &shared.tls {
+        None => drop(shared.runtime.spawn(serve(Arc::clone(shared), stream, flow, place, &limits))),
+        Some(acceptor) => {
+            let accept = acceptor.accept(stream);
+            shared.runtime.spawn(shake_hands(Arc::clone(shared), accept, flow, place, limits));
+        }
+    }
 }
 
-async fn connected(shared: Arc<Shared>, stream: TcpStream, flow: Flow, mut place: Place, limits: Limits) {
-    let Some(acceptor) = &shared.tls else {
-        return serve(&shared, stream, flow, &limits).await;
-    };
-    let handshake = Box::pin(tokio::time::timeout(limits.handshake, acceptor.accept(stream)));
+/// Shakes hands, and starts the task of the connection: what the handshake needed ends with this one.
+async fn shake_hands(shared: Arc<Shared>, accept: Accept<TcpStream>, flow: Flow, mut place: Place, limits: Limits) {
     let mut closed = shared.closed.subscribe();
     let shaken = tokio::select! {
         biased;
-        shaken = handshake => shaken,
+        shaken = tokio::time::timeout(limits.handshake, accept) => shaken,
         _ = closed.wait_for(|closed| *closed) => return,
     };
     drop(closed);
     place.shaken();
     match shaken {
-        Ok(Ok(stream)) => serve(&shared, stream, flow, &limits).await,
+        Ok(Ok(stream)) => drop(shared.runtime.spawn(serve(Arc::clone(&shared), stream, flow, place, &limits))),
         Ok(Err(error)) => {
             tracing::debug!(remote = %flow.remote, %error, "a TLS handshake failed");
             shared.counters.add_dropped(Dropped::Handshake, 1);
