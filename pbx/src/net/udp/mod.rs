@@ -11,7 +11,7 @@ mod worker;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 
@@ -53,7 +53,7 @@ impl Options {
 /// An open UDP transport. Dropping it closes it.
 pub struct Udp {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What the threads of a transport share.
@@ -80,12 +80,13 @@ impl Udp {
         let (port, sockets) = socket::open(options)?;
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let shared = Arc::new(Shared { id, port, receiver, counters, sockets, stop });
-        let mut opened = Self { shared, workers: Vec::new() };
+        let opened = Self { shared, workers: Mutex::default() };
         for index in 0..opened.shared.sockets.len() {
             let shared = Arc::clone(&opened.shared);
             let thread = std::thread::Builder::new().name(format!("udp-{port}-{index}"));
             // On an error the drop of `opened` ends the threads that there are.
-            opened.workers.push(thread.spawn(move || worker::run(&shared, index))?);
+            let worker = thread.spawn(move || worker::run(&shared, index))?;
+            opened.workers().push(worker);
         }
         Ok(opened)
     }
@@ -99,18 +100,31 @@ impl Udp {
     pub fn send<'a>(&self, messages: impl Iterator<Item = (&'a Flow, &'a [u8])>) {
         send(&self.shared, 0, messages);
     }
-}
 
-impl Drop for Udp {
-    fn drop(&mut self) {
+    /// Stops to receive. Waits for the threads that do, each of which ends after the datagrams that it has at hand.
+    /// The port is free when the transport is dropped, too.
+    pub fn close(&self) {
         if let Err(error) = self.shared.stop.write(1) {
             tracing::error!(%error, port = self.shared.port, "the threads of a UDP transport can not be told to end");
             return;
         }
-        for worker in self.workers.drain(..) {
+        let workers = std::mem::take(&mut *self.workers());
+        // The last one to let go of a transport may be one of its threads.
+        let others = workers.into_iter().filter(|worker| worker.thread().id() != std::thread::current().id());
+        for worker in others {
             // A thread that panicked outside of the receiver has said so itself.
             let _ = worker.join();
         }
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Udp {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
