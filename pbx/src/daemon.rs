@@ -26,7 +26,9 @@ use crate::{
     api,
     config::Config,
     host::{self, Snapshot, clock},
-    ops::{Environment, Operations, State},
+    ops::{Accounts, Environment, Operations, State},
+    secrets::Secrets,
+    signalling,
     store::Store,
 };
 
@@ -37,6 +39,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
     let _lock = lock(&config.data_dir)?;
     let store = Store::open(&config.data_dir.join("pbx.db")).await?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from);
+    let secrets = Secrets::open(&store, &config.data_dir, credentials.as_deref()).await?;
+    let accounts = Accounts::load(&store, &secrets, now()).await?;
     let state = State::load(&store, now()).await?;
     let snapshot = tokio::task::spawn_blocking(Snapshot::read).await?.context("cannot look at the interfaces")?;
 
@@ -45,8 +50,14 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         api::bind(&config.socket).with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
     let (filter, told) = control::open(&config.xdp, &state, &snapshot)?;
     let (pending, refused) = (state.pending.clone(), state.refused_settings.clone());
-    let environment = Environment { filter: filter.shared(), surroundings: surroundings(), clock: Arc::new(now) };
-    let operations = Operations::new(store.clone(), state, environment);
+    let environment = Environment {
+        filter: filter.shared(),
+        signalling: Arc::new(signalling::Disabled),
+        secrets,
+        surroundings: surroundings(),
+        clock: Arc::new(now),
+    };
+    let operations = Operations::new(store.clone(), state, accounts, environment);
     // Without the filter, what an earlier daemon had begun waits for it.
     operations.started(pending.filter(|_| filter.is_held()), &refused).await?;
     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;

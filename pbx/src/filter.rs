@@ -30,10 +30,9 @@ pub trait Filter: Send + Sync {
     /// Makes the tables equal the state after `change`, which the store already holds.
     /// On an error nothing may be left half applied; the caller undoes the store.
     fn apply(&self, change: &Change) -> anyhow::Result<()>;
-    /// Takes over the whole settings; `revision` is the store's and comes back in [`FilterStatus`].
-    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()>;
-    /// Takes over the ports on which transports listen: they are protected beside `filter.protected_ports`.
-    fn transports(&self, ports: &[u16]) -> anyhow::Result<()>;
+    /// Takes over the whole settings; `revision` is the store's and comes back in [`FilterStatus`]. `transports` are
+    /// ports that are protected beside those of the settings.
+    fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()>;
     /// The automatic blocks that are live now, in no order.
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>>;
     /// Ends the automatic block of exactly this source, and resets the counters that led to it.

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod host;
 pub mod net;
 pub mod ops;
+pub mod secrets;
 pub mod signalling;
 pub mod store;
 pub mod trace;

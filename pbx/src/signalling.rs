@@ -95,6 +95,10 @@ pub struct Registration {
 
 /// The signalling side: transports, registrar, calls.
 pub trait Signalling: Send + Sync {
+    /// A certificate for a transport that was given none: self-signed, with a new key.
+    fn self_signed(&self) -> anyhow::Result<CertificatePair>;
+    /// Whether certificates and key can be read and belong together; asked before anything is stored.
+    fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<()>;
     /// Opens a transport, or changes the open one of this number. On an error what was open stays as it was.
     /// Nothing on other transports is disturbed.
     fn open(&self, transport: &Transport) -> anyhow::Result<()>;
@@ -112,4 +116,50 @@ pub trait Signalling: Send + Sync {
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool>;
     /// Who proved a password from this address in the last 30 days, and when last.
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>>;
+}
+
+/// A signalling side that there is not: nothing listens and nobody registers. What operations change is only stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disabled;
+
+impl Disabled {
+    const WHY: &str = "the signalling side is not running";
+}
+
+impl Signalling for Disabled {
+    fn self_signed(&self) -> anyhow::Result<CertificatePair> {
+        anyhow::bail!(Self::WHY)
+    }
+
+    fn check_certificate(&self, _: &CertificatePair) -> anyhow::Result<()> {
+        anyhow::bail!(Self::WHY)
+    }
+
+    fn open(&self, _: &Transport) -> anyhow::Result<()> {
+        anyhow::bail!(Self::WHY)
+    }
+
+    fn close(&self, _: TransportId) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn transport(&self, _: TransportId) -> Option<TransportStatus> {
+        None
+    }
+
+    fn directory(&self, _: Arc<Directory>) {}
+
+    fn settings(&self, _: &Settings) {}
+
+    fn registrations(&self) -> anyhow::Result<Vec<Registration>> {
+        Ok(Vec::new())
+    }
+
+    fn drop_registration(&self, _: &str) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
+    fn known(&self, _: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {
+        Ok(Vec::new())
+    }
 }

@@ -8,6 +8,8 @@ mod identity;
 mod listener;
 mod rules;
 mod security;
+mod transports;
+mod users;
 
 use axum::{
     Router,
@@ -28,6 +30,8 @@ use crate::ops::Operations;
 
 /// Bytes of an ordinary request.
 const BODY: usize = 64 * 1024;
+/// Bytes of a request with certificates, whose line ends JSON doubles.
+const CERTIFICATE_BODY: usize = 256 * 1024;
 /// Bytes of a list to import or a capture to test.
 const LARGE_BODY: usize = 64 * 1024 * 1024;
 
@@ -68,6 +72,32 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/security/test"),
     ("GET", "/api/security/blocks"),
     ("POST", "/api/security/blocks/remove"),
+    ("GET", "/api/users"),
+    ("POST", "/api/users"),
+    ("GET", "/api/users/export"),
+    ("POST", "/api/users/import"),
+    ("GET", "/api/users/{id}"),
+    ("POST", "/api/users/{id}"),
+    ("POST", "/api/users/{id}/destroy"),
+    ("POST", "/api/users/{id}/extension_password"),
+    ("GET", "/api/users/{id}/status"),
+    ("POST", "/api/users/{id}/status/{instance_id}/destroy_status"),
+    ("GET", "/api/extension_numbers/{number}"),
+    ("GET", "/api/registrations"),
+    ("POST", "/api/registrations/{id}/destroy"),
+    ("GET", "/api/tenants"),
+    ("POST", "/api/tenants"),
+    ("GET", "/api/tenants/{id}"),
+    ("POST", "/api/tenants/{id}"),
+    ("POST", "/api/tenants/{id}/destroy"),
+    ("GET", "/api/transports"),
+    ("POST", "/api/transports"),
+    ("GET", "/api/transports/{id}"),
+    ("POST", "/api/transports/{id}"),
+    ("POST", "/api/transports/{id}/destroy"),
+    ("GET", "/api/transports/{id}/status"),
+    ("GET", "/api/transports/{id}/certificate"),
+    ("POST", "/api/transports/{id}/certificate"),
     ("GET", "/api/audit_logs"),
     ("GET", "/api/events"),
 ];
@@ -76,6 +106,7 @@ pub const ROUTES: &[(&str, &str)] = &[
 pub fn router(operations: Operations, authority: Authority, ending: watch::Receiver<bool>) -> Router {
     let api = Api { operations, ending };
     let large = DefaultBodyLimit::max(LARGE_BODY);
+    let certificates = DefaultBodyLimit::max(CERTIFICATE_BODY);
     Router::new()
         .route("/api/ip_filters", get(rules::list).post(rules::create))
         .route("/api/ip_filters/export", get(rules::export))
@@ -101,6 +132,28 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/security/test", post(security::test).layer(large))
         .route("/api/security/blocks", get(rules::blocks))
         .route("/api/security/blocks/remove", post(rules::remove_block))
+        .route("/api/users", get(users::list).post(users::create))
+        .route("/api/users/export", get(users::export))
+        .route("/api/users/import", post(users::import).layer(large))
+        .route("/api/users/{id}", get(users::show).post(users::update))
+        .route("/api/users/{id}/destroy", post(users::destroy))
+        .route("/api/users/{id}/extension_password", post(users::set_password))
+        .route("/api/users/{id}/status", get(users::status))
+        .route("/api/users/{id}/status/{instance_id}/destroy_status", post(users::destroy_status))
+        .route("/api/extension_numbers/{number}", get(users::by_number))
+        .route("/api/registrations", get(users::registrations))
+        .route("/api/registrations/{id}/destroy", post(users::destroy_registration))
+        .route("/api/tenants", get(users::tenants).post(users::create_tenant))
+        .route("/api/tenants/{id}", get(users::show_tenant).post(users::update_tenant))
+        .route("/api/tenants/{id}/destroy", post(users::destroy_tenant))
+        .route("/api/transports", get(transports::list).post(transports::create).layer(certificates))
+        .route("/api/transports/{id}", get(transports::show).post(transports::update))
+        .route("/api/transports/{id}/destroy", post(transports::destroy))
+        .route("/api/transports/{id}/status", get(transports::status))
+        .route(
+            "/api/transports/{id}/certificate",
+            get(transports::certificate).post(transports::set_certificate).layer(certificates),
+        )
         .route("/api/audit_logs", get(events::audit_log))
         .route("/api/events", get(events::follow))
         .fallback(error::no_such_path)

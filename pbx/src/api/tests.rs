@@ -57,7 +57,14 @@ impl Served {
 
 /// A request that an administrator may make and that works on a bench with one rule.
 fn sample(method: &str, path: &str) -> (String, Bytes) {
-    let filled = path.replace("{id}", "1");
+    // The transport with a certificate is the third; of registrations there is one.
+    let id = match path {
+        path if path.contains("certificate") => "3",
+        path if path.contains("tenants") && path.ends_with("destroy") => "2",
+        path if path.contains("registrations") => "phone",
+        _ => "1",
+    };
+    let filled = path.replace("{id}", id).replace("{instance_id}", "urn:uuid:phone").replace("{number}", "101");
     let filled =
         if path.contains("interfaces") { filled.replace("{name}", "eth0") } else { filled.replace("{name}", "strict") };
     let filled = if path.ends_with("explain") { format!("{filled}?ip=198.51.100.1") } else { filled };
@@ -68,6 +75,13 @@ fn sample(method: &str, path: &str) -> (String, Bytes) {
         ("POST", "/api/security/settings") => json!({ "values": { "guard.level1.packets": "400" } }),
         ("POST", "/api/security/mode") => json!({ "mode": "monitor" }),
         ("POST", "/api/security/blocks/remove") => json!({ "address": "198.51.100.1" }),
+        ("POST", "/api/users") => json!({ "extension_number": "102" }),
+        ("POST", "/api/users/{id}") => json!({ "display_name": "Alice" }),
+        ("POST", "/api/users/import") => return (filled, Bytes::from_static(b"number\n103\n")),
+        ("POST", "/api/tenants") => json!({ "name": "branch" }),
+        ("POST", "/api/tenants/{id}") => json!({ "domains": ["sip.example.com"] }),
+        ("POST", "/api/transports") => json!({ "protocol": "UDP", "port": 5070 }),
+        ("POST", "/api/transports/{id}") => json!({ "port": 5080 }),
         ("POST", "/api/ip_filters/import") => return (filled, Bytes::from_static(b"198.51.100.7\n")),
         ("POST", "/api/security/test") => {
             let mut capture = 0xA1B2_C3D4_u32.to_le_bytes().to_vec();
@@ -92,6 +106,7 @@ async fn every_route_asks_who_it_is() {
                 let rule = serde_json::from_value(json!({ "cidr": "198.51.100.1", "target": "DENY" })).unwrap();
                 served.bench.operations.add_rule(&context, rule).await.unwrap();
             }
+            served.bench.fill().await;
             let audited = served.bench.store().audit_rows(100).await.unwrap().len();
             let (filled, body) = sample(method, path);
             let (status, answer) = served.ask(method, &filled, body).await;
@@ -244,4 +259,65 @@ fn root_and_the_daemon_itself_may_change_and_a_stranger_nothing() {
     assert_eq!(authority(Uid::from_raw(0), Gid::from_raw(0)), Some(Role::Admin));
     assert_eq!(authority(Uid::effective(), Gid::effective()), Some(Role::Admin));
     assert_eq!(authority(Uid::from_raw(3_999_999), Gid::from_raw(3_999_999)), None);
+}
+
+#[tokio::test]
+async fn extensions_transports_and_tenants_have_the_shapes_of_the_vendor_and_no_secret() {
+    let served = Served::to(Some(Role::Admin)).await;
+    let body = json!({ "extension_number": "101", "extension_password": "kT7wq2mz-secret" }).to_string();
+    let (status, made) = served.ask("POST", "/api/users", body).await;
+    assert_eq!((status, &made["did"], &made["item"]["id"]), (StatusCode::OK, &json!("added"), &json!("1")), "{made}");
+    assert_eq!((&made["item"]["display_name"], &made["generated_password"]), (&Value::Null, &Value::Null));
+    assert!(made["item"]["created_at"].as_str().unwrap().ends_with('Z'));
+    let pair = json!({ "certificate": "chain", "private_key": "PRIVATE chain" }).to_string();
+    let (status, answer) = served.ask("POST", "/api/transports/3/certificate", pair).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (_, certificate) = served.ask("GET", "/api/transports/3/certificate", Bytes::new()).await;
+    assert_eq!(certificate["certificate"], "chain");
+    let (_, state) = served.ask("GET", "/api/transports/1/status", Bytes::new()).await;
+    assert_eq!((&state["state"], &state["protocol"]), (&json!("ACTIVATED"), &json!("UDP")));
+    for (method, path) in ROUTES.iter().filter(|(method, path)| *method == "GET" && *path != "/api/events") {
+        let (filled, _) = sample(method, path);
+        let (status, bytes) = served.raw(method, &filled, Bytes::new()).await;
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("kT7wq2mz") && !text.contains("PRIVATE"), "{method} {path}: {status} {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_accounts_and_transports_names_the_field() {
+    let served = Served::to(Some(Role::Admin)).await;
+    served.bench.fill().await;
+    for (path, body, status, code, field) in [
+        ("/api/users", r#"{"extension_number":"101"}"#, 400, "VALIDATE_FAILED", "extension_number: 101"),
+        ("/api/users", r#"{"extension_number":"12"}"#, 400, "VALIDATE_FAILED", "extension_number"),
+        ("/api/users", r#"{"extension_number":"1121"}"#, 400, "VALIDATE_FAILED", "emergency number 112"),
+        ("/api/users", r#"{"extension_number":"102","extension_password":"x"}"#, 400, "VALIDATE_FAILED", "password"),
+        ("/api/users", r#"{"extension_number":"102","tenant":"none"}"#, 404, "NOT_FOUND", "tenant"),
+        ("/api/users", r#"{"extension_number":"102","password":"x"}"#, 400, "VALIDATE_FAILED", "password"),
+        ("/api/users/9", r#"{"enabled":false}"#, 404, "NOT_FOUND", "9"),
+        ("/api/users/1/status/none/destroy_status", "", 404, "NOT_FOUND", "none"),
+        ("/api/tenants", r#"{"name":"SECOND"}"#, 400, "VALIDATE_FAILED", "name"),
+        ("/api/tenants/1/destroy", "", 409, "REFUSED", "default"),
+        ("/api/transports", r#"{"protocol":"UDP","port":5060}"#, 400, "VALIDATE_FAILED", "port"),
+        ("/api/transports", r#"{"protocol":"UDP","port":65536}"#, 400, "VALIDATE_FAILED", "port"),
+        ("/api/transports", r#"{"protocol":"UDP","port":50000}"#, 400, "VALIDATE_FAILED", "filter.media_ports"),
+        ("/api/transports", r#"{"protocol":"SCTP","port":5070}"#, 400, "VALIDATE_FAILED", "protocol"),
+        (
+            "/api/transports",
+            r#"{"protocol":"TLS","port":5070,"verification":"REQUIRE"}"#,
+            400,
+            "VALIDATE_FAILED",
+            "verification: not yet",
+        ),
+        ("/api/transports/1/certificate", "", 400, "VALIDATE_FAILED", "certificate"),
+    ] {
+        let (got, answer) = served.ask("POST", path, body).await;
+        let error = &answer["errors"][0];
+        assert_eq!((got.as_u16(), &error["code"]), (status, &json!(code)), "{path} {body}: {answer}");
+        assert!(error["message"].as_str().unwrap().contains(field), "{path} {body}: {answer}");
+    }
+    served.bench.signalling.fail(true);
+    let (got, answer) = served.ask("POST", "/api/transports", r#"{"protocol":"UDP","port":5070}"#).await;
+    assert_eq!((got.as_u16(), &answer["errors"][0]["code"]), (409, &json!("SIGNALLING_REFUSED")), "{answer}");
 }

@@ -1,9 +1,14 @@
 //! The tree of commands. Help texts are what people read first, so they say what happens.
 
+mod accounts;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::accounts::{
+    CertificateFiles, Ext, InTenant, PasswordFrom, Reg, Tenant, Transport, TransportOptions,
+};
 use crate::config::DEFAULT_SOCKET;
 
 /// SIP PBX with a kernel packet filter.
@@ -83,6 +88,18 @@ pub enum Command {
     /// Limits and settings, effective at once
     #[command(subcommand)]
     Guard(Guard),
+    /// Extensions: who may register
+    #[command(subcommand, visible_alias = "extension")]
+    Ext(Ext),
+    /// Registrations: which phones can be reached now
+    #[command(subcommand, visible_alias = "registration")]
+    Reg(Reg),
+    /// Transports: where phones reach the appliance
+    #[command(subcommand)]
+    Transport(Transport),
+    /// Tenants: the companies on this appliance
+    #[command(subcommand)]
+    Tenant(Tenant),
     /// Print a completion script
     Completions {
         /// For which shell

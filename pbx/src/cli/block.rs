@@ -1,7 +1,7 @@
 //! `pbx block` and `pbx allow`.
 
 use std::{
-    io::{self, BufRead, IsTerminal, Read, Write},
+    io::{self, Read, Write},
     path::Path,
 };
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Session,
     args::{Add, Allow, Block, Change, ListArgs},
+    ask::confirm,
     client::{query, typed},
     failure::Failure,
     render::{Columns, ago, left, number, range, say, say_json},
@@ -278,18 +279,10 @@ async fn import(session: &Session, file: &Path, force: bool, change: Change) -> 
 async fn flush(session: &Session, request: FlushRequest, yes: bool) -> Result<(), Failure> {
     let would = FlushRequest { dry_run: true, ..request.clone() };
     if !request.dry_run && !yes {
-        if !io::stdin().is_terminal() {
-            return Err(Failure::Usage(
-                "this removes every block: repeat it with --yes, or see with --dry-run what would go".to_owned(),
-            ));
-        }
         let preview: ImportAnswer = typed(session.client.post("/api/ip_filters/flush", &would).await?)?;
-        eprint!("Remove {} rules and {} automatic blocks? [y/N] ", preview.removed, preview.automatic_removed);
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::Failed(error.to_string()))?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Err(Failure::Failed("nothing was removed".to_owned()));
-        }
+        let ImportAnswer { removed, automatic_removed, .. } = preview;
+        let question = format!("Remove {removed} rules and {automatic_removed} automatic blocks?");
+        confirm(&question, "this removes every block")?;
     }
     let value = session.client.post("/api/ip_filters/flush", &request).await?;
     if session.json {

@@ -2,15 +2,19 @@
 //! that the API does not say.
 
 mod args;
+mod ask;
 mod block;
 mod client;
 mod events;
+mod ext;
 mod failure;
 mod firewall;
 mod guard;
 mod list;
 mod render;
 mod status;
+mod tenant;
+mod transport;
 
 use std::{
     future::Future,
@@ -73,6 +77,10 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Block(command) => block::block(&session, command).await,
         Command::Allow(command) => block::allow(&session, command).await,
         Command::Guard(command) => guard::run(&session, command).await,
+        Command::Ext(command) => ext::ext(&session, command).await,
+        Command::Reg(command) => ext::reg(&session, command).await,
+        Command::Transport(command) => transport::run(&session, command).await,
+        Command::Tenant(command) => tenant::run(&session, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pbx", &mut script);

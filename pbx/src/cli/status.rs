@@ -9,11 +9,11 @@ use super::{
     client::{query, typed},
     failure::Failure,
     firewall::say_filter,
-    render::{Columns, ago, clear, number, say, say_json},
+    render::{Columns, ago, clear, left, number, say, say_json},
 };
 use crate::{
     filter::{Finding, InterfaceCounters, Outcome, Severity, Talker},
-    ops::{Explanation, Fate, Status},
+    ops::{Explanation, Fate, KnownHere, Status},
 };
 
 pub(super) async fn status(session: &Session) -> Result<(), Failure> {
@@ -135,7 +135,7 @@ pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> 
         say_json(&value);
         return Ok(());
     }
-    let Explanation { address, fate, because, undo, steps, also, events } = typed(value)?;
+    let Explanation { address, fate, because, undo, steps, also, registered, known, events } = typed(value)?;
     let fate = match fate {
         Fate::Pass => "passes",
         Fate::Police => "passes up to a limit",
@@ -153,6 +153,24 @@ pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> 
     }
     for rule in also {
         say(format!("  also covered by   {rule}"));
+    }
+    if !registered.is_empty() || !known.is_empty() {
+        say("");
+    }
+    for phone in registered {
+        let name = phone.display_name.map(|name| format!(" ({name})")).unwrap_or_default();
+        say(format!(
+            "  registered        {} of {}{name} over {} from {}, {} left{}",
+            phone.extension_number,
+            phone.tenant,
+            phone.protocol,
+            phone.remote,
+            left(Some(phone.expires_at)),
+            phone.user_agent.map(|agent| format!(", {agent}")).unwrap_or_default()
+        ));
+    }
+    for KnownHere { extension_number, tenant, last_success } in known {
+        say(format!("  known             {extension_number} of {tenant} proved its password {}", ago(last_success)));
     }
     if !events.is_empty() {
         say("");

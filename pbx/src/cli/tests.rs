@@ -129,6 +129,97 @@ async fn commands_end_with_the_code_that_says_what_happened() {
 }
 
 #[tokio::test]
+async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
+    let machine = Machine::of(Some(Role::Admin)).await;
+    let file = |name: &str, text: &str| {
+        let path = machine.bench.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let good = file("good.csv", "number,name\n103,Bob\n104,\n");
+    let bad = file("bad.csv", "number,name\n105,Eve\n1x,Mallory\n");
+    let (chain, key, other) = (file("chain", "chain"), file("key", "PRIVATE chain"), file("other", "PRIVATE other"));
+    for (line, expected) in [
+        ("ext list", 0),
+        ("reg list", 0),
+        ("ext add 101 --name Alice --dry-run", 0),
+        ("ext show 101", 3),
+        ("ext add 101 --name Alice", 0),
+        ("ext add 101", 2),
+        ("ext add 12", 2),
+        ("ext add 911", 2),
+        ("ext add 102 --tenant none", 3),
+        ("ext add 102 --ask-password", 2),
+        ("ext list --json --sort -tenant", 0),
+        ("ext list --filter tenant_eq_'default'", 0),
+        ("ext list --sort colour", 2),
+        ("ext set 101 --name Alicia --disable", 0),
+        ("ext set 101 --enable --json", 0),
+        ("ext passwd 101", 0),
+        ("ext passwd 999", 3),
+        (&format!("ext import {bad}"), 2),
+        (&format!("ext import {good} --dry-run"), 0),
+        (&format!("ext import {good}"), 0),
+        (&format!("ext import {good}"), 2),
+        (&format!("ext import {good} --update"), 0),
+        ("ext import /nonexistent", 1),
+        ("ext export", 0),
+        ("ext remove 104", 2),
+        ("ext remove 104 --dry-run", 0),
+        ("ext remove 104 --yes", 0),
+        ("ext remove 104 --yes", 3),
+        ("reg drop 101", 3),
+        ("tenant list", 0),
+        ("tenant add branch --domain Sip.Example.com --policy min_length=10", 0),
+        ("tenant add other --domain sip.example.com", 2),
+        ("tenant add other --policy min_length=7", 2),
+        ("ext add 101 --tenant branch", 0),
+        ("ext show 101 --tenant branch", 0),
+        ("tenant remove branch", 2),
+        ("tenant remove branch --yes", 7),
+        ("tenant remove default --yes", 7),
+        ("tenant set branch --policy min_length=9 --name twig", 0),
+        ("tenant remove twig --yes --force", 0),
+        ("tenant remove twig --yes", 3),
+        ("transport list", 0),
+        ("transport status", 0),
+        ("transport status udp:5060 --json", 0),
+        ("transport status udp:5099", 3),
+        ("transport add udp 5070 --dry-run", 0),
+        ("transport add udp 5070", 0),
+        ("transport add udp 5070", 2),
+        ("transport add tcp 50000", 2),
+        ("transport add tls 5071 --verification REQUIRE", 2),
+        ("transport set udp:5070 --port 5072 --external-port 5060", 0),
+        ("transport set udp:5072 --algorithms sha1", 2),
+        ("transport certificate udp:5060", 2),
+        ("transport certificate tls:5061", 0),
+        ("transport certificate tls:5061 --self-signed", 0),
+        (&format!("transport certificate tls:5061 --certificate {chain} --key {other}"), 2),
+        (&format!("transport certificate tls:5061 --certificate {chain} --key {key}"), 0),
+        ("transport remove udp:5072", 2),
+        ("transport remove udp:5072 --yes", 0),
+    ] {
+        assert_eq!(machine.pbx(line).await, expected, "pbx {line}");
+    }
+    machine.bench.signalling.register("phone", 1, "198.51.100.77:5062");
+    machine.bench.signalling.fail(true);
+    for (line, expected) in [
+        ("reg list", 0),
+        ("reg list --json --search 198.51.100.0/24", 0),
+        ("ext show 101", 0),
+        ("explain 198.51.100.77", 0),
+        ("transport add udp 5074", 7),
+        ("block add 198.51.100.77", 7),
+        ("reg drop 101 --dry-run", 0),
+        ("reg drop --id phone", 0),
+        ("reg drop --id phone", 3),
+    ] {
+        assert_eq!(machine.pbx(line).await, expected, "pbx {line}");
+    }
+}
+
+#[tokio::test]
 async fn a_failing_filter_is_1_and_a_broken_doctor_too() {
     let machine = Machine::of(Some(Role::Admin)).await;
     machine.bench.filter.fail(true);
@@ -180,7 +271,7 @@ async fn a_list_longer_than_a_page_is_fetched_whole() {
 fn completions_and_manual_pages_are_made_for_every_command() {
     let folder = tempfile::tempdir().unwrap();
     man(folder.path()).unwrap();
-    for page in ["pbx.1", "pbx-block-add.1", "pbx-guard-set.1"] {
+    for page in ["pbx.1", "pbx-block-add.1", "pbx-guard-set.1", "pbx-ext-add.1", "pbx-transport-certificate.1"] {
         assert!(folder.path().join(page).exists(), "{page}");
     }
     for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {

@@ -45,7 +45,7 @@ pub(super) fn open(config: &Xdp, state: &State, snapshot: &Snapshot) -> anyhow::
         // What an earlier start pinned would go on filtering.
         xdp::take_off(&config.pin_dir)?;
         tracing::warn!("the filter is not in the kernel, only the daemon's own sockets are guarded: {why}");
-        let stored = (&state.rules[..], &state.settings, state.settings_revision);
+        let stored = (&state.rules[..], &state.settings, &state.transports[..], state.settings_revision);
         let user = UserFilter::new(why, xdp::random_seed()?, stored, &state.automatic, snapshot)?;
         return Ok((Opened::User(Arc::new(user)), Vec::new()));
     }
@@ -151,8 +151,8 @@ fn start<'a>(config: &'a Xdp, state: &'a State) -> Start<'a> {
         config,
         rules: &state.rules,
         settings: &state.settings,
+        transports: &state.transports,
         revision: state.settings_revision,
-        transports: &state.transport_ports,
         automatic: &state.automatic,
     }
 }

@@ -3,7 +3,7 @@
 use pbx_core::{lockout::Refusal, rule::CapacityError};
 use serde::{Deserialize, Serialize};
 
-use crate::store::StoreError;
+use crate::{secrets::SecretError, store::StoreError};
 
 /// By whose fault, and what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,11 @@ impl OpError {
         Self::new(Kind::Failed, "FILTER_FAILED", message)
     }
 
+    /// The signalling side did not take it: a port in use, most often. Nobody's program is at fault.
+    pub fn signalling(message: impl Into<String>) -> Self {
+        Self::new(Kind::Refused, "SIGNALLING_REFUSED", message)
+    }
+
     /// Something that should not be able to happen.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, "UNKNOWN", message)
@@ -120,6 +125,15 @@ impl From<StoreError> for OpError {
             _ => "STORE_FAILED",
         };
         Self::new(Kind::Failed, code, error.to_string())
+    }
+}
+
+impl From<SecretError> for OpError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Store(error) => error.into(),
+            error => Self::new(Kind::Failed, "SECRET_FAILED", error.to_string()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OpError, Operations, blocks::undo, enforcement};
+use super::{OpError, Operations, RegistrationView, blocks::undo, enforcement};
 use crate::{
     filter::{AutomaticBlock, BlockReason, Control, KernelView, ManualVerdict},
     store::Event,
@@ -46,6 +46,17 @@ pub struct Step {
     pub says: String,
 }
 
+/// Somebody who proved a password from an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownHere {
+    /// The extension's number.
+    pub extension_number: String,
+    /// The name of its tenant.
+    pub tenant: String,
+    /// When last.
+    pub last_success: Timestamp,
+}
+
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
@@ -61,6 +72,12 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// Rules that cover the address and do not decide.
     pub also: Vec<String>,
+    /// Phones that are registered from it now.
+    #[serde(default)]
+    pub registered: Vec<RegistrationView>,
+    /// Who proved a password from it in the last 30 days, the latest first.
+    #[serde(default)]
+    pub known: Vec<KnownHere>,
     /// What happened to it, the newest first.
     pub events: Vec<Event>,
 }
@@ -90,8 +107,26 @@ impl Operations {
         let events = self.store().events_about(&about, EVENTS).await?;
         let mut explanation = explain(address, &rules, &view, &settings, now);
         explanation.events = events;
+        explanation.registered = self.registered_now().await?;
+        explanation.registered.retain(|view| view.is_from(address));
+        explanation.known = self.known_here(address).await?;
         explanation.without_control(control);
         Ok(explanation)
+    }
+
+    async fn known_here(&self, address: IpAddr) -> Result<Vec<KnownHere>, OpError> {
+        let mut known = self
+            .with_signalling(move |signalling| signalling.known(address))
+            .await?
+            .map_err(|error| OpError::internal(format!("cannot read who is known from {address}: {error:#}")))?;
+        known.sort_by_key(|(_, last_success)| std::cmp::Reverse(*last_success));
+        let accounts = self.accounts();
+        let named = |(id, last_success)| {
+            let extension = accounts.extension(id)?.extension.as_ref();
+            let (extension_number, tenant) = (extension.number.clone(), accounts.tenant_name(extension));
+            Some(KnownHere { extension_number, tenant, last_success })
+        };
+        Ok(known.into_iter().filter_map(named).collect())
     }
 }
 
@@ -146,7 +181,17 @@ fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settin
     let winner = winner.unwrap_or(Verdict { fate: Fate::Pass, because: "nothing decides".to_owned(), undo: None });
     let also = rules.iter().skip(1).map(|rule| describe(rule, now)).collect();
     let Verdict { fate, because, undo } = winner;
-    Explanation { address, fate, because, undo, steps, also, events: Vec::new() }
+    Explanation {
+        address,
+        fate,
+        because,
+        undo,
+        steps,
+        also,
+        registered: Vec::new(),
+        known: Vec::new(),
+        events: Vec::new(),
+    }
 }
 
 fn own(address: IpAddr, view: &KernelView) -> (String, Option<Verdict>) {

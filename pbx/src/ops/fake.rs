@@ -17,12 +17,15 @@ use pbx_core::{
     time::Timestamp,
 };
 
-use super::{Environment, Operations, State};
+use super::{
+    Accounts, AddExtension, AddTenant, Context, Environment, Operations, State, fake_signalling::FakeSignalling,
+};
 use crate::{
     filter::{
         AutomaticBlock, BlockReason, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
         KnownChange, ManualVerdict, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
+    secrets::Secrets,
     store::Store,
 };
 
@@ -38,6 +41,8 @@ pub(crate) struct FakeFilter {
     pub(crate) automatic: Mutex<Vec<AutomaticBlock>>,
     pub(crate) view: Mutex<KernelView>,
     settings: Mutex<(Option<Settings>, i64)>,
+    /// The ports of transports, as last told.
+    pub(crate) transports: Mutex<Vec<u16>>,
 }
 
 impl FakeFilter {
@@ -68,14 +73,11 @@ impl Filter for FakeFilter {
         Ok(())
     }
 
-    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()> {
+    fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()> {
         self.call(format!("settings {revision}"))?;
+        *self.transports.lock().unwrap() = transports.to_vec();
         *self.settings.lock().unwrap() = (Some(settings.clone()), revision);
         Ok(())
-    }
-
-    fn transports(&self, ports: &[u16]) -> anyhow::Result<()> {
-        self.call(format!("transports {ports:?}"))
     }
 
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
@@ -157,6 +159,7 @@ pub(crate) struct Bench {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) operations: Operations,
     pub(crate) filter: Arc<FakeFilter>,
+    pub(crate) signalling: Arc<FakeSignalling>,
     pub(crate) surroundings: Arc<Mutex<Surroundings>>,
     /// The surroundings cannot be read.
     pub(crate) blind: Arc<AtomicBool>,
@@ -190,9 +193,15 @@ impl Bench {
         let blind = Arc::new(AtomicBool::new(false));
         let clock = Arc::new(AtomicI64::new(BEGIN.as_millis()));
         let store = Store::open(&folder.path().join("pbx.db")).await.unwrap();
+        let secrets = Secrets::open(&store, folder.path(), None).await.unwrap();
+        let accounts = Accounts::load(&store, &secrets, BEGIN).await.unwrap();
         let state = State::load(&store, BEGIN).await.unwrap();
+        *filter.transports.lock().unwrap() = state.transports.clone();
+        let signalling = Arc::new(FakeSignalling::default());
         let environment = Environment {
             filter: filter.clone(),
+            signalling: signalling.clone(),
+            secrets,
             surroundings: {
                 let (surroundings, blind) = (surroundings.clone(), blind.clone());
                 Arc::new(move || {
@@ -207,7 +216,20 @@ impl Bench {
                 Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed)))
             },
         };
-        Self { folder, operations: Operations::new(store, state, environment), filter, surroundings, blind, clock }
+        let operations = Operations::new(store, state, accounts, environment);
+        operations.start_signalling().await.unwrap();
+        signalling.called();
+        Self { folder, operations, filter, signalling, surroundings, blind, clock }
+    }
+
+    /// An extension 101 that a phone is registered for, and a second tenant.
+    pub(crate) async fn fill(&self) {
+        let context = Context::daemon();
+        let extension = AddExtension { extension_number: "101".into(), ..AddExtension::default() };
+        self.operations.add_extension(&context, extension).await.unwrap();
+        let tenant = AddTenant { name: "second".into(), ..AddTenant::default() };
+        self.operations.add_tenant(&context, tenant).await.unwrap();
+        self.signalling.register("phone", 1, "198.51.100.77:5062");
     }
 
     pub(crate) fn advance(&self, span: Duration) {

@@ -39,7 +39,9 @@ impl Operations {
         if !blocks && (force || !exposes) {
             return Ok(());
         }
-        let surroundings = self.look_around().await?;
+        let mut surroundings = self.look_around().await?;
+        // A phone that is registered proved who it is: cutting it off is said first.
+        surroundings.peers.extend(self.registered_peers().await);
         let now = self.now();
         let cuts = if force { Vec::new() } else { cuts(&self.book(), plan, &surroundings, now) };
         refuse_blocks(plan, &surroundings, &cuts, force, now)?;
@@ -59,7 +61,8 @@ impl Operations {
         if force || drops(old) || !drops(new) {
             return Ok(());
         }
-        let surroundings = self.look_around().await?;
+        let mut surroundings = self.look_around().await?;
+        surroundings.peers.extend(self.registered_peers().await);
         let now = self.now();
         let cuts: Vec<Cut> = {
             let book = self.book();

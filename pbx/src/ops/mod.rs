@@ -1,10 +1,11 @@
-//! The operations: everything that somebody can ask of the filter, one file a noun. API, command line and
+//! The operations: everything that somebody can ask of the appliance, one file a noun. API, command line and
 //! daemon call these and nothing below them.
 //!
 //! A change goes: validate → would it lock somebody out → does it fit → store → filter → memory. When the
 //! filter does not take it, the store is put back and the error says so. Changes are made one after the
 //! other, and a change that has begun is finished even when whoever asked hangs up.
 
+mod accounts;
 mod automatic;
 mod blocks;
 mod book;
@@ -14,15 +15,19 @@ mod enforcement;
 mod error;
 mod events;
 mod explain;
+mod extensions;
 mod filter;
 mod import;
 mod ip_filter;
 mod lockout;
 mod pcap;
 mod query;
+mod registrations;
 mod rules;
 mod settings;
 mod state;
+mod tenants;
+mod transports;
 
 use std::{
     collections::HashMap,
@@ -34,21 +39,34 @@ use pbx_core::{address::Prefix, lockout::Surroundings, settings::Settings, time:
 use tokio::sync::broadcast;
 
 pub use self::{
+    accounts::Accounts,
     automatic::Recorded,
     blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
     book::Book,
     error::{Kind, OpError},
-    explain::{Explanation, Fate, Step},
+    explain::{Explanation, Fate, KnownHere, Step},
+    extensions::{
+        AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension,
+        User,
+    },
     filter::{Status, TestReport},
     import::{ImportAnswer, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
     query::{ListOptions, PAGE, Page},
+    registrations::{RegistrationView, UserStatus},
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
+    tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
+    transports::{
+        AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
+        TransportView, UpdateTransport,
+    },
 };
 use crate::{
     filter::Filter,
     host::ROOT_SERVICE,
+    secrets::Secrets,
+    signalling::Signalling,
     store::{Event, Store, StoredBlock},
 };
 
@@ -97,6 +115,10 @@ impl Context {
 pub struct Environment {
     /// Where the rules take effect.
     pub filter: Arc<dyn Filter>,
+    /// Where phones register.
+    pub signalling: Arc<dyn Signalling>,
+    /// What opens the passwords and keys in the store.
+    pub secrets: Secrets,
     /// What the machine looks like now, or why nobody knows: then nothing changes that could lock somebody out.
     pub surroundings: Arc<dyn Fn() -> Result<Surroundings, String> + Send + Sync>,
     /// The time of day.
@@ -116,6 +138,7 @@ struct Inner {
     environment: Environment,
     book: RwLock<Book>,
     settings: RwLock<(Settings, i64)>,
+    accounts: RwLock<Accounts>,
     /// Automatic blocks as the store has them.
     kept: Mutex<HashMap<Prefix, StoredBlock>>,
     /// Automatic blocks that the store should have and has not.
@@ -128,8 +151,8 @@ struct Inner {
 }
 
 impl Operations {
-    /// The operations on a loaded state; the filter already has it.
-    pub fn new(store: Store, state: State, environment: Environment) -> Self {
+    /// The operations on a loaded state; the filter already has it. Signalling gets its own by `start_signalling`.
+    pub fn new(store: Store, state: State, accounts: Accounts, environment: Environment) -> Self {
         let State { rules, next_rule_id, settings, settings_revision, automatic, .. } = state;
         let kept = automatic.into_iter().map(|block| (block.prefix, block)).collect();
         Self {
@@ -139,6 +162,7 @@ impl Operations {
                 environment,
                 book: RwLock::new(Book::new(rules, next_rule_id)),
                 settings: RwLock::new((settings, settings_revision)),
+                accounts: RwLock::new(accounts),
                 kept: Mutex::new(kept),
                 unsaved: AtomicUsize::new(0),
                 changing: tokio::sync::Mutex::new(()),
@@ -174,6 +198,18 @@ impl Operations {
         self.inner.book.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn accounts(&self) -> RwLockReadGuard<'_, Accounts> {
+        self.inner.accounts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accounts_mut(&self) -> RwLockWriteGuard<'_, Accounts> {
+        self.inner.accounts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn secrets(&self) -> &Secrets {
+        &self.inner.environment.secrets
+    }
+
     fn kept(&self) -> MutexGuard<'_, HashMap<Prefix, StoredBlock>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,6 +238,17 @@ impl Operations {
             .map_err(|error| OpError::internal(format!("the filter broke off: {error}")))
     }
 
+    /// As [`Self::with_filter`], with the signalling side.
+    async fn with_signalling<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Signalling) -> T + Send + 'static,
+    ) -> Result<T, OpError> {
+        let signalling = Arc::clone(&self.inner.environment.signalling);
+        tokio::task::spawn_blocking(move || call(signalling.as_ref()))
+            .await
+            .map_err(|error| OpError::internal(format!("the signalling side broke off: {error}")))
+    }
+
     /// As [`Self::with_filter`], with the surroundings, which are read from the system as well. Phones are no
     /// administrators: connections to protected ports count only when they are known to be ssh or ours.
     async fn look_around(&self) -> Result<Surroundings, OpError> {
@@ -214,13 +261,16 @@ impl Operations {
             .with_code("SURROUNDINGS")
         })?;
         let (settings, _) = self.current_settings();
-        let protected = &settings.filter.protected_ports;
-        found.peers.retain(|peer| peer.service != ROOT_SERVICE || !protected.contains(peer.port));
+        let (protected, ports) = (&settings.filter.protected_ports, self.accounts().ports());
+        let is_protected = |port| protected.contains(port) || ports.contains(&port);
+        found.peers.retain(|peer| peer.service != ROOT_SERVICE || !is_protected(peer.port));
         Ok(found)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod fake_signalling;
 #[cfg(test)]
 mod tests;

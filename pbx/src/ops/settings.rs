@@ -9,7 +9,7 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AddRule, Context, Did, How, OpError, Operations, lockout::SSH};
+use super::{AddRule, Context, Did, How, OpError, Operations, lockout::SSH, transports::leaves_ports};
 use crate::store::{Audit, EventKind, NewEvent, SettingsChange};
 
 /// Values to set together: all of them or none.
@@ -162,6 +162,7 @@ impl Operations {
             new.set(key, value).map_err(|error| OpError::usage(error.to_string()))?;
         }
         new.check().map_err(|error| OpError::usage(error.to_string()))?;
+        leaves_ports(&new, &self.accounts())?;
         let changes: Vec<SettingChange> = old
             .differences(&new)
             .into_iter()
@@ -267,10 +268,12 @@ impl Operations {
     }
 
     async fn project(&self, settings: Settings, revision: i64) -> Result<(), OpError> {
-        let given = settings.clone();
-        self.with_filter(move |filter| filter.settings(&given, revision))
+        let (given, ports) = (settings.clone(), self.accounts().ports());
+        self.with_filter(move |filter| filter.settings(&given, &ports, revision))
             .await?
             .map_err(|error| OpError::filter(format!("{error:#}")))?;
+        let given = settings.clone();
+        self.with_signalling(move |signalling| signalling.settings(&given)).await?;
         *self.inner.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (settings, revision);
         Ok(())
     }

@@ -20,8 +20,8 @@ pub struct State {
     pub settings: Settings,
     /// Their revision.
     pub settings_revision: i64,
-    /// Ports on which transports listen.
-    pub transport_ports: Vec<u16>,
+    /// The ports of the transports, which the filter protects.
+    pub transports: Vec<u16>,
     /// Stored settings that this version does not take; it uses their defaults.
     pub refused_settings: Vec<String>,
     /// Automatic blocks that have not ended, for a kernel that lost its own at a reboot.
@@ -31,7 +31,7 @@ pub struct State {
 }
 
 impl State {
-    /// Reads everything.
+    /// Reads everything. The transports of a new installation are there once [`super::Accounts::load`] was called.
     pub async fn load(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
         let stored = store.settings().await?;
         let (settings, refused_settings) = settings(&stored.values);
@@ -40,7 +40,7 @@ impl State {
             next_rule_id: store.next_rule_id().await?,
             settings,
             settings_revision: stored.revision,
-            transport_ports: Vec::new(),
+            transports: store.transport_ports().await?,
             refused_settings,
             automatic: store.automatic(now).await?,
             pending: store.pending().await?,

@@ -25,6 +25,12 @@ pub enum EventKind {
     Rules,
     /// Settings were changed.
     Settings,
+    /// Tenants or extensions were added, changed or removed.
+    Accounts,
+    /// A transport was opened, changed, closed, or does not open.
+    Transports,
+    /// A registration was ended by somebody.
+    Registrations,
     /// The daemon started, stopped, or finished what an earlier one had begun.
     Daemon,
 }
@@ -62,8 +68,18 @@ pub struct Event {
 }
 
 impl EventKind {
-    const ALL: [Self; 7] =
-        [Self::Block, Self::Unblock, Self::Guard, Self::Interface, Self::Rules, Self::Settings, Self::Daemon];
+    const ALL: [Self; 10] = [
+        Self::Block,
+        Self::Unblock,
+        Self::Guard,
+        Self::Interface,
+        Self::Rules,
+        Self::Settings,
+        Self::Accounts,
+        Self::Transports,
+        Self::Registrations,
+        Self::Daemon,
+    ];
 
     /// The name in the database and in the API.
     pub const fn as_str(self) -> &'static str {
@@ -74,6 +90,9 @@ impl EventKind {
             Self::Interface => "interface",
             Self::Rules => "rules",
             Self::Settings => "settings",
+            Self::Accounts => "accounts",
+            Self::Transports => "transports",
+            Self::Registrations => "registrations",
             Self::Daemon => "daemon",
         }
     }

@@ -1,4 +1,5 @@
-//! What has to survive: rules, settings, audit, events, the kernel's own blocks. The only SQL.
+//! What has to survive: rules, settings, audit, events, the kernel's own blocks; tenants, extensions, transports, and
+//! what has registered. The only SQL.
 //!
 //! SQLite in WAL mode with one writing connection. `synchronous=FULL`: a commit is on the disk when it
 //! returns, because a command that says "blocked" must still be right after a power cut. That costs one
@@ -8,9 +9,12 @@
 //! start makes the tables equal the store by difference, so nothing is lost; [`Store::pending`] only tells
 //! that start what it is finishing.
 
+mod accounts;
 mod audit;
 mod automatic;
+mod bindings;
 mod events;
+mod known;
 mod meta;
 mod rules;
 mod settings;
@@ -27,9 +31,11 @@ use sqlx::{
 };
 
 pub use self::{
+    accounts::{AccountChange, StoredAccounts, StoredExtension, StoredTenant, StoredTransport},
     audit::{Audit, AuditRow},
     automatic::StoredBlock,
     events::{EVENTS_KEPT, Event, EventKind, NewEvent},
+    known::StoredKnown,
     rules::RuleChange,
     settings::{SettingsChange, StoredSettings},
 };

@@ -1,3 +1,5 @@
+mod accounts;
+
 use pbx_core::rule::{Action, Origin, Rule, Zone};
 
 use super::*;

@@ -64,10 +64,7 @@ impl Filter for Disabled {
     fn apply(&self, _: &Change) -> anyhow::Result<()> {
         self.change()
     }
-    fn settings(&self, _: &Settings, _: i64) -> anyhow::Result<()> {
-        self.change()
-    }
-    fn transports(&self, _: &[u16]) -> anyhow::Result<()> {
+    fn settings(&self, _: &Settings, _: &[u16], _: i64) -> anyhow::Result<()> {
         self.change()
     }
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
@@ -161,7 +158,7 @@ mod tests {
     fn a_lost_filter_takes_no_change() {
         let settings = Settings::default();
         let lost = lost(PathBuf::from("/nonexistent"));
-        assert!(lost.settings(&settings, 1).unwrap_err().to_string().contains("no capability"));
+        assert!(lost.settings(&settings, &[], 1).unwrap_err().to_string().contains("no capability"));
         assert!(lost.automatic_blocks().is_err());
     }
 }

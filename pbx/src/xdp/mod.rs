@@ -72,9 +72,9 @@ struct State {
     /// Rules that end, by wall time: projected again when the clock is set.
     ending: HashMap<(Prefix, Action), Timestamp>,
     settings: Settings,
-    revision: i64,
-    /// Ports on which transports listen.
+    /// Ports of the transports.
     transports: Vec<u16>,
+    revision: i64,
     connected: Vec<Prefix>,
     wanted: Wanted,
     /// Interfaces that somebody attached or detached by name since the start.
@@ -284,22 +284,16 @@ impl Filter for XdpFilter {
         }
     }
 
-    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()> {
+    fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()> {
         let mut state = self.state();
         state.settings = settings.clone();
+        state.transports = transports.to_vec();
         state.revision = revision;
         self.project(&mut state);
         let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
         state.known.give(&self.maps, budget)?;
         drop(state);
         tell::discard_monitored(self, settings)
-    }
-
-    fn transports(&self, ports: &[u16]) -> anyhow::Result<()> {
-        let mut state = self.state();
-        state.transports = ports.to_vec();
-        self.project(&mut state);
-        Ok(())
     }
 
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {

@@ -44,10 +44,10 @@ pub struct Start<'a> {
     pub rules: &'a [Rule],
     /// The settings.
     pub settings: &'a Settings,
+    /// The ports of the transports.
+    pub transports: &'a [u16],
     /// Their revision.
     pub revision: i64,
-    /// Ports on which transports listen.
-    pub transports: &'a [u16],
     /// Automatic blocks that the store kept, for maps that a reboot emptied.
     pub automatic: &'a [StoredBlock],
 }

@@ -74,7 +74,7 @@ impl UserFilter {
     pub fn new(
         why: String,
         seed: [u64; 2],
-        (rules, settings, revision): (&[Rule], &Settings, i64),
+        (rules, settings, transports, revision): (&[Rule], &Settings, &[u16], i64),
         blocks: &[StoredBlock],
         snapshot: &Snapshot,
     ) -> anyhow::Result<Self> {
@@ -96,7 +96,7 @@ impl UserFilter {
             ending: live().filter_map(|rule| Some(((rule.prefix, rule.action), rule.expires_at?))).collect(),
             settings: settings.clone(),
             revision,
-            transports: Vec::new(),
+            transports: transports.to_vec(),
             connected: super::interfaces::connected(snapshot),
             known: HashMap::new(),
         };
@@ -248,9 +248,10 @@ impl Filter for UserFilter {
         }
     }
 
-    fn settings(&self, settings: &Settings, revision: i64) -> anyhow::Result<()> {
+    fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()> {
         let mut state = self.state();
         state.settings = settings.clone();
+        state.transports = transports.to_vec();
         state.revision = revision;
         self.project(&state);
         let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
@@ -265,13 +266,6 @@ impl Filter for UserFilter {
                 self.tables.reset_rates(|of| of == source);
             }
         }
-        Ok(())
-    }
-
-    fn transports(&self, ports: &[u16]) -> anyhow::Result<()> {
-        let mut state = self.state();
-        state.transports = ports.to_vec();
-        self.project(&state);
         Ok(())
     }
 
@@ -456,7 +450,7 @@ mod tests {
     fn filter(rules: &[Rule]) -> UserFilter {
         let mut settings = Settings::default();
         settings.set("filter.mode", "enforce").unwrap();
-        UserFilter::new("attach = \"off\"".to_owned(), [1, 2], (rules, &settings, 1), &[], &Snapshot::default())
+        UserFilter::new("attach = \"off\"".to_owned(), [1, 2], (rules, &settings, &[], 1), &[], &Snapshot::default())
             .unwrap()
     }
 

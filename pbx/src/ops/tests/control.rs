@@ -22,7 +22,7 @@ fn lost(bench: &Bench) -> Arc<Disabled> {
 /// A filter in the daemon.
 fn user() -> Arc<UserFilter> {
     let why = "attach = \"off\" in the configuration".to_owned();
-    let nothing: (&[pbx_core::rule::Rule], _, _) = (&[], &Settings::default(), 1);
+    let nothing: (&[pbx_core::rule::Rule], _, &[u16], _) = (&[], &Settings::default(), &[], 1);
     Arc::new(UserFilter::new(why, [1, 2], nothing, &[], &Snapshot::default()).unwrap())
 }
 

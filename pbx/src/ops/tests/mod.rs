@@ -2,11 +2,15 @@
 
 mod blocks;
 mod control;
+mod extensions;
 mod filter;
 mod import;
 mod lockout;
+mod registrations;
 mod rules;
 mod settings;
+mod tenants;
+mod transports;
 
 use pbx_core::rule::Action;
 

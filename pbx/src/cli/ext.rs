@@ -1,0 +1,291 @@
+//! `pbx ext` and `pbx reg`.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    Session,
+    args::{Change, Ext, InTenant, ListArgs, Reg},
+    ask::confirm,
+    block::read,
+    client::{encoded, query, typed},
+    failure::Failure,
+    render::{Columns, ago, left, number, say, say_json},
+};
+use crate::ops::{
+    AddExtension, Did, ExtensionAnswer, ExtensionsImported, RegistrationView, SetPassword, UpdateExtension, User,
+    UserStatus,
+};
+
+pub(super) async fn ext(session: &Session, command: Ext) -> Result<(), Failure> {
+    match command {
+        Ext::List(args) => session.watched(&args.watch, || list(session, &args)).await,
+        Ext::Add { number, name, caller_id, tenant, disabled, password, change } => {
+            let request = AddExtension {
+                extension_number: number,
+                extension_password: password.read()?,
+                display_name: name,
+                caller_id,
+                tenant: tenant.tenant,
+                enabled: disabled.then_some(false),
+                dry_run: change.dry_run,
+            };
+            answer(session, session.client.post("/api/users", &request).await?)
+        }
+        Ext::Show { number, tenant } => show(session, &number, &tenant).await,
+        Ext::Set { number, tenant, new_number, name, caller_id, enable, disable, change } => {
+            let request = UpdateExtension {
+                extension_number: new_number,
+                display_name: name,
+                caller_id,
+                enabled: (enable || disable).then_some(enable),
+                dry_run: change.dry_run,
+            };
+            let id = find(session, &number, &tenant).await?.0;
+            answer(session, session.client.post(&format!("/api/users/{id}"), &request).await?)
+        }
+        Ext::Remove { number, tenant, yes, change } => remove(session, &number, &tenant, yes, change).await,
+        Ext::Passwd { number, tenant, password, change } => {
+            let id = find(session, &number, &tenant).await?.0;
+            let request = SetPassword { extension_password: password.read()?, dry_run: change.dry_run };
+            answer(session, session.client.post(&format!("/api/users/{id}/extension_password"), &request).await?)
+        }
+        Ext::Import { file, update, change } => import(session, &file, update, change).await,
+        Ext::Export { tenant } => {
+            let text = session.client.text(&format!("/api/users/export{}", of_tenant(&tenant))).await?;
+            let _ = io::stdout().lock().write_all(text.as_bytes());
+            Ok(())
+        }
+    }
+}
+
+pub(super) async fn reg(session: &Session, command: Reg) -> Result<(), Failure> {
+    match command {
+        Reg::List(args) => session.watched(&args.watch, || list_registrations(session, &args)).await,
+        Reg::Drop { number: Some(number), tenant, change, .. } => {
+            let (id, _) = find(session, &number, &tenant).await?;
+            let status: UserStatus = typed(session.client.get(&format!("/api/users/{id}/status")).await?)?;
+            let ids = status.items.into_iter().map(|one| one.id).collect();
+            drop_all(session, ids, &format!("nothing is registered for {number}"), change).await
+        }
+        Reg::Drop { id, change, .. } => {
+            drop_all(session, id.into_iter().collect(), "there is no such registration", change).await
+        }
+    }
+}
+
+async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
+    let listed = session.list("/api/users", args, &[], None, &[]).await?;
+    if session.json {
+        say_json(&listed.json());
+        return Ok(());
+    }
+    let mut table = Columns::new(&["number", "name", "tenant", "caller id", "state", "phones"], &[5]);
+    for item in listed.items.iter().cloned() {
+        let user: User = typed(item)?;
+        table.row([
+            user.extension_number,
+            user.display_name.unwrap_or_default(),
+            user.tenant,
+            user.caller_id.unwrap_or_default(),
+            if user.enabled { "enabled" } else { "disabled" }.to_owned(),
+            user.registered.map_or_else(|| "?".to_owned(), number),
+        ]);
+    }
+    if table.is_empty() {
+        say("there is no extension; `pbx ext add NUMBER` makes one");
+        return Ok(());
+    }
+    say(&table);
+    listed.rest().into_iter().for_each(say);
+    Ok(())
+}
+
+async fn show(session: &Session, number: &str, tenant: &InTenant) -> Result<(), Failure> {
+    let (id, item) = find(session, number, tenant).await?;
+    let value = session.client.get(&format!("/api/users/{id}/status")).await?;
+    if session.json {
+        let mut item = item;
+        item["registrations"] = value["items"].clone();
+        say_json(&item);
+        return Ok(());
+    }
+    let user: User = typed(item)?;
+    let status: UserStatus = typed(value)?;
+    say_user(&user);
+    say(format!("  made       {} ({}), changed {}", user.created_at, ago(user.created_at), ago(user.updated_at)));
+    if status.items.is_empty() {
+        say("  phones     none is registered");
+    }
+    for phone in status.items {
+        say(format!(
+            "  phone      {} {} {}{}, {} left, since {}",
+            phone.user_agent.as_deref().unwrap_or("a phone"),
+            phone.protocol,
+            phone.remote,
+            marks(&phone),
+            left(Some(phone.expires_at)),
+            ago(phone.since)
+        ));
+    }
+    Ok(())
+}
+
+fn say_user(user: &User) {
+    let name = user.display_name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+    say(format!("{}{name}", user.extension_number));
+    say(format!("  tenant     {}", user.tenant));
+    say(format!("  caller id  {}", user.caller_id.as_deref().unwrap_or("(number and name)")));
+    say(format!("  state      {}", if user.enabled { "enabled" } else { "disabled: answered as if it did not exist" }));
+}
+
+fn answer(session: &Session, value: Value) -> Result<(), Failure> {
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let ExtensionAnswer { did, dry_run, notes, item, generated_password } = typed(value)?;
+    let would = if dry_run { "would be " } else { "" };
+    let what = match did {
+        Did::Added => "added",
+        Did::Updated => "changed",
+        Did::Unchanged => "as it was",
+        Did::Removed => "removed",
+    };
+    let would = if did == Did::Unchanged { "" } else { would };
+    say(format!("{} of {} {would}{what}", item.extension_number, item.tenant));
+    if let Some(password) = generated_password {
+        say(format!("  password  {password}"));
+        say("  it is shown this once: write it into the phone now, or set another one (`pbx ext passwd`)");
+    }
+    for note in notes {
+        say(format!("  {note}"));
+    }
+    Ok(())
+}
+
+async fn remove(session: &Session, number: &str, tenant: &InTenant, yes: bool, change: Change) -> Result<(), Failure> {
+    let (id, item) = find(session, number, tenant).await?;
+    if !yes && !change.dry_run {
+        let user: User = typed(item)?;
+        let name = user.display_name.map(|name| format!(" ({name})")).unwrap_or_default();
+        let question = format!(
+            "Remove {}{name} of {}, with {} registered phones?",
+            user.extension_number,
+            user.tenant,
+            user.registered.unwrap_or(0)
+        );
+        confirm(&question, "this removes an extension")?;
+    }
+    answer(
+        session,
+        session.client.post(&format!("/api/users/{id}/destroy"), &json!({ "dry_run": change.dry_run })).await?,
+    )
+}
+
+async fn import(session: &Session, file: &Path, update: bool, change: Change) -> Result<(), Failure> {
+    let bytes = read(file)?;
+    let flags = [("update", update.to_string()), ("dry_run", change.dry_run.to_string())];
+    let pairs: Vec<(&str, &str)> = flags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let value = session.client.post_bytes(&format!("/api/users/import{}", query(&pairs)), bytes).await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let ExtensionsImported { dry_run, added, updated, unchanged, passwords, milliseconds } = typed(value)?;
+    let would = if dry_run { "would be " } else { "" };
+    // The passwords are for a file; what is said about them is not.
+    eprintln!(
+        "{} {would}added, {} changed, {} as they were ({milliseconds} ms)",
+        number(added as u64),
+        number(updated as u64),
+        number(unchanged as u64)
+    );
+    if !passwords.is_empty() {
+        eprintln!("{} passwords were made; they are shown this once:", number(passwords.len() as u64));
+        say("tenant,number,password");
+    }
+    for made in passwords {
+        let tenant = made.tenant.replace('"', "\"\"");
+        let password = made.extension_password.replace('"', "\"\"");
+        say(format!("\"{tenant}\",{},\"{password}\"", made.extension_number));
+    }
+    Ok(())
+}
+
+async fn list_registrations(session: &Session, args: &ListArgs) -> Result<(), Failure> {
+    let listed = session.list("/api/registrations", args, &[], None, &[]).await?;
+    if session.json {
+        say_json(&listed.json());
+        return Ok(());
+    }
+    let mut table = Columns::new(&["number", "name", "tenant", "from", "over", "phone", "since", "left"], &[]);
+    for item in listed.items.iter().cloned() {
+        let phone: RegistrationView = typed(item)?;
+        let marks = marks(&phone);
+        table.row([
+            phone.extension_number,
+            phone.display_name.unwrap_or_default(),
+            phone.tenant,
+            format!("{}{marks}", phone.remote),
+            phone.protocol.to_string(),
+            phone.user_agent.unwrap_or_default(),
+            ago(phone.since),
+            left(Some(phone.expires_at)),
+        ]);
+    }
+    if table.is_empty() {
+        say("no phone is registered");
+        return Ok(());
+    }
+    say(&table);
+    listed.rest().into_iter().for_each(say);
+    Ok(())
+}
+
+/// What is worth knowing about how a phone is reached.
+fn marks(phone: &RegistrationView) -> String {
+    let nat = if phone.behind_nat { " (behind a router)" } else { "" };
+    let gone = if phone.reachable { "" } else { " (unreachable until it returns)" };
+    format!("{nat}{gone}")
+}
+
+async fn drop_all(session: &Session, ids: Vec<String>, none: &str, change: Change) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Err(Failure::Answer {
+            status: hyper::StatusCode::NOT_FOUND,
+            errors: vec![crate::ops::OpError::not_found(format!("{none}; `pbx reg list` shows all"))],
+        });
+    }
+    let mut dropped = Vec::new();
+    for id in ids {
+        let path = format!("/api/registrations/{}/destroy", encoded(&id));
+        dropped.push(session.client.post(&path, &json!({ "dry_run": change.dry_run })).await?);
+    }
+    if session.json {
+        say_json(&json!({ "dry_run": change.dry_run, "items": dropped }));
+        return Ok(());
+    }
+    let would = if change.dry_run { "would be " } else { "" };
+    for value in dropped {
+        let phone: RegistrationView = typed(value)?;
+        say(format!("{} of {} at {} {would}no longer registered", phone.extension_number, phone.tenant, phone.remote));
+    }
+    Ok(())
+}
+
+/// The id of an extension, and the extension as the API shows it.
+async fn find(session: &Session, number: &str, tenant: &InTenant) -> Result<(String, Value), Failure> {
+    let path = format!("/api/extension_numbers/{}{}", encoded(number), of_tenant(tenant));
+    let value = session.client.get(&path).await?;
+    let id = value["id"].as_str().map(encoded);
+    id.map(|id| (id, value)).ok_or_else(|| Failure::Failed("the daemon's answer has no id".to_owned()))
+}
+
+fn of_tenant(tenant: &InTenant) -> String {
+    tenant.tenant.as_deref().map(|tenant| query(&[("tenant", tenant)])).unwrap_or_default()
+}

@@ -1,0 +1,133 @@
+//! A signalling side in memory that remembers what it was told and fails when it should.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use pbx_core::{
+    directory::{Directory, ExtensionId},
+    settings::Settings,
+    time::Timestamp,
+    transport::{Protocol, TransportId},
+};
+
+use super::fake::BEGIN;
+use crate::signalling::{CertificatePair, Registration, Signalling, Transport, TransportStatus};
+
+#[derive(Default)]
+pub(crate) struct FakeSignalling {
+    /// Nothing opens or closes.
+    pub(crate) fails: AtomicBool,
+    pub(crate) calls: Mutex<Vec<String>>,
+    pub(crate) transports: Mutex<BTreeMap<TransportId, Transport>>,
+    pub(crate) directory: Mutex<Arc<Directory>>,
+    pub(crate) settings: Mutex<Option<Settings>>,
+    pub(crate) registrations: Mutex<Vec<Registration>>,
+    pub(crate) known: Mutex<Vec<(IpAddr, ExtensionId, Timestamp)>>,
+}
+
+impl FakeSignalling {
+    fn call(&self, what: String) -> anyhow::Result<()> {
+        self.calls.lock().unwrap().push(what);
+        anyhow::ensure!(!self.fails.load(Ordering::Relaxed), "the port is in use by another program");
+        Ok(())
+    }
+
+    pub(crate) fn called(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Relaxed);
+    }
+
+    /// What is open, as "UDP 5060".
+    pub(crate) fn open_ones(&self) -> Vec<String> {
+        self.transports.lock().unwrap().values().map(|one| format!("{} {}", one.protocol, one.port)).collect()
+    }
+
+    /// As if a phone had registered.
+    pub(crate) fn register(&self, id: &str, extension: u32, remote: &str) {
+        self.registrations.lock().unwrap().push(Registration {
+            id: id.into(),
+            extension: ExtensionId(extension),
+            contact: "sip:101@192.0.2.9:5060".into(),
+            user_agent: "baresip".into(),
+            instance: Some(format!("urn:uuid:{id}")),
+            protocol: Protocol::Udp,
+            remote: remote.parse().unwrap(),
+            local: "192.0.2.5:5060".parse().unwrap(),
+            reachable: true,
+            behind_nat: false,
+            since: BEGIN,
+            expires_at: BEGIN.saturating_add(std::time::Duration::from_secs(300)),
+        });
+    }
+}
+
+impl Signalling for FakeSignalling {
+    fn self_signed(&self) -> anyhow::Result<CertificatePair> {
+        Ok(CertificatePair { chain: "self-signed".into(), key: "PRIVATE self-signed".into() })
+    }
+
+    fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<()> {
+        anyhow::ensure!(pair.key == format!("PRIVATE {}", pair.chain), "the key does not belong to the certificate");
+        Ok(())
+    }
+
+    fn open(&self, transport: &Transport) -> anyhow::Result<()> {
+        self.call(format!("open {} {} {}", transport.id.0, transport.protocol, transport.port))?;
+        self.transports.lock().unwrap().insert(transport.id, transport.clone());
+        Ok(())
+    }
+
+    fn close(&self, id: TransportId) -> anyhow::Result<()> {
+        self.call(format!("close {}", id.0))?;
+        self.transports.lock().unwrap().remove(&id);
+        Ok(())
+    }
+
+    fn transport(&self, id: TransportId) -> Option<TransportStatus> {
+        self.transports.lock().unwrap().get(&id).map(|_| TransportStatus {
+            listening: true,
+            problem: None,
+            connections: 3,
+            received: 20,
+            sent: 10,
+            dropped: vec![("malformed".into(), 2)],
+        })
+    }
+
+    /// Ends what the real one ends, but for changed passwords, which only the directory knows.
+    fn directory(&self, directory: Arc<Directory>) {
+        self.calls.lock().unwrap().push("directory".into());
+        let live = |id| directory.extension_by_id(id).is_some_and(|extension| extension.enabled);
+        self.registrations.lock().unwrap().retain(|one| live(one.extension));
+        *self.directory.lock().unwrap() = directory;
+    }
+
+    fn settings(&self, settings: &Settings) {
+        *self.settings.lock().unwrap() = Some(settings.clone());
+    }
+
+    fn registrations(&self) -> anyhow::Result<Vec<Registration>> {
+        Ok(self.registrations.lock().unwrap().clone())
+    }
+
+    fn drop_registration(&self, id: &str) -> anyhow::Result<bool> {
+        let mut registrations = self.registrations.lock().unwrap();
+        let before = registrations.len();
+        registrations.retain(|one| one.id != id);
+        Ok(registrations.len() < before)
+    }
+
+    fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {
+        let known = self.known.lock().unwrap();
+        Ok(known.iter().filter(|(from, ..)| *from == address).map(|(_, id, at)| (*id, *at)).collect())
+    }
+}
