@@ -40,6 +40,9 @@ pub trait Filter: Send + Sync {
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool>;
     /// Forgets the rate counters and hits of every source inside `prefix`.
     fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()>;
+    /// Takes over who is known: these have a budget of `guard.known.budget` times level 1 and are never blocked for
+    /// their rate.
+    fn known(&self, change: &KnownChange) -> anyhow::Result<()>;
     /// What the tables say about this address now, tier by tier.
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView>;
     /// What the rule (prefix, action) has matched so far.
@@ -66,8 +69,8 @@ pub trait Filter: Send + Sync {
 pub enum Control {
     /// The program is loaded and its tables are ours.
     Held,
-    /// Nothing is filtered, on purpose and for this reason; changes are stored.
-    Off(String),
+    /// There is no kernel program, for this reason: the daemon judges what reaches its own sockets.
+    User(String),
     /// The filter could not be taken over; changes are refused.
     Lost {
         /// Why.
@@ -75,6 +78,13 @@ pub enum Control {
         /// What goes on filtering all the same; none: nothing is filtered.
         earlier: Option<String>,
     },
+}
+
+impl Control {
+    /// Whether the rules are enforced by this daemon, in the kernel or at its own sockets.
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Held | Self::User(_))
+    }
 }
 
 /// A change of the manual rules, as the store committed it.
@@ -110,6 +120,29 @@ impl Change {
             Self::Many { removed, added } => Self::Many { removed: added, added: removed },
         }
     }
+}
+
+/// An address that is known, or one port of it that a phone registered from: each has a budget of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KnownAt {
+    /// The address.
+    pub addr: IpAddr,
+    /// The source port; none: what comes from no port that has a budget of its own.
+    pub port: Option<u16>,
+}
+
+/// A change of who is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KnownChange {
+    /// These and nobody else.
+    Are(Vec<KnownAt>),
+    /// Some more, and some no longer; who is in neither list stays as it is.
+    Change {
+        /// Known from now on.
+        known: Vec<KnownAt>,
+        /// Not any more.
+        gone: Vec<KnownAt>,
+    },
 }
 
 /// Why a source was blocked without anybody asking for it.

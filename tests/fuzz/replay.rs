@@ -36,6 +36,26 @@ fn every_address_of_the_corpus_is_read_or_refused_and_printed_back_the_same() {
     corpus("addresses").iter().for_each(|(_, text)| fuzz::addresses(text));
 }
 
+#[test]
+fn every_stream_of_the_corpus_is_cut_the_same_in_pieces_of_any_size() {
+    corpus("stream").iter().for_each(|(_, bytes)| fuzz::wire::stream(bytes));
+}
+
+#[test]
+fn every_datagram_of_the_corpus_is_told_apart_and_stun_is_answered_right() {
+    corpus("stun").iter().for_each(|(_, datagram)| fuzz::wire::stun(datagram));
+}
+
+#[test]
+fn every_message_of_the_corpus_is_read_in_all_its_views_and_answered() {
+    corpus("sip").iter().for_each(|(_, bytes)| fuzz::sip::message(bytes));
+}
+
+#[test]
+fn every_message_of_the_corpus_is_read_as_rsip_reads_it() {
+    corpus("sip_differential").iter().for_each(|(_, bytes)| fuzz::differential::differential(bytes));
+}
+
 /// The reason that was counted since.
 fn counted(loaded: &Loaded, before: &mut [u64; REASONS]) -> Option<Reason> {
     let mut now = [0; REASONS];

@@ -1,6 +1,14 @@
 //! What the fuzzers run: each function takes any bytes and panics if a promise is broken. The ordinary tests
 //! replay the committed corpora through the same functions.
 
+// The fuzzers include this file by its path, so the paths of its parts are written out.
+#[path = "fuzz/differential.rs"]
+pub mod differential;
+#[path = "fuzz/sip.rs"]
+pub mod sip;
+#[path = "fuzz/wire.rs"]
+pub mod wire;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::LazyLock,

@@ -5,6 +5,7 @@
 //! the fuzzers run.
 //! Everything needs root, waits for events with a deadline and never sleeps for a guess.
 
+pub mod phone;
 pub mod sandbox;
 
 pub mod lab;

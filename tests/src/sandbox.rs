@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -141,6 +142,19 @@ impl Namespace {
             setns(self, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
             inside()
         })
+    }
+
+    /// Makes a program run in this namespace, and end with the thread that starts it.
+    pub fn put(&self, command: &mut Command) -> Result<()> {
+        let namespace = self.0.try_clone()?;
+        // SAFETY: both are system calls, which are allowed between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+                Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?)
+            });
+        }
+        Ok(())
     }
 
     /// Runs `ip` with these words in this namespace.

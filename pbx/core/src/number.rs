@@ -1,12 +1,10 @@
 //! Which numbers extensions may have. Under `directory`; the operations ask here before they store one.
 
-use std::{fmt, str::FromStr};
+use crate::settings::EmergencyNumbers;
 
-use serde::{Deserialize, Serialize};
-
-/// The shortest and the longest number of an extension, in digits.
+/// Digits of the shortest number of an extension.
 pub const SHORTEST: usize = 3;
-/// See [`SHORTEST`].
+/// Digits of the longest.
 pub const LONGEST: usize = 64;
 
 /// Why a number is not one that an extension may have.
@@ -23,8 +21,8 @@ pub enum NumberError {
     Emergency(String),
 }
 
-/// Whether an extension may have this number: 3 to 64 of the digits 0 to 9, neither an emergency number nor the
-/// beginning of one followed by more.
+/// Whether an extension may have this number: 3 to 64 of the digits 0 to 9, that neither are an emergency number nor
+/// begin with one.
 pub fn check(number: &str, emergency: &EmergencyNumbers) -> Result<(), NumberError> {
     if let Some(other) = number.chars().find(|character| !character.is_ascii_digit()) {
         return Err(NumberError::NoDigit(other));
@@ -32,92 +30,9 @@ pub fn check(number: &str, emergency: &EmergencyNumbers) -> Result<(), NumberErr
     if !(SHORTEST..=LONGEST).contains(&number.len()) {
         return Err(NumberError::Length(number.len()));
     }
-    match emergency.beginning(number) {
+    match emergency.begins(number) {
         Some(emergency) => Err(NumberError::Emergency(emergency.to_owned())),
         None => Ok(()),
-    }
-}
-
-/// The emergency numbers of a country, in order, each once. Written with commas: `112,911`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct EmergencyNumbers(Vec<String>);
-
-impl EmergencyNumbers {
-    /// The most of them.
-    pub const MAX_ITEMS: usize = 32;
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
-
-    /// Whether this is one, exactly.
-    pub fn contains(&self, number: &str) -> bool {
-        self.iter().any(|emergency| emergency == number)
-    }
-
-    /// The one that `number` is or begins with.
-    pub fn beginning(&self, number: &str) -> Option<&str> {
-        self.iter().find(|emergency| number.starts_with(emergency))
-    }
-}
-
-impl Default for EmergencyNumbers {
-    /// Those of most countries.
-    fn default() -> Self {
-        Self(["000", "110", "112", "911", "999"].map(str::to_owned).into())
-    }
-}
-
-impl fmt::Display for EmergencyNumbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(","))
-    }
-}
-
-impl From<EmergencyNumbers> for String {
-    fn from(numbers: EmergencyNumbers) -> Self {
-        numbers.to_string()
-    }
-}
-
-/// Why a text is no list of emergency numbers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EmergencyError {
-    /// None in it, or too many.
-    #[error("{0} emergency numbers: write 1 to {max}, with commas between them", max = EmergencyNumbers::MAX_ITEMS)]
-    Amount(usize),
-    /// Something else.
-    #[error("{0:?} is no emergency number: write 2 to 15 digits")]
-    Number(String),
-}
-
-impl FromStr for EmergencyNumbers {
-    type Err = EmergencyError;
-
-    fn from_str(text: &str) -> Result<Self, EmergencyError> {
-        let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let amount = items().count();
-        if !(1..=Self::MAX_ITEMS).contains(&amount) {
-            return Err(EmergencyError::Amount(amount));
-        }
-        let fits = |item: &str| (2..=15).contains(&item.len()) && item.bytes().all(|byte| byte.is_ascii_digit());
-        if let Some(item) = items().find(|item| !fits(item)) {
-            return Err(EmergencyError::Number(item.chars().take(20).collect()));
-        }
-        let mut numbers: Vec<_> = items().map(str::to_owned).collect();
-        numbers.sort();
-        numbers.dedup();
-        Ok(Self(numbers))
-    }
-}
-
-impl TryFrom<String> for EmergencyNumbers {
-    type Error = EmergencyError;
-
-    fn try_from(text: String) -> Result<Self, EmergencyError> {
-        text.parse()
     }
 }
 
@@ -126,7 +41,7 @@ mod tests {
     use super::*;
 
     fn checked(number: &str) -> Result<(), NumberError> {
-        check(number, &EmergencyNumbers::default())
+        check(number, &crate::settings::Settings::default().sip.emergency_numbers)
     }
 
     #[test]
@@ -158,17 +73,5 @@ mod tests {
         assert_eq!(checked("1x0").unwrap_err().to_string(), "number has 'x' in it: write 3 to 64 of the digits 0 to 9");
         let emergency = checked("1125").unwrap_err().to_string();
         assert!(emergency.starts_with("number begins with the emergency number 112"), "{emergency}");
-    }
-
-    #[test]
-    fn emergency_numbers_are_a_list_with_commas() {
-        let numbers: EmergencyNumbers = " 17,15 ,112,,15".parse().unwrap();
-        assert_eq!(numbers.to_string(), "112,15,17");
-        assert!(numbers.contains("15") && !numbers.contains("1"));
-        assert_eq!(numbers.to_string().parse(), Ok(numbers));
-        assert_eq!("".parse::<EmergencyNumbers>(), Err(EmergencyError::Amount(0)));
-        assert_eq!("1".parse::<EmergencyNumbers>(), Err(EmergencyError::Number("1".to_owned())));
-        assert!("112,x11".parse::<EmergencyNumbers>().unwrap_err().to_string().contains("2 to 15 digits"));
-        assert_eq!(EmergencyNumbers::default().to_string().parse(), Ok(EmergencyNumbers::default()));
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     host::Snapshot,
     ops::{Operations, State},
     store::{EventKind, NewEvent},
-    xdp::{self, Disabled, Start, Told, XdpFilter},
+    xdp::{self, Disabled, Start, Told, UserFilter, XdpFilter},
 };
 
 /// The pause before a lost filter is tried again, at first; each further one is twice as long.
@@ -32,8 +32,8 @@ const FILTERING: &str = "filtering";
 pub(super) enum Opened {
     /// Ours.
     Held(Arc<XdpFilter>),
-    /// Switched off in the configuration.
-    Off(Arc<Disabled>),
+    /// In the daemon, because the configuration keeps it out of the kernel.
+    User(Arc<UserFilter>),
     /// Not taken over, for this reason.
     Lost(Arc<Disabled>, String),
 }
@@ -44,8 +44,10 @@ pub(super) fn open(config: &Xdp, state: &State, snapshot: &Snapshot) -> anyhow::
         let why = "attach = \"off\" in the configuration".to_owned();
         // What an earlier start pinned would go on filtering.
         xdp::take_off(&config.pin_dir)?;
-        tracing::warn!("nothing is filtered: {why}");
-        return Ok((Opened::Off(Arc::new(Disabled::Off(why))), Vec::new()));
+        tracing::warn!("the filter is not in the kernel, only the daemon's own sockets are guarded: {why}");
+        let stored = (&state.rules[..], &state.settings, &state.transports[..], state.settings_revision);
+        let user = UserFilter::new(why, xdp::random_seed()?, stored, &state.automatic, snapshot)?;
+        return Ok((Opened::User(Arc::new(user)), Vec::new()));
     }
     match xdp::take_over(start(config, state), snapshot) {
         Ok((filter, told)) => Ok((Opened::Held(Arc::new(filter)), told)),
@@ -62,19 +64,20 @@ impl Opened {
     pub(super) fn shared(&self) -> Arc<dyn Filter> {
         match self {
             Self::Held(filter) => filter.clone(),
-            Self::Off(disabled) | Self::Lost(disabled, _) => disabled.clone(),
+            Self::User(filter) => filter.clone(),
+            Self::Lost(disabled, _) => disabled.clone(),
         }
     }
 
     pub(super) const fn is_held(&self) -> bool {
-        matches!(self, Self::Held(_))
+        matches!(self, Self::Held(_) | Self::User(_))
     }
 
     /// For the service manager's one line.
     pub(super) const fn in_words(&self) -> &'static str {
         match self {
             Self::Held(_) => FILTERING,
-            Self::Off(_) => "filtering nothing: attach = \"off\"",
+            Self::User(_) => "filtering at the daemon's own sockets: attach = \"off\"",
             Self::Lost(..) => "the filter is not under control: `pbx doctor` says why",
         }
     }
@@ -88,7 +91,7 @@ impl Opened {
         ending: watch::Receiver<bool>,
     ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         match self {
-            Self::Off(_) => None,
+            Self::User(filter) => Some(Box::pin(follow::follow_user(filter, operations, ending))),
             Self::Held(filter) => {
                 let filter = Arc::clone(held.get_or_init(|| filter));
                 Some(Box::pin(follow::follow(filter, operations, ending)))
@@ -158,5 +161,5 @@ fn start<'a>(config: &'a Xdp, state: &'a State) -> Start<'a> {
 fn lost(config: &Xdp, error: &anyhow::Error) -> (Arc<Disabled>, String) {
     let why = format!("{error:#}");
     tracing::error!("the filter is not under control: {why}");
-    (Arc::new(Disabled::Lost { why: why.clone(), pin_dir: config.pin_dir.clone() }), why)
+    (Arc::new(Disabled { why: why.clone(), pin_dir: config.pin_dir.clone() }), why)
 }

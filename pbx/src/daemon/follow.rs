@@ -16,7 +16,7 @@ use crate::{
     host::{self, Snapshot, clock},
     ops::Operations,
     store::{EventKind, NewEvent},
-    xdp::{self, XdpFilter},
+    xdp::{self, UserFilter, XdpFilter},
 };
 
 /// How often expired rules and blocks are swept and the store follows the kernel's blocks.
@@ -114,6 +114,31 @@ pub(super) async fn follow(filter: Arc<XdpFilter>, operations: Operations, mut e
         }
     }
     while rings.join_next().await.is_some() {}
+}
+
+/// Follows the machine for a filter that is in the daemon.
+pub(super) async fn follow_user(filter: Arc<UserFilter>, operations: Operations, mut ending: watch::Receiver<bool>) {
+    let mut machine =
+        host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
+    machine.iter_mut().for_each(watch::Receiver::mark_changed);
+    let mut steps = clock::steps().inspect_err(|error| tracing::warn!(%error, "a set clock goes unnoticed")).ok();
+    let mut tick = interval(SWEEP);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = ended(&mut ending) => return,
+            snapshot = changed(&mut machine) => {
+                if let Some(snapshot) = snapshot {
+                    filter.follow(&snapshot);
+                }
+            }
+            _ = stepped(&mut steps) => filter.clock_was_set(),
+            _ = tick.tick() => {
+                filter.sweep();
+                follow_blocks(&operations).await;
+            }
+        }
+    }
 }
 
 pub(super) async fn ended(ending: &mut watch::Receiver<bool>) {

@@ -30,7 +30,7 @@ impl Operations {
     /// the start (which adopts what the kernel blocked meanwhile), after the kernel's events, and now and then.
     pub async fn follow_automatic(&self) -> Result<Recorded, OpError> {
         let _changing = self.inner.changing.lock().await;
-        if self.control() != Control::Held {
+        if !self.control().is_ours() {
             // What is stored waits for a filter that holds it again.
             return Ok(Recorded::default());
         }
@@ -167,8 +167,8 @@ impl Operations {
     /// What the filter blocks by itself now; of a filter that is not under control, what it is known to block.
     pub(super) async fn automatic_now(&self) -> Result<Vec<AutomaticBlock>, OpError> {
         match self.control() {
-            Control::Held => {}
-            Control::Off(_) | Control::Lost { earlier: None, .. } => return Ok(Vec::new()),
+            Control::Held | Control::User(_) => {}
+            Control::Lost { earlier: None, .. } => return Ok(Vec::new()),
             Control::Lost { earlier: Some(_), .. } => {
                 let now = self.now();
                 return Ok(self.kept().values().filter(|block| block.expires_at > now).map(from_store).collect());

@@ -86,7 +86,7 @@ impl Operations {
     pub async fn blocks(&self, options: &ListOptions) -> Result<Page<BlockEntry>, OpError> {
         let query = Query::parse::<BlockEntry>(options).map_err(OpError::usage)?;
         let (settings, _) = self.current_settings();
-        let filters = !matches!(self.control(), Control::Off(_) | Control::Lost { earlier: None, .. });
+        let filters = !matches!(self.control(), Control::Lost { earlier: None, .. });
         let manual = filters && enforcement::of_rules(&settings) == Enforcement::Enforce;
         let now = self.now();
         let mut entries: Vec<BlockEntry> = {

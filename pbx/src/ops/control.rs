@@ -60,9 +60,9 @@ impl Operations {
         Err(OpError::filter(message))
     }
 
-    /// What to add to the answer of a change that only the store takes.
-    pub(super) fn only_stored(&self) -> Option<String> {
-        let Control::Off(why) = self.control() else { return None };
-        Some(format!("nothing is enforced, the change is only stored: {why}"))
+    /// What to add to the answer of a change that only the daemon's own sockets heed.
+    pub(super) fn only_sockets(&self) -> Option<String> {
+        let Control::User(why) = self.control() else { return None };
+        Some(format!("enforced at the daemon's own sockets only, not in the kernel: {why}"))
     }
 }

@@ -90,7 +90,7 @@ impl Operations {
         let mut view = view.map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
         let now = self.now();
         let rules: Vec<Rule> = self.book().covering(&Prefix::host(address), now).into_iter().cloned().collect();
-        if control != Control::Held {
+        if !control.is_ours() {
             // Without tables only the rules can say what would happen.
             view.manual = rules.first().map(|rule| ManualVerdict {
                 action: rule.action,
@@ -135,7 +135,10 @@ impl Explanation {
     fn without_control(&mut self, control: Control) {
         let (fate, because) = match control {
             Control::Held => return,
-            Control::Off(why) => (Fate::Pass, format!("there is no filter ({why}), so everything passes")),
+            Control::User(why) => {
+                self.because = format!("{} (judged by the daemon, at its own sockets only: {why})", self.because);
+                return;
+            }
             Control::Lost { earlier: None, .. } => {
                 (Fate::Pass, "the filter is not loaded, so everything passes; `pbx doctor` says why".to_owned())
             }

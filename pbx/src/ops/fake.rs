@@ -23,7 +23,7 @@ use super::{
 use crate::{
     filter::{
         AutomaticBlock, BlockReason, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
-        ManualVerdict, Outcome, ReasonCount, Severity, Talker, TestVerdict,
+        KnownChange, ManualVerdict, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
     secrets::Secrets,
     store::Store,
@@ -94,6 +94,10 @@ impl Filter for FakeFilter {
 
     fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()> {
         self.call(format!("reset_counters {prefix}"))
+    }
+
+    fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
+        self.call(format!("known {change:?}"))
     }
 
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {

@@ -69,7 +69,7 @@ impl Operations {
                 })?;
             let _changing = operations.inner.changing.lock().await;
             let mut answer = ImportAnswer { dry_run, ..ImportAnswer::default() };
-            answer.notes.extend(operations.only_stored());
+            answer.notes.extend(operations.only_sockets());
             let plan = operations.plan_list(&context, list.rules, now, &mut answer);
             answer.notes.extend(list.remarks.iter().map(ToString::to_string));
             if list.merged > 0 {
@@ -102,7 +102,7 @@ impl Operations {
             let _changing = operations.inner.changing.lock().await;
             let removed: Vec<Rule> = operations.book().with(action).cloned().collect();
             let How { force, dry_run } = how;
-            let notes = operations.only_stored().into_iter().collect();
+            let notes = operations.only_sockets().into_iter().collect();
             let answer = ImportAnswer { dry_run, removed: removed.len(), notes, ..ImportAnswer::default() };
             let plan = Plan { removed, added: Vec::new() };
             operations.lets_in(&plan, force).await?;

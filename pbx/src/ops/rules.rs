@@ -15,7 +15,6 @@ use super::{
     enforcement,
     query::Query,
 };
-use crate::filter::Control;
 
 impl Operations {
     /// A page of rules, by default in the order in which they were made.
@@ -156,14 +155,14 @@ impl Operations {
         How { force, dry_run }: How,
     ) -> Result<RuleAnswer, OpError> {
         let item = self.view(rule.clone()).await?;
-        let mut notes: Vec<String> = self.only_stored().into_iter().collect();
+        let mut notes: Vec<String> = self.only_sockets().into_iter().collect();
         let plan = Plan { removed: vec![rule.clone()], added: Vec::new() };
         self.lets_in(&plan, force).await?;
         if !dry_run {
             self.carry_out(context, plan, &wording("rule.remove", context, &rule)).await?;
         }
         if rule.action == Action::Block {
-            if !dry_run && self.control() == Control::Held {
+            if !dry_run && self.control().is_ours() {
                 self.reset_counters(rule.prefix, &mut notes).await?;
             }
             let now = self.now();
@@ -226,8 +225,8 @@ impl Operations {
     }
 
     fn notes(&self, rule: &Rule, now: Timestamp) -> Vec<String> {
-        let mut notes: Vec<String> = self.only_stored().into_iter().collect();
-        let only_stored = !notes.is_empty();
+        let mut notes: Vec<String> = self.only_sockets().into_iter().collect();
+        let only_sockets = !notes.is_empty();
         let book = self.book();
         let other = match rule.action {
             Action::Allow => Action::Block,
@@ -254,7 +253,7 @@ impl Operations {
         }
         let (settings, _) = self.current_settings();
         let holds = enforcement::of_rules(&settings);
-        if rule.action == Action::Block && holds != Enforcement::Enforce && !only_stored {
+        if rule.action == Action::Block && holds != Enforcement::Enforce && !only_sockets {
             let cause = if settings.filter.mode == Enforcement::Enforce {
                 "`pbx guard set guard.manual.enforcement enforce`"
             } else {

@@ -173,7 +173,7 @@ impl Operations {
             return Ok(answer);
         }
         self.under_control()?;
-        answer.notes.extend(self.only_stored());
+        answer.notes.extend(self.only_sockets());
         let begins = new.filter.mode == Enforcement::Enforce && old.filter.mode != Enforcement::Enforce;
         let first = begins && !self.store().has_enforced().await?;
         self.enforcement_lets_in(&old, &new, first, force).await?;

@@ -1,6 +1,5 @@
-//! No filter of this daemon's: switched off in the configuration, which takes what was there off and stores
-//! changes; or not under control, because the start failed: what an earlier daemon pinned may go on as it was, so
-//! changes are refused.
+//! No filter of this daemon's, because it could not be taken over: what an earlier daemon pinned may go on as it was,
+//! so changes are refused.
 
 use std::{io, net::IpAddr, path::PathBuf};
 
@@ -13,36 +12,27 @@ use pbx_core::{
 
 use super::pins;
 use crate::filter::{
-    AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, Severity,
-    Talker, TestVerdict,
+    AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
+    Severity, Talker, TestVerdict,
 };
 
-/// Why there is no filter.
+/// A filter that could not be taken over.
 #[derive(Clone, Debug)]
-pub enum Disabled {
-    /// Nothing is filtered, on purpose, for this reason.
-    Off(String),
-    /// The filter could not be taken over.
-    Lost {
-        /// Why.
-        why: String,
-        /// Where an earlier daemon may have pinned its own.
-        pin_dir: PathBuf,
-    },
+pub struct Disabled {
+    /// Why.
+    pub why: String,
+    /// Where an earlier daemon may have pinned its own.
+    pub pin_dir: PathBuf,
 }
 
 impl Disabled {
     fn why(&self) -> String {
-        match self {
-            Self::Off(why) => format!("there is no filter: {why}"),
-            Self::Lost { why, .. } => format!("the filter is not under control: {why}"),
-        }
+        format!("the filter is not under control: {}", self.why)
     }
 
     /// What goes on filtering although nobody controls it.
     fn earlier(&self) -> Option<String> {
-        let Self::Lost { pin_dir, .. } = self else { return None };
-        match pins::attached(pin_dir) {
+        match pins::attached(&self.pin_dir) {
             Ok(links) if links.is_empty() => None,
             Ok(links) => {
                 let names: Vec<String> = links.iter().filter_map(|link| pins::interface(link)).collect();
@@ -54,26 +44,19 @@ impl Disabled {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => Some(format!(
                 "a filter of an earlier daemon may go on enforcing what it had: {} cannot be read ({error})",
-                pins::links(pin_dir).display()
+                pins::links(&self.pin_dir).display()
             )),
         }
     }
 
-    /// A change: only stored while the filter is off.
     fn change(&self) -> anyhow::Result<()> {
-        match self {
-            Self::Off(_) => Ok(()),
-            Self::Lost { .. } => bail!("{}", self.why()),
-        }
+        bail!("{}", self.why())
     }
 }
 
 impl Filter for Disabled {
     fn control(&self) -> Control {
-        match self {
-            Self::Off(why) => Control::Off(why.clone()),
-            Self::Lost { why, .. } => Control::Lost { why: why.clone(), earlier: self.earlier() },
-        }
+        Control::Lost { why: self.why.clone(), earlier: self.earlier() }
     }
     fn check(&self, _: &Change) -> anyhow::Result<()> {
         self.change()
@@ -92,6 +75,9 @@ impl Filter for Disabled {
     }
     fn reset_counters(&self, _: &Prefix) -> anyhow::Result<()> {
         bail!("{}", self.why())
+    }
+    fn known(&self, _: &KnownChange) -> anyhow::Result<()> {
+        self.change()
     }
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {
         Ok(KernelView::default())
@@ -136,15 +122,10 @@ impl Filter for Disabled {
             message,
             advice: Some(advice.to_owned()),
         };
-        match self {
-            Self::Off(_) => vec![say(self.why(), "set attach in the configuration, then `systemctl restart pbx`")],
-            Self::Lost { .. } => {
-                let goes_on = self.earlier().unwrap_or_else(|| "nothing is filtered".to_owned());
-                let advice = "once the cause is gone, the daemon takes the filter over within a minute, \
-                              `systemctl restart pbx` at once";
-                vec![say(format!("{}; {goes_on}", self.why()), advice)]
-            }
-        }
+        let goes_on = self.earlier().unwrap_or_else(|| "nothing is filtered".to_owned());
+        let advice = "once the cause is gone, the daemon takes the filter over within a minute, \
+                      `systemctl restart pbx` at once";
+        vec![say(format!("{}; {goes_on}", self.why()), advice)]
     }
     fn test_frames(&self, _: &[(u64, Vec<u8>)]) -> anyhow::Result<Vec<TestVerdict>> {
         bail!("{}", self.why())
@@ -156,7 +137,7 @@ mod tests {
     use super::*;
 
     fn lost(pin_dir: PathBuf) -> Disabled {
-        Disabled::Lost { why: "no capability".to_owned(), pin_dir }
+        Disabled { why: "no capability".to_owned(), pin_dir }
     }
 
     #[test]
@@ -174,13 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_filter_takes_no_change_and_one_that_is_off_takes_all() {
+    fn a_lost_filter_takes_no_change() {
         let settings = Settings::default();
         let lost = lost(PathBuf::from("/nonexistent"));
         assert!(lost.settings(&settings, &[], 1).unwrap_err().to_string().contains("no capability"));
         assert!(lost.automatic_blocks().is_err());
-        let off = Disabled::Off("attach = \"off\"".to_owned());
-        off.settings(&settings, &[], 1).unwrap();
-        assert!(off.automatic_blocks().is_err(), "it holds none and may not be followed");
     }
 }

@@ -4,6 +4,7 @@
 mod disabled;
 mod estimates;
 mod interfaces;
+mod known;
 mod log;
 mod pins;
 mod refusal;
@@ -11,6 +12,7 @@ mod scratch;
 mod status;
 mod takeover;
 mod tell;
+mod user;
 
 use std::{
     collections::HashMap,
@@ -34,13 +36,15 @@ use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
 
 pub use disabled::Disabled;
 pub use pins::{Claimed, take_off};
-pub use takeover::{Start, take_over};
+pub use takeover::{Start, random_seed, take_over};
 pub use tell::{Told, guard_is_over};
+pub use user::UserFilter;
 
 use crate::{
     config::Attach,
     filter::{
-        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, Talker, TestVerdict,
+        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
+        Talker, TestVerdict,
     },
     host::{Snapshot, Wanted, clock},
 };
@@ -76,6 +80,7 @@ struct State {
     /// Interfaces that somebody attached or detached by name since the start.
     by_hand: HashMap<String, bool>,
     interfaces: interfaces::Table,
+    known: known::Book,
     estimates: estimates::Estimates,
     /// Packets dropped so far, at the last sweep.
     dropped: u64,
@@ -285,6 +290,8 @@ impl Filter for XdpFilter {
         state.transports = transports.to_vec();
         state.revision = revision;
         self.project(&mut state);
+        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
+        state.known.give(&self.maps, budget)?;
         drop(state);
         tell::discard_monitored(self, settings)
     }
@@ -316,6 +323,12 @@ impl Filter for XdpFilter {
         Ok(())
     }
 
+    fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
+        let mut state = self.state();
+        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
+        state.known.change(&self.maps, self.seed, change, budget)
+    }
+
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView> {
         tell::explain(self, addr)
     }
@@ -326,11 +339,7 @@ impl Filter for XdpFilter {
         if prefix.is_ipv4() && prefix.len() <= 24 {
             return state.estimates.of(prefix, action);
         }
-        let clocks = Clocks::now();
-        let hit = state.rules.hits(prefix).unwrap_or(0);
-        let packets = hit & pbx_ebpf::abi::address4::HIT_PACKETS;
-        let last = (hit >> 36) << pbx_ebpf::abi::TICK_SHIFT;
-        Hits { packets, last_seen: (packets > 0).then(|| clocks.wall(last)), estimated: false }
+        tell::exact_hits(&state.rules, prefix)
     }
 
     fn counters(&self) -> anyhow::Result<Vec<InterfaceCounters>> {

@@ -7,7 +7,7 @@ use pbx_core::{
 };
 use pbx_ebpf::abi::{automatic, guard};
 
-use super::XdpFilter;
+use super::{XdpFilter, tell};
 use crate::{
     config::Attach,
     filter::{AttachState, FilterStatus, Finding, Severity, Usage},
@@ -61,21 +61,13 @@ pub(super) fn status(filter: &XdpFilter) -> FilterStatus {
 }
 
 pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = tell::rule_findings(&filter.state().rules, "the kernel's tables are what the rules say");
     let mut say = |severity, subject: &str, message: String, advice: Option<&str>| {
         findings.push(Finding { severity, subject: subject.to_owned(), message, advice: advice.map(str::to_owned) });
     };
     let snapshot = Snapshot::read();
     {
         let state = filter.state();
-        let differences = state.rules.check(20);
-        if differences.is_empty() {
-            say(Severity::Ok, "rule tables", "the kernel's tables are what the rules say".to_owned(), None);
-        }
-        for difference in differences {
-            let message = format!("{:?}: {}", difference.table, difference.what);
-            say(Severity::Error, "rule tables", message, Some("systemctl restart pbx"));
-        }
         let projected = settings::project(&state.settings, &state.transports, &state.connected);
         if projected.left_out > 0 {
             let message =

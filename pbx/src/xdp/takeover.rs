@@ -61,12 +61,13 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     for folder in [&maps, &links] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let known = read_header(&maps)?;
-    if known.is_none() {
+    let filled = read_header(&maps)?;
+    if filled.is_none() {
         // Maps that were never filled whole belong to a start that broke off.
         pins::delete(&maps).and_then(|()| fs::create_dir(&maps)).context("cannot clear maps that were never filled")?;
     }
-    let seed = known.map_or_else(random_seed, |header| Ok(Seed(header.seed[0], header.seed[1])))?;
+    let seed = filled.map_or_else(random_seed, |header| Ok(header.seed))?;
+    let seed = Seed(seed[0], seed[1]);
     let options = Options { seed, pins: Some(maps.clone()), log_level: super::log::level(), ..Options::default() };
     let mut loaded = Loaded::load(&options).map_err(|error| anyhow::anyhow!("{}", explain_load(&error)))?;
     super::log::follow(&mut loaded);
@@ -85,7 +86,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     for other in pins::others(pin_dir)? {
         copy_blocks(&loaded, seed, &other);
     }
-    if known.is_none() {
+    if filled.is_none() {
         restore_blocks(&loaded, seed, start.automatic, &clocks)?;
         let boot = clock::boot_id().map_or([0; 2], |id| {
             let (first, second) = id.split_at(8);
@@ -97,6 +98,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     loaded.maps.sweep_blocks(seed, clocks.monotonic)?;
     loaded.maps.mark_blocks(seed)?;
 
+    let known = super::known::Book::adopt(&loaded.maps, seed)?;
     let ending: HashMap<_, Timestamp> = start
         .rules
         .iter()
@@ -120,12 +122,13 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             rules,
             ending,
             settings: start.settings.clone(),
-            transports: start.transports.to_vec(),
             revision: start.revision,
+            transports: start.transports.to_vec(),
             connected,
             wanted,
             by_hand: HashMap::new(),
             interfaces: interfaces::Table::default(),
+            known,
             estimates: super::estimates::Estimates::default(),
             dropped: 0,
         }),
@@ -156,14 +159,15 @@ fn read_header(folder: &Path) -> anyhow::Result<Option<header::Header>> {
     Ok(pbx_xdp::tables::read_header(&words))
 }
 
-fn random_seed() -> anyhow::Result<Seed> {
+/// A seed that nobody can guess.
+pub fn random_seed() -> anyhow::Result<[u64; 2]> {
     let mut bytes = [0u8; 16];
     fs::File::open("/dev/urandom")
         .and_then(|mut f| f.read_exact(&mut bytes))
         .context("no random numbers for the hash seed")?;
     let (first, second) = bytes.split_at(8);
     let word = |half: &[u8]| half.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-    Ok(Seed(word(first), word(second)))
+    Ok([word(first), word(second)])
 }
 
 /// Copies the automatic blocks of another layout, where it has them in the same shape.
@@ -189,28 +193,27 @@ fn copy_blocks(loaded: &Loaded, seed: Seed, folder: &Path) {
 /// Puts the blocks that the store kept back into maps that a reboot emptied.
 fn restore_blocks(loaded: &Loaded, seed: Seed, blocks: &[StoredBlock], clocks: &Clocks) -> anyhow::Result<()> {
     for block in blocks {
-        let Some(source) = source_of(&block.prefix) else { continue };
-        let left = block.expires_at.saturating_since(clocks.wall);
-        let age = clocks.wall.saturating_since(block.since);
-        if left.is_zero() {
-            continue;
+        if let (Some(source), Some(restored)) = (source_of(&block.prefix), restored(block, clocks)) {
+            loaded.maps.add_block(seed, source, restored)?;
         }
-        loaded.maps.add_block(
-            seed,
-            source,
-            automatic::Block {
-                expires: clocks.monotonic.saturating_add(left.as_nanos() as u64),
-                since: clocks.monotonic.saturating_sub(age.as_nanos() as u64),
-                packets: 0,
-                last: 0,
-                level: if block.reason == BlockReason::Level2 { 2 } else { 1 },
-                flags: if block.enforced { 0 } else { automatic::MONITOR },
-                count: 0,
-                ifindex: 0,
-            },
-        )?;
     }
     Ok(())
+}
+
+/// A block that the store kept, as the tables have it; none: it is over.
+pub(super) fn restored(block: &StoredBlock, clocks: &Clocks) -> Option<automatic::Block> {
+    let left = block.expires_at.saturating_since(clocks.wall);
+    let age = clocks.wall.saturating_since(block.since);
+    (!left.is_zero()).then(|| automatic::Block {
+        expires: clocks.monotonic.saturating_add(left.as_nanos() as u64),
+        since: clocks.monotonic.saturating_sub(age.as_nanos() as u64),
+        packets: 0,
+        last: 0,
+        level: if block.reason == BlockReason::Level2 { 2 } else { 1 },
+        flags: if block.enforced { 0 } else { automatic::MONITOR },
+        count: 0,
+        ifindex: 0,
+    })
 }
 
 fn explain_load(error: &pbx_xdp::LoadError) -> String {

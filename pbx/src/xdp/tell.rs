@@ -5,7 +5,13 @@ use std::{
     sync::{TryLockError, atomic::Ordering},
 };
 
-use pbx_core::{address::Prefix, rule::Action, settings::Settings, time::Timestamp};
+use pbx_core::{
+    address::Prefix,
+    filter::{Difference, Memory, RuleTables, Until},
+    rule::Action,
+    settings::Settings,
+    time::Timestamp,
+};
 use pbx_ebpf::{
     abi::{
         Source, automatic,
@@ -19,8 +25,8 @@ use pbx_ebpf::{
 use super::{Clocks, XdpFilter, halves, prefix_of, reading};
 use crate::{
     filter::{
-        AutomaticBlock, BlockReason, InterfaceCounters, KernelView, KnownSource, ManualVerdict, Outcome, Rate,
-        ReasonCount, Talker,
+        AutomaticBlock, BlockReason, Finding, Hits, InterfaceCounters, KernelView, KnownSource, ManualVerdict, Outcome,
+        Rate, ReasonCount, Severity, Talker,
     },
     host::clock,
     store::{EventKind, NewEvent},
@@ -57,11 +63,11 @@ impl Told {
     }
 }
 
-fn reason(level: u32) -> BlockReason {
+pub(super) fn reason(level: u32) -> BlockReason {
     if level == 2 { BlockReason::Level2 } else { BlockReason::Level1 }
 }
 
-fn described(source: Source, block: &automatic::Block, clocks: &Clocks) -> AutomaticBlock {
+pub(super) fn described(source: Source, block: &automatic::Block, clocks: &Clocks) -> AutomaticBlock {
     AutomaticBlock {
         prefix: prefix_of(source),
         reason: reason(block.level),
@@ -109,10 +115,7 @@ pub(super) fn explain(filter: &XdpFilter, addr: IpAddr) -> anyhow::Result<Kernel
         Said::Block => Some(Action::Block),
         Said::Nothing => None,
     };
-    view.manual = action.map(|action| {
-        let (prefix, expires_at) = deciding(filter, addr, action, reading.now, &clocks);
-        ManualVerdict { action, prefix, expires_at }
-    });
+    view.manual = action.map(|action| manual(&filter.state().rules, addr, action, reading.now, &clocks));
     view.known = filter.maps.known_budget(hi, lo).map(|budget| KnownSource { budget });
     for source in XdpFilter::sources_of(addr) {
         if let Some(block) = filter.maps.block(source).filter(|block| reading.now < block.expires) {
@@ -128,29 +131,52 @@ pub(super) fn explain(filter: &XdpFilter, addr: IpAddr) -> anyhow::Result<Kernel
     Ok(view)
 }
 
-/// The rule that decided: the longest live one of that action.
-fn deciding(
-    filter: &XdpFilter,
+/// The answer of the rule that decided: the longest live one of that action.
+pub(super) fn manual<M: Memory>(
+    rules: &RuleTables<M>,
     addr: IpAddr,
     action: Action,
     now: u64,
     clocks: &Clocks,
-) -> (Option<Prefix>, Option<Timestamp>) {
-    let state = filter.state();
+) -> ManualVerdict {
     let longest = if addr.is_ipv4() { 32 } else { 128 };
     let tick = pbx_ebpf::abi::tick(now);
     for len in (0..=longest).rev() {
         let Ok(prefix) = Prefix::new(addr, len) else { continue };
-        let until = *state.rules.deadlines(&prefix).of(action);
-        match until {
-            Some(pbx_core::filter::Until::Forever) => return (Some(prefix), None),
-            Some(pbx_core::filter::Until::Tick(end)) if tick < u64::from(end) => {
-                return (Some(prefix), Some(clocks.wall(u64::from(end) << pbx_ebpf::abi::TICK_SHIFT)));
+        match *rules.deadlines(&prefix).of(action) {
+            Some(Until::Forever) => return ManualVerdict { action, prefix: Some(prefix), expires_at: None },
+            Some(Until::Tick(end)) if tick < u64::from(end) => {
+                let expires_at = Some(clocks.wall(u64::from(end) << pbx_ebpf::abi::TICK_SHIFT));
+                return ManualVerdict { action, prefix: Some(prefix), expires_at };
             }
             _ => {}
         }
     }
-    (None, None)
+    ManualVerdict { action, prefix: None, expires_at: None }
+}
+
+/// What the hit words of a rule say.
+pub(super) fn exact_hits<M: Memory>(rules: &RuleTables<M>, prefix: &Prefix) -> Hits {
+    let hit = rules.hits(prefix).unwrap_or(0);
+    let packets = hit & pbx_ebpf::abi::address4::HIT_PACKETS;
+    let last = (hit >> 36) << pbx_ebpf::abi::TICK_SHIFT;
+    Hits { packets, last_seen: (packets > 0).then(|| Clocks::now().wall(last)), estimated: false }
+}
+
+/// Whether the tables are what the rules say: `fine`, or what differs.
+pub(super) fn rule_findings<M: Memory>(rules: &RuleTables<M>, fine: &str) -> Vec<Finding> {
+    let subject = || "rule tables".to_owned();
+    let differences = rules.check(20);
+    if differences.is_empty() {
+        return vec![Finding { severity: Severity::Ok, subject: subject(), message: fine.to_owned(), advice: None }];
+    }
+    let finding = |difference: Difference| Finding {
+        severity: Severity::Error,
+        subject: subject(),
+        message: format!("{:?}: {}", difference.table, difference.what),
+        advice: Some("systemctl restart pbx".to_owned()),
+    };
+    differences.into_iter().map(finding).collect()
 }
 
 pub(super) fn counters(filter: &XdpFilter) -> anyhow::Result<Vec<InterfaceCounters>> {

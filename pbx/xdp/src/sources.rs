@@ -11,7 +11,7 @@ use pbx_ebpf::{
 
 use crate::{
     Maps,
-    maps::{BlockValue, KnownKey, SourceKey},
+    maps::{BlockValue, KnownKey, KnownValue, SourceKey},
 };
 
 /// A slot of the rate table.
@@ -136,6 +136,47 @@ impl Maps {
     pub fn end_guard(&self, now: u64) -> bool {
         let calm = now.saturating_sub(self.guard.load(2)) >= guard::CALM;
         self.guard.load(1) == 1 && calm && self.guard.compare_exchange(1, 1, 0) == 1
+    }
+
+    /// All known sources.
+    pub fn known_sources(&self) -> io::Result<Vec<(known::Key, known::Known)>> {
+        let map = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        map.iter().map(|entry| entry.map(|(key, known)| (key.0, known.0)).map_err(io::Error::other)).collect()
+    }
+
+    /// Makes a source known, or gives a known one another budget. Its presence bit is the caller's next step.
+    pub fn set_known(&self, key: known::Key, value: known::Known) -> io::Result<()> {
+        let mut map = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        map.insert(KnownKey(key), KnownValue(value), 0).map_err(io::Error::other)
+    }
+
+    /// Forgets a known source; one that is not there is no error.
+    pub fn remove_known(&self, key: known::Key) -> io::Result<()> {
+        let mut map = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match map.remove(&KnownKey(key)) {
+            Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Says whether an address whose bit this is may be a known source.
+    pub fn mark_known(&self, (element, bit): (u32, u64), known: bool) {
+        let word = element as usize * 2 + presence::KNOWN;
+        if known {
+            self.presence.set_bits(word, bit);
+        } else {
+            self.presence.clear_bits(word, bit);
+        }
+    }
+
+    /// Says that no address but those with these bits may be a known source.
+    pub fn mark_all_known(&self, bits: impl IntoIterator<Item = (u32, u64)>) {
+        let mut words = vec![0; 1 << presence::BITS];
+        for (element, bit) in bits {
+            words[element as usize] |= bit;
+        }
+        words.iter().enumerate().for_each(|(element, bits)| self.presence.store(element * 2 + presence::KNOWN, *bits));
     }
 
     /// The budget of a known source.

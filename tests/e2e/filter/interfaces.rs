@@ -139,18 +139,19 @@ fn an_interface_that_the_configuration_names_no_longer_is_let_go_at_the_next_sta
 }
 
 #[test]
-fn attach_off_filters_nothing_and_says_so_but_keeps_the_rules() {
+fn attach_off_takes_the_filter_out_of_the_kernel_and_says_so_but_keeps_the_rules() {
     on_site(|site, daemon| {
         let bad = &site.lab.bad;
         site.pbx.pbx(&format!("block add {}", bad.v4()))?;
         daemon.stop()?;
         site.pbx.set("attach", "\"off\"")?;
         let mut daemon = site.pbx.start()?;
-        daemon.expect("nothing is filtered");
+        daemon.expect("only the daemon's own sockets");
         let status = site.pbx.pbx("status")?;
         assert_eq!(status.pointer("/filter/loaded"), Some(&false.into()), "{status:#}");
         assert!(status["filter"]["problem"].as_str().is_some_and(|why| why.contains("attach = \"off\"")), "{status:#}");
         site.pbx.wait_blocked(bad.v4())?;
+        // To a socket that is not the daemon's.
         let stream = site.send(bad, bad.v4(), 1, Plan::steady(400, DEADLINE))?;
         site.wait_heard(&stream, bad.v4())?;
         daemon.stop()?;

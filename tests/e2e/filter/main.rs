@@ -20,8 +20,8 @@ use pbx_tests::flood::{Plan, Receiver, Sender};
 use pbx_tests::lab::{Lab, Neighbour};
 use pbx_tests::sandbox::Sandbox;
 
-/// A protected port.
-const SIP: u16 = 5060;
+/// A protected port on which the daemon does not listen.
+const SIP: u16 = 5065;
 
 /// What every test here works on.
 struct Site<'a> {

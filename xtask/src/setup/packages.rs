@@ -41,6 +41,10 @@ const PACKAGES: &[Package] = &[
         why: "the host's firewall; a filter to compare with",
         needed_by: &[Test, Bench],
     },
+    Package { name: "sip-tester", proof: "sipp", why: "phones by the thousand", needed_by: &[Test] },
+    Package { name: "baresip", proof: "baresip", why: "a phone that nobody here wrote", needed_by: &[Test] },
+    Package { name: "sipvicious", proof: "svwar", why: "the scanner that everybody meets", needed_by: &[Test] },
+    Package { name: "kamailio", proof: "kamailio", why: "a registrar to compare with", needed_by: &[Bench] },
     Package { name: "xdp-tools", proof: "xdp-filter", why: "a filter to compare with", needed_by: &[Bench] },
     Package {
         name: "util-linux",

@@ -1,7 +1,7 @@
 //! Digest authentication (RFC 7616, RFC 8760): challenges, nonces, and the check of what answers them. After the
 //! wire, before transactions; runs on the receive workers, which have no state but a key and the directory.
 //!
-//! A request without credentials gets a [`challenge`] if its source has an [`allowance`] left. What comes back is
+//! A request without credentials gets a [`Challenge`] if its source has an [`Allowance`] left. What comes back is
 //! [judged](decide()) against the directory, without any state. The core then asks [`Replay`] whether nonce and count
 //! were there before: only it sees retransmissions for what they are.
 

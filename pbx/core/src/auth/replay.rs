@@ -185,8 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// The model remembers everything. What it has seen is never let in; what it has not is let in, unless
-        /// something may have been forgotten.
+        /// The model remembers everything.
         #[test]
         fn nothing_is_accepted_twice(
             uses in proptest::collection::vec((0..40_u64, prop_oneof![0..5_u32, 60..70_u32, Just(u32::MAX)]), 0..400),

@@ -74,6 +74,17 @@ pub struct Extension {
     pub ha1: Ha1,
 }
 
+/// What credentials are checked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The extension.
+    pub id: ExtensionId,
+    /// Whether it may do anything.
+    pub enabled: bool,
+    /// Its secrets.
+    pub ha1: Ha1,
+}
+
 /// The names are the administrator's: no outsider chooses what collides.
 type Seed = BuildHasherDefault<std::hash::DefaultHasher>;
 
@@ -106,7 +117,7 @@ impl Directory {
             directory.tenants.insert(tenant.id, Arc::new(tenant));
         }
         directory.extensions = extensions.into_iter().map(|extension| (extension.id, extension)).collect();
-        directory.numbers = Numbers::new(directory.extensions.values().map(Arc::clone));
+        directory.numbers = Numbers::new(directory.extensions.values());
         directory
     }
 
@@ -137,13 +148,13 @@ impl Directory {
 
     /// The extension of this number, enabled or not.
     pub fn extension(&self, tenant: TenantId, number: &str) -> Option<&Arc<Extension>> {
-        self.extension_or_other(tenant, number.as_bytes()).filter(|(_, is_it)| *is_it).map(|(extension, _)| extension)
+        self.numbers.extension(tenant, number.as_bytes())
     }
 
-    /// The extension of this number and `true`, or another one and `false`, found at the same cost: what is then
-    /// done with it need not show who exists. The same other one for the same number. `None`: there are none at all.
-    pub fn extension_or_other(&self, tenant: TenantId, number: &[u8]) -> Option<(&Arc<Extension>, bool)> {
-        self.numbers.find(tenant, number)
+    /// The account of this number and `true`, or another one and `false`, found at the same cost: what is then done
+    /// with it need not show who exists. The same other one for the same number. `None`: there are none at all.
+    pub fn account_or_other(&self, tenant: TenantId, number: &[u8]) -> Option<(&Account, bool)> {
+        self.numbers.account(tenant, number)
     }
 
     /// An extension by its number in the store.

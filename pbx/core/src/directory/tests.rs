@@ -74,14 +74,29 @@ fn a_disabled_extension_is_found_as_disabled() {
 fn instead_of_nobody_somebody_else_is_found_and_always_the_same() {
     let directory = two_tenants();
     let other = |number: &str| {
-        let (extension, is_it) = directory.extension_or_other(TenantId(1), number.as_bytes()).unwrap();
+        let (account, is_it) = directory.account_or_other(TenantId(1), number.as_bytes()).unwrap();
         assert!(!is_it);
-        extension.id
+        account.id
     };
     assert_eq!(other("999999"), other("999999"));
     let different = (200..300).map(|number| other(&number.to_string())).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(different.len(), 3);
-    assert!(Directory::default().extension_or_other(TenantId(1), b"100").is_none());
+    assert!(Directory::default().account_or_other(TenantId(1), b"100").is_none());
+}
+
+#[test]
+fn long_numbers_are_compared_to_their_end() {
+    let numbers: Vec<String> = (0..50).map(|ending| format!("{}{ending:02}", "7".repeat(62))).collect();
+    let many = numbers.iter().zip(0..).map(|(number, id)| extension(id, 1, number));
+    let directory = Directory::new([tenant(1, &[], true)], many.chain([extension(99, 1, &"7".repeat(15))]));
+    let id = |number: &str| directory.extension(TenantId(1), number).map(|extension| extension.id.0);
+    for (number, wanted) in numbers.iter().zip(0..) {
+        assert_eq!(id(number), Some(wanted));
+    }
+    assert_eq!(id(&"7".repeat(15)), Some(99));
+    for none in [14, 16, 62, 64, 65, 1000, 100_000] {
+        assert_eq!(id(&"7".repeat(none)), None, "{none}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use pbx_ebpf::{
     },
     hash::Seed,
     packet::{Frame, View},
+    rules,
     tables::{RuleMaps, Tables},
     verdict::{self, Judged},
 };
@@ -24,8 +25,11 @@ use super::{Memory, Table, settings::Projected};
 
 type Words = Box<[AtomicU64]>;
 
+/// Zeroes that take no memory until they are written.
 fn words(n: usize) -> Words {
-    (0..n).map(|_| AtomicU64::new(0)).collect()
+    let zeroes = vec![0u64; n].into_boxed_slice();
+    // SAFETY: an `AtomicU64` has the size and alignment of a `u64` and any bits are one; the box changes hands whole.
+    unsafe { Box::from_raw(Box::into_raw(zeroes) as *mut [AtomicU64]) }
 }
 
 /// All tables. Several threads may judge while one writes; the clock and the counters are the thread's own.
@@ -109,6 +113,51 @@ impl HostTables {
         let (element, bit) = pbx_ebpf::hash::presence(key.hi, key.lo, self.seed);
         self.presence[element as usize * 2 + presence::KNOWN].fetch_or(bit, SeqCst);
     }
+    /// Forgets a known source.
+    pub fn remove_known(&self, key: &known::Key) {
+        // The presence bit stays: it may be another source's as well, and costs a look at most.
+        lock(&self.known).remove(key);
+    }
+    /// The budget of a known source.
+    pub fn known_budget(&self, key: &known::Key) -> Option<u32> {
+        lock(&self.known).get(key).map(|known| known.budget)
+    }
+    /// What the manual rules say of a source (IPv4 mapped) at a time (ns), without counting it.
+    pub fn say(&self, v6: bool, hi: u64, lo: u64, now: u64) -> rules::Said {
+        let short = [0, 1].map(|i| self.settings[abi::SHORT_LENGTHS_WORD + i].load(SeqCst));
+        rules::say(&Moment { tables: self, now }, v6, hi, lo, short)
+    }
+    /// Every source whose packets to protected ports are counted in a running second at `now`: packets, and when
+    /// the second began (ns).
+    pub fn rates(&self, now: u64) -> Vec<(Source, u64, u64)> {
+        let slots = self.rate_slots().filter_map(|slot| {
+            let [state, hi, lo] = [0, 1, 2].map(|word| self.rate[slot + word].load(SeqCst));
+            let count = pbx_ebpf::rate::current(state, now);
+            let start = ((state >> rate::START_SHIFT) & rate::START) << rate::UNIT_SHIFT;
+            (count > 0 && state >> rate::KIND_SHIFT == rate::LEVELS).then_some((Source { hi, lo }, count, start))
+        });
+        slots.collect()
+    }
+    /// Forgets what was counted of the sources that `of` names: their next packet is their first.
+    pub fn reset_rates(&self, of: impl Fn(Source) -> bool) {
+        for slot in self.rate_slots() {
+            let state = self.rate[slot].load(SeqCst);
+            let [hi, lo] = [1, 2].map(|word| self.rate[slot + word].load(SeqCst));
+            if state & rate::COUNT != 0 && state & rate::COUNT != rate::BUSY && of(Source { hi, lo }) {
+                // Whoever counted meanwhile has begun anew already.
+                let _ = self.rate[slot].compare_exchange(state, state & rate::OWNER, SeqCst, SeqCst);
+            }
+        }
+    }
+    fn rate_slots(&self) -> impl Iterator<Item = usize> {
+        let sets = 0..1usize << rate::SET_BITS;
+        sets.flat_map(|set| (0..rate::SLOTS).map(move |slot| set * rate::SET_WORDS + slot * rate::SLOT_WORDS))
+    }
+    /// Whether new sources come so fast that no new blocks are made; and whether the table of blocks is full.
+    pub fn alarms(&self, now: u64) -> (bool, bool) {
+        let [on, last, full] = [1, 2, 3].map(|word| self.guard[word].load(SeqCst));
+        (on == 1 && now < last.saturating_add(guard::CALM), full == 1)
+    }
     /// Adds a media flow.
     pub fn add_flow(&self, flow: media::Flow) {
         lock(&self.media).insert(flow);
@@ -151,6 +200,18 @@ impl Memory for &HostTables {
     }
     fn hits(&self, table: Table, slot: usize) -> u64 {
         self.table(table)[super::hit_word(table, slot)].load(SeqCst)
+    }
+}
+
+impl Memory for std::sync::Arc<HostTables> {
+    fn load(&self, table: Table, word: usize) -> u64 {
+        (&**self).load(table, word)
+    }
+    fn store(&mut self, table: Table, word: usize, value: u64) {
+        (&**self).store(table, word, value);
+    }
+    fn hits(&self, table: Table, slot: usize) -> u64 {
+        Memory::hits(&&**self, table, slot)
     }
 }
 

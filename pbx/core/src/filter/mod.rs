@@ -15,6 +15,7 @@ pub mod settings;
 
 use pbx_ebpf::abi::{address4, prefix};
 
+pub use host::HostTables;
 pub use index::{Deadlines, Key, Until};
 pub use rules::{Counts, Difference, Entry, Full, RuleTables};
 

@@ -168,6 +168,20 @@ impl<M: Memory> RuleTables<M> {
         Ok(())
     }
 
+    /// The rules, as [`adopt`](Self::adopt) takes them.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.index.iter().flat_map(|(key, deadlines)| {
+            let Deadlines { allow, block } = deadlines;
+            let entry = move |action, until: Option<Until>| Some(Entry { prefix: key.prefix(), action, until: until? });
+            [entry(Action::Allow, allow), entry(Action::Block, block)].into_iter().flatten()
+        })
+    }
+
+    /// The appliance's own addresses.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.own.iter().copied()
+    }
+
     /// Replaces the appliance's own addresses.
     ///
     /// # Errors

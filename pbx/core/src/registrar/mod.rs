@@ -8,6 +8,7 @@
 //! is forgotten (the daemon started anew, say): it is answered again and changes nothing.
 
 mod binding;
+mod plan;
 mod request;
 mod uri;
 
@@ -24,8 +25,8 @@ pub use self::{
     },
 };
 use self::{
+    plan::{Planned, Step},
     request::{Common, Wanted},
-    uri::Uri,
 };
 use crate::{
     directory::ExtensionId,
@@ -45,22 +46,6 @@ pub struct Registrar {
     connections: BTreeMap<ConnectionId, Vec<BindingId>>,
     /// Each binding once, under its own end: what a refresh leaves behind would have no bound.
     ends: BTreeSet<(Moment, BindingId)>,
-}
-
-/// What a request does to one binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Keep,
-    /// Write the contact of this place in the request.
-    Write(usize),
-    Remove(Ended),
-}
-
-/// A binding that is, or would be.
-#[derive(Clone, Copy, Debug)]
-struct Planned {
-    existing: Option<BindingId>,
-    step: Step,
 }
 
 impl Registrar {
@@ -229,82 +214,6 @@ impl Registrar {
         let ids = self.extensions.get(&request.extension).cloned().unwrap_or_default();
         changes.extend(ids.into_iter().filter_map(|id| self.end(id, Ended::Unregistered)));
         Ok(())
-    }
-
-    /// What the request does to each binding of the extension, and which it adds.
-    fn plan(&self, request: &Register<'_>, wanted: &[Wanted<'_>]) -> Result<Vec<Planned>, Refused> {
-        let ids = self.extensions.get(&request.extension).map_or(&[][..], Vec::as_slice);
-        let mut plan: Vec<Planned> = ids.iter().map(|id| Planned { existing: Some(*id), step: Step::Keep }).collect();
-        for (at, contact) in wanted.iter().enumerate() {
-            let step = if contact.time.is_zero() { Step::Remove(Ended::Unregistered) } else { Step::Write(at) };
-            let Some(place) = self.find(&plan, wanted, contact) else {
-                if matches!(step, Step::Write(_)) {
-                    plan.push(Planned { existing: None, step });
-                }
-                continue;
-            };
-            let planned = &mut plan[place];
-            let binding = planned.existing.and_then(|id| self.bindings.get(&id));
-            if let Some(binding) = binding
-                && binding.stored.call_id.as_bytes() == request.call_id
-                && request.cseq <= binding.stored.cseq
-            {
-                if request.cseq < binding.stored.cseq || step == Step::Remove(Ended::Unregistered) {
-                    return Err(Refused::OutOfOrder);
-                }
-                continue;
-            }
-            planned.step = step;
-        }
-        self.make_room(&mut plan)?;
-        Ok(plan)
-    }
-
-    /// The place in the plan of the binding that a contact means.
-    fn find(&self, plan: &[Planned], wanted: &[Wanted<'_>], contact: &Wanted<'_>) -> Option<usize> {
-        // Instance and reg-id of an outbound one, and whether the URI is this contact's.
-        let key = |planned: &Planned| match (planned.step, planned.existing) {
-            (Step::Write(at), _) => {
-                let other = &wanted[at];
-                (other.reg_id.and(other.instance), other.reg_id, other.uri.is(&contact.uri))
-            }
-            (_, Some(id)) => match self.bindings.get(&id) {
-                Some(binding) => {
-                    let stored = &binding.stored;
-                    let same = Uri::parse(&stored.contact).is_some_and(|uri| uri.is(&contact.uri));
-                    (stored.reg_id.and(stored.instance.as_deref()), stored.reg_id, same)
-                }
-                None => (None, None, false),
-            },
-            (_, None) => (None, None, false),
-        };
-        if contact.reg_id.is_none() {
-            return plan.iter().position(|planned| key(planned).2);
-        }
-        let outbound = plan.iter().position(|planned| {
-            let (instance, reg_id, _) = key(planned);
-            instance == contact.instance && reg_id == contact.reg_id
-        });
-        // The same phone, which did not use outbound before.
-        outbound.or_else(|| plan.iter().position(|planned| matches!(key(planned), (_, None, true))))
-    }
-
-    /// Keeps the extension within its limit: what nobody can reach gives way to what is new, oldest first.
-    fn make_room(&self, plan: &mut [Planned]) -> Result<(), Refused> {
-        let stays = |planned: &Planned| !matches!(planned.step, Step::Remove(_));
-        let grows = plan.iter().any(|planned| planned.existing.is_none() && stays(planned));
-        let mut over = plan.iter().filter(|planned| stays(planned)).count().saturating_sub(self.limits.contacts);
-        if !grows {
-            return Ok(());
-        }
-        for planned in plan.iter_mut().filter(|planned| planned.step == Step::Keep) {
-            let binding = planned.existing.and_then(|id| self.bindings.get(&id));
-            if over > 0 && binding.is_some_and(|binding| !binding.reachable) {
-                planned.step = Step::Remove(Ended::GaveWay);
-                over -= 1;
-            }
-        }
-        if over > 0 { Err(Refused::TooManyContacts) } else { Ok(()) }
     }
 
     fn write(

@@ -2,11 +2,15 @@
 //! What is stored and typed as text becomes a [`Settings`] here; who acts on it is elsewhere.
 
 mod definitions;
+mod network;
 mod profiles;
+mod sip;
 mod values;
 
 pub use definitions::{Definition, definition, definitions};
+pub use network::NetworkSettings;
 pub use profiles::{Profile, profile, profiles};
+pub use sip::{ChallengeSettings, ConnectionSettings, ExpiresSettings, SipSettings};
 pub use values::{
     BlockTime, Challenges, Connections, Contacts, Count, EmergencyNumbers, Enforcement, ExternalAddress, Kind,
     KnownBudget, Level2Packets, Lookup, Megabytes, NewSources, PacketsPerSecond, PortRange, Ports, Prefixes,
@@ -112,68 +116,6 @@ pub struct PolicingSettings {
     pub packets: PacketsPerSecond,
 }
 
-/// `network.*`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkSettings {
-    /// `network.local_networks`: where peers reach the appliance without a router that translates addresses, and where
-    /// IPv6 is counted by single address.
-    pub local_networks: Prefixes,
-    /// `network.external_address`: how everybody else reaches it.
-    pub external_address: ExternalAddress,
-}
-
-/// `sip.*`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SipSettings {
-    /// `sip.expires.*`
-    pub expires: ExpiresSettings,
-    /// `sip.contacts`: of one extension.
-    pub contacts: Contacts,
-    /// `sip.keepalive`: between two datagrams to a phone behind a router.
-    pub keepalive: Span<10, 300>,
-    /// `sip.nonce_life`
-    pub nonce_life: Span<30, 3600>,
-    /// `sip.challenges.*`
-    pub challenges: ChallengeSettings,
-    /// `sip.connections.*`
-    pub connections: ConnectionSettings,
-    /// `sip.memory`: at 80 % of it, requests are shed.
-    pub memory: Megabytes,
-    /// `sip.emergency_numbers`: no extension's number equals one or begins with it.
-    pub emergency_numbers: EmergencyNumbers,
-}
-
-/// `sip.expires.*`: how long a registration lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpiresSettings {
-    /// `sip.expires.minimum`: for less, a phone is told to ask again (RFC 3261 §10.3 allows this up to an hour).
-    pub minimum: Span<10, 3600>,
-    /// `sip.expires.maximum`: who asks for more gets this.
-    pub maximum: Span<10, 604_800>,
-    /// `sip.expires.default`: for a phone that asks for no time.
-    pub default: Span<10, 604_800>,
-}
-
-/// `sip.challenges.*`: more challenges are not sent, and counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChallengeSettings {
-    /// `sip.challenges.source`: to one unknown source.
-    pub source: Challenges,
-    /// `sip.challenges.total`: to all of them.
-    pub total: Challenges,
-}
-
-/// `sip.connections.*`: TCP and TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionSettings {
-    /// `sip.connections.total`
-    pub total: Connections,
-    /// `sip.connections.source`: of one address.
-    pub source: Connections,
-    /// `sip.connections.idle`: until one on which nobody registered is closed.
-    pub idle: Span<5, 3600>,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         let mut settings = Self::lowest();
@@ -271,71 +213,9 @@ impl Settings {
                 fragments: PolicingSettings { packets: Count::LOWEST },
                 new_sources: Count::LOWEST,
             },
-            network: NetworkSettings {
-                local_networks: Prefixes::default(),
-                external_address: ExternalAddress::default(),
-            },
-            sip: SipSettings {
-                expires: ExpiresSettings { minimum: Span::LOWEST, maximum: Span::LOWEST, default: Span::LOWEST },
-                contacts: Count::LOWEST,
-                keepalive: Span::LOWEST,
-                nonce_life: Span::LOWEST,
-                challenges: ChallengeSettings { source: Count::LOWEST, total: Count::LOWEST },
-                connections: ConnectionSettings { total: Count::LOWEST, source: Count::LOWEST, idle: Span::LOWEST },
-                memory: Count::LOWEST,
-                emergency_numbers: EmergencyNumbers::default(),
-            },
+            network: NetworkSettings::lowest(),
+            sip: SipSettings::lowest(),
         }
-    }
-}
-
-impl NetworkSettings {
-    fn check(&self) -> Result<(), SettingError> {
-        match self.local_networks.iter().find(|prefix| prefix.is_everything()) {
-            Some(everything) => Err(SettingError::Conflict {
-                key: "network.local_networks",
-                message: format!("{everything} is everything: name the networks that are local"),
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
-impl SipSettings {
-    fn check(&self) -> Result<(), SettingError> {
-        let ExpiresSettings { minimum, maximum, default } = self.expires;
-        let conflict = |key, message| Err(SettingError::Conflict { key, message });
-        if maximum.get() < minimum.get() {
-            return conflict(
-                "sip.expires.maximum",
-                format!("{maximum} is shorter than sip.expires.minimum ({minimum}): raise the one or lower the other"),
-            );
-        }
-        if !(minimum.get()..=maximum.get()).contains(&default.get()) {
-            return conflict(
-                "sip.expires.default",
-                format!("{default} is not between sip.expires.minimum ({minimum}) and sip.expires.maximum ({maximum})"),
-            );
-        }
-        for (key, one, of_all, all) in [
-            (
-                "sip.challenges.source",
-                self.challenges.source.get(),
-                "sip.challenges.total",
-                self.challenges.total.get(),
-            ),
-            (
-                "sip.connections.source",
-                self.connections.source.get(),
-                "sip.connections.total",
-                self.connections.total.get(),
-            ),
-        ] {
-            if one > all {
-                return conflict(key, format!("{one} is above {of_all} ({all}): one source would take all of them"));
-            }
-        }
-        Ok(())
     }
 }
 

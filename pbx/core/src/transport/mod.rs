@@ -1,5 +1,8 @@
 //! How SIP messages travel: protocols, the transports that an administrator made, and flows. Opens nothing.
 
+pub mod keepalive;
+pub mod nat;
+
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pbx_core::{
     directory::{Extension, ExtensionId, Ha1, Tenant},
-    number::{self, EmergencyNumbers},
+    number,
     password::{self, AccountInfo},
     settings::Settings,
     time::Timestamp,
@@ -168,8 +168,8 @@ impl<'a> Draft<'a> {
 fn check_number(text: &str, settings: &Settings) -> Result<String, Wrong> {
     let text = text.trim();
     // The settings' own type; what it holds is always read.
-    let emergency: EmergencyNumbers = settings.sip.emergency_numbers.to_string().parse().unwrap_or_default();
-    number::check(text, &emergency).map_err(|error| Wrong::new("extension_number", error.to_string()))?;
+    let emergency = &settings.sip.emergency_numbers;
+    number::check(text, emergency).map_err(|error| Wrong::new("extension_number", error.to_string()))?;
     Ok(text.to_owned())
 }
 

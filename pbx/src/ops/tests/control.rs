@@ -5,18 +5,25 @@ use std::sync::Arc;
 use pbx_core::rule::Action;
 
 use super::{super::*, *};
-use crate::{filter::Control, xdp::Disabled};
+use crate::{
+    filter::Control,
+    host::Snapshot,
+    xdp::{Disabled, UserFilter},
+};
 
 /// A filter that could not be taken over while an earlier one is pinned on eth0.
 fn lost(bench: &Bench) -> Arc<Disabled> {
     let pin_dir = bench.folder.path().join("pins");
     std::fs::create_dir_all(pin_dir.join("links")).unwrap();
     std::fs::write(pin_dir.join("links/eth0"), "").unwrap();
-    Arc::new(Disabled::Lost { why: "CAP_BPF is missing".to_owned(), pin_dir })
+    Arc::new(Disabled { why: "CAP_BPF is missing".to_owned(), pin_dir })
 }
 
-fn off() -> Arc<Disabled> {
-    Arc::new(Disabled::Off("attach = \"off\" in the configuration".to_owned()))
+/// A filter in the daemon.
+fn user() -> Arc<UserFilter> {
+    let why = "attach = \"off\" in the configuration".to_owned();
+    let nothing: (&[pbx_core::rule::Rule], _, &[u16], _) = (&[], &Settings::default(), &[], 1);
+    Arc::new(UserFilter::new(why, [1, 2], nothing, &[], &Snapshot::default()).unwrap())
 }
 
 fn enforce() -> SetSettings {
@@ -83,33 +90,26 @@ async fn stored_automatic_blocks_outlive_a_start_without_the_filter() {
     bench.block_automatically("203.0.113.7");
     bench.operations.follow_automatic().await.unwrap();
     assert_eq!(kept(&bench).await, ["203.0.113.7"]);
-    for disabled in [lost(&bench), off()] {
-        bench.operations.use_filter(disabled);
-        assert_eq!(bench.operations.follow_automatic().await.unwrap(), Recorded::default());
-        assert_eq!(kept(&bench).await, ["203.0.113.7"]);
-    }
     bench.operations.use_filter(lost(&bench));
+    assert_eq!(bench.operations.follow_automatic().await.unwrap(), Recorded::default());
+    assert_eq!(kept(&bench).await, ["203.0.113.7"]);
     let listed = bench.operations.blocks(&ListOptions::default()).await.unwrap().items;
     assert_eq!(listed.len(), 1, "the earlier filter may go on blocking it: {listed:?}");
-    bench.operations.use_filter(off());
-    assert!(bench.operations.blocks(&ListOptions::default()).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]
-async fn a_filter_that_is_off_stores_changes_and_says_that_nothing_is_enforced() {
+async fn a_filter_in_the_daemon_enforces_and_says_that_only_its_sockets_are_guarded() {
     let bench = Bench::new().await;
-    bench.operations.use_filter(off());
+    bench.operations.use_filter(user());
     let added = bench.operations.add_rule(&admin(), request("198.51.100.3", Action::Block)).await.unwrap();
-    assert!(added.notes[0].contains("only stored") && added.notes[0].contains("attach"), "{:?}", added.notes);
-    assert_eq!(bench.stored().await, ["block 198.51.100.3"]);
+    assert!(added.notes[0].contains("own sockets") && added.notes[0].contains("attach"), "{:?}", added.notes);
+    bench.operations.set_settings(&admin(), enforce()).await.unwrap();
     let listed = bench.operations.blocks(&ListOptions::default()).await.unwrap().items;
-    assert!(!listed[0].enforced);
-    let set = bench.operations.set_settings(&admin(), enforce()).await.unwrap();
-    assert!(set.notes.iter().any(|note| note.contains("only stored")), "{:?}", set.notes);
-    let removed = bench.operations.remove_block(&admin(), remove("198.51.100.3")).await.unwrap();
-    let notes = removed.manual.unwrap().notes;
-    assert!(notes[0].contains("only stored") && !notes.iter().any(|note| note.contains("reset")), "{notes:?}");
-    assert_eq!(bench.stored().await, ["allow 203.0.113.50"], "only the ssh peer of the first enforcement");
+    assert!(listed[0].enforced);
+    let explained = bench.operations.explain("198.51.100.3").await.unwrap();
+    assert_eq!(explained.fate, Fate::Drop);
+    assert!(explained.because.contains("own sockets"), "{explained:?}");
+    bench.operations.remove_block(&admin(), remove("198.51.100.3")).await.unwrap();
     assert_eq!(bench.operations.explain("198.51.100.3").await.unwrap().fate, Fate::Pass);
 }
 

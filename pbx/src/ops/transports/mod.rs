@@ -247,7 +247,7 @@ impl Operations {
             return Err(OpError::internal("a change of no transport"));
         };
         let mut item = TransportView::of(named);
-        let notes = self.only_stored().into_iter().collect();
+        let notes = self.only_sockets().into_iter().collect();
         if dry_run {
             if did == Did::Added {
                 item.id = None;

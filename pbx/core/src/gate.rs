@@ -1,0 +1,397 @@
+//! What a receive worker decides about a message before anybody keeps it: whether it is one, whether it has to prove
+//! who sent it and has, and which queue it takes. After the wire, before the core; keeps nothing of a message. What
+//! can be answered without state is answered here (RFC 3261 §8.2.7).
+
+use std::{net::SocketAddr, time::Duration};
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher as _;
+
+use crate::{
+    auth::{self, Algorithm, Allowance, Answer, Asked, Challenge, Header, Keys, Verdict},
+    directory::{Directory, ExtensionId, Tenant},
+    known::KnownSet,
+    moment::Moment,
+    transport::{Flow, Protocol},
+    wire::sip::{Credentials, Message, Method, Name, Origin, Reply, StartLine, validate},
+};
+
+/// Methods that are carried out; others are answered 405.
+pub const ALLOWED: &[Method<'static>] = &[Method::Register, Method::Options, Method::Ack, Method::Cancel];
+
+/// Everything that a worker decides by, borrowed for one message.
+pub struct Gate<'a> {
+    /// Who exists.
+    pub directory: &'a Directory,
+    /// What nonces are signed with.
+    pub keys: &'a Keys,
+    /// How long a nonce is fresh.
+    pub nonce_life: Duration,
+    /// What the message's transport offers.
+    pub algorithms: &'a [Algorithm],
+    /// Challenges, and other answers, that strangers may have.
+    pub allowance: &'a Allowance,
+    /// How many.
+    pub limits: auth::Limits,
+    /// Who is known.
+    pub known: &'a KnownSet,
+    /// Makes tags that nobody can guess.
+    pub tags: Tags,
+    /// Tells the next nonce from all others of its life.
+    pub nonce_id: u64,
+    /// The time of the message.
+    pub now: Moment,
+}
+
+/// Makes the tag of an answer out of its request, so that an answer to a repeated request has the same.
+#[derive(Clone, Copy)]
+pub struct Tags {
+    seed: [u64; 2],
+}
+
+/// The queue that a message takes to the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Within a dialog, from a known source.
+    InDialog,
+    /// From a known source, or proved.
+    Known,
+    /// Anything else.
+    Unknown,
+}
+
+/// A proof that holds but for the reuse of its nonce, which the core checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Who it is.
+    pub extension: ExtensionId,
+    /// The nonce.
+    pub nonce_id: u64,
+    /// When it was issued.
+    pub issued: Moment,
+    /// Its count.
+    pub nc: u32,
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+pub enum Passed<'m> {
+    /// It goes no further. What there is to answer is in the buffer.
+    Ended(Why),
+    /// It goes to the core.
+    Delivered {
+        /// The message.
+        message: Message<&'m [u8]>,
+        /// By which queue.
+        class: Class,
+        /// Who proved to have sent it.
+        credential: Option<Credential>,
+    },
+}
+
+/// Why a message goes no further: a counter each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// No SIP message.
+    Garbage,
+    /// A message with a fault.
+    Malformed,
+    /// A message after whose fault the stream cannot be read.
+    Broken,
+    /// Challenged: there were no credentials.
+    Challenged,
+    /// Challenged again: wrong credentials of a user that exists.
+    WrongPassword,
+    /// Challenged again: wrong credentials of a user that does not exist, or is disabled.
+    WrongUser,
+    /// Challenged again: right credentials with an old nonce.
+    Stale,
+    /// Challenged again: right credentials with a nonce that is not ours.
+    ForeignNonce,
+    /// Challenged again: credentials that cannot be judged.
+    Unusable,
+    /// Right credentials of somebody else than the message says.
+    NotTheirs,
+    /// It would have been answered, and its source has had enough answers.
+    SourceSpent,
+    /// It would have been answered, and all strangers together have had enough answers.
+    AllSpent,
+    /// An OPTIONS, answered.
+    Options,
+    /// An OPTIONS of a stranger.
+    Silent,
+    /// A request for a dialog that does not exist.
+    NoDialog,
+    /// There is no tenant.
+    NoTenant,
+}
+
+impl Why {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Garbage,
+        Self::Malformed,
+        Self::Broken,
+        Self::Challenged,
+        Self::WrongPassword,
+        Self::WrongUser,
+        Self::Stale,
+        Self::ForeignNonce,
+        Self::Unusable,
+        Self::NotTheirs,
+        Self::SourceSpent,
+        Self::AllSpent,
+        Self::Options,
+        Self::Silent,
+        Self::NoDialog,
+        Self::NoTenant,
+    ];
+
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Garbage => "garbage",
+            Self::Malformed => "malformed",
+            Self::Broken => "broken",
+            Self::Challenged => "challenged",
+            Self::WrongPassword => "wrong_password",
+            Self::WrongUser => "wrong_user",
+            Self::Stale => "stale_nonce",
+            Self::ForeignNonce => "foreign_nonce",
+            Self::Unusable => "unusable_credentials",
+            Self::NotTheirs => "not_theirs",
+            Self::SourceSpent => "source_over_limit",
+            Self::AllSpent => "strangers_over_limit",
+            Self::Options => "options",
+            Self::Silent => "options_of_strangers",
+            Self::NoDialog => "no_dialog",
+            Self::NoTenant => "no_tenant",
+        }
+    }
+
+    /// Whether it is part of what phones do in order.
+    pub const fn is_ordinary(self) -> bool {
+        matches!(self, Self::Challenged | Self::Stale | Self::Options)
+    }
+}
+
+impl Tags {
+    /// `seed` is random and secret.
+    pub const fn new(seed: [u64; 2]) -> Self {
+        Self { seed }
+    }
+
+    /// The tag of the answer to a request.
+    pub fn of<B: AsRef<[u8]>>(&self, request: &Message<B>) -> [u8; 16] {
+        let mut hasher = SipHasher13::new_with_keys(self.seed[0], self.seed[1]);
+        let branch = request.via().ok().and_then(|via| via.branch()).unwrap_or_default();
+        for part in
+            [branch, request.value(Name::CallId).unwrap_or_default(), request.value(Name::From).unwrap_or_default()]
+        {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        hex(hasher.finish())
+    }
+}
+
+/// 64 bits as 16 hexadecimal digits.
+pub fn hex(bits: u64) -> [u8; 16] {
+    std::array::from_fn(|digit| b"0123456789abcdef"[(bits >> (60 - 4 * digit)) as usize & 15])
+}
+
+/// Where the answer to a request goes: back over its connection, or to where the topmost Via says (RFC 3261 §18.2.2).
+pub fn answer_flow<B: AsRef<[u8]>>(flow: &Flow, request: &Message<B>) -> Flow {
+    match request.via() {
+        Ok(via) if flow.protocol == Protocol::Udp => Flow { remote: via.answer_to(flow.remote), ..*flow },
+        _ => *flow,
+    }
+}
+
+/// A source as the allowance counts it: an IPv4 address, or the /64 of an IPv6 one.
+fn counted(source: SocketAddr) -> u128 {
+    match source.ip().to_canonical() {
+        std::net::IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        std::net::IpAddr::V6(addr) => addr.to_bits() >> 64 << 64,
+    }
+}
+
+impl Gate<'_> {
+    /// Decides about a message. What is answered at once is appended to `out`.
+    pub fn pass<'m>(&self, flow: &Flow, bytes: &'m [u8], out: &mut Vec<u8>) -> Passed<'m> {
+        let origin = if flow.protocol == Protocol::Udp { Origin::Datagram } else { Origin::Stream };
+        let Ok(message) = Message::parse(bytes, origin) else { return Passed::Ended(Why::Garbage) };
+        let known = self.known.contains(flow.remote.ip());
+        if let Err(refusal) = validate(&message) {
+            if refusal.status().is_some() && self.may_answer(flow, known).is_ok() {
+                refusal.answer(out, &message, flow.remote, &self.tags.of(&message));
+            }
+            return Passed::Ended(if refusal.closes() { Why::Broken } else { Why::Malformed });
+        }
+        let class = if known { Class::Known } else { Class::Unknown };
+        let StartLine::Request { method, .. } = message.start_line() else {
+            return Passed::Delivered { message, class, credential: None };
+        };
+        match method {
+            Method::Ack | Method::Cancel => Passed::Delivered { message, class, credential: None },
+            Method::Options if !self.in_dialog(&message) => {
+                if !known {
+                    return Passed::Ended(Why::Silent);
+                }
+                let tag = self.tags.of(&message);
+                Reply::start(out, &message, 200, flow.remote, Some(&tag))
+                    .allow(ALLOWED)
+                    .header("Accept", "application/sdp")
+                    .header("Supported", "path, outbound")
+                    .finish();
+                Passed::Ended(Why::Options)
+            }
+            Method::Register
+            | Method::Invite
+            | Method::Subscribe
+            | Method::Message
+            | Method::Refer
+            | Method::Publish
+                if method == Method::Register || !self.in_dialog(&message) =>
+            {
+                match self.authenticate(flow, &message, method, known, out) {
+                    Err(why) => Passed::Ended(why),
+                    Ok(credential) => Passed::Delivered { message, class: Class::Known, credential: Some(credential) },
+                }
+            }
+            // Within a dialog, which only the core knows; a stranger waits behind all others.
+            _ if known => Passed::Delivered { message, class: Class::InDialog, credential: None },
+            _ if self.in_dialog(&message) => Passed::Delivered { message, class, credential: None },
+            _ => Passed::Ended(Why::NoDialog),
+        }
+    }
+
+    fn in_dialog<B: AsRef<[u8]>>(&self, message: &Message<B>) -> bool {
+        message.to().is_ok_and(|to| to.tag().is_some())
+    }
+
+    /// Who sent a request, or why it goes no further.
+    fn authenticate<B: AsRef<[u8]>>(
+        &self,
+        flow: &Flow,
+        message: &Message<B>,
+        method: Method<'_>,
+        known: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Credential, Why> {
+        let registers = method == Method::Register;
+        // Whoever registers is meant by To, any other request is sent by From (validated: both are there).
+        let (Ok(claimed), Ok(target)) = (if registers { message.to() } else { message.from() }, message.request_uri())
+        else {
+            return Err(Why::Malformed);
+        };
+        let claimed = claimed.uri().ok();
+        let host = if registers { Some(target.host) } else { claimed.as_ref().map(|uri| uri.host) };
+        let host = host.and_then(|host| std::str::from_utf8(host.bytes()).ok()).unwrap_or_default();
+        let Some(tenant) = self.directory.tenant_of(host) else { return Err(Why::NoTenant) };
+        let header = if registers { Header::Www } else { Header::Proxy };
+        let name = if registers { Name::Authorization } else { Name::ProxyAuthorization };
+        let asked = Asked {
+            directory: self.directory,
+            tenant,
+            algorithms: self.algorithms,
+            keys: self.keys,
+            life: self.nonce_life,
+            now: self.now,
+        };
+        let judged = message.credentials(name).map(|credentials| match credentials {
+            Ok(credentials) => auth::decide(&plain(&credentials), method.text(), &asked),
+            Err(_) => Verdict::NotForUs,
+        });
+        let verdict = judged.take(MOST_CREDENTIALS).find(|verdict| !matches!(verdict, Verdict::NotForUs));
+        let (why, stale) = match verdict {
+            Some(Verdict::Valid { extension, nonce_id, issued, nc }) => {
+                let theirs = claimed.is_some_and(|uri| self.is_theirs(&uri, tenant, extension));
+                if theirs {
+                    return Ok(Credential { extension, nonce_id, issued, nc });
+                }
+                let tag = self.tags.of(message);
+                Reply::start(out, message, 403, flow.remote, Some(&tag)).finish();
+                return Err(Why::NotTheirs);
+            }
+            Some(Verdict::Stale { .. }) => (Why::Stale, true),
+            // The password was right: no reason to ask anybody for it again.
+            Some(Verdict::ForeignNonce) => (Why::ForeignNonce, true),
+            Some(Verdict::Wrong { user_known: true }) => (Why::WrongPassword, false),
+            Some(Verdict::Wrong { user_known: false }) => (Why::WrongUser, false),
+            Some(Verdict::Unusable(_)) => (Why::Unusable, false),
+            Some(Verdict::NotForUs) | None => (Why::Challenged, false),
+        };
+        self.may_answer(flow, known)?;
+        self.challenge(flow, message, header, tenant, stale, out);
+        Err(why)
+    }
+
+    /// Writes a challenge.
+    pub fn challenge<B: AsRef<[u8]>>(
+        &self,
+        flow: &Flow,
+        message: &Message<B>,
+        header: Header,
+        tenant: &Tenant,
+        stale: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let nonce = self.keys.sign(&tenant.realm, self.now, self.nonce_id);
+        let challenge = Challenge { header, realm: &tenant.realm, nonce, algorithms: self.algorithms, stale };
+        let tag = self.tags.of(message);
+        Reply::start(out, message, header.status(), flow.remote, Some(&tag)).lines(|out| challenge.write(out)).finish();
+    }
+
+    /// Whether a stranger may have one more answer.
+    fn may_answer(&self, flow: &Flow, known: bool) -> Result<(), Why> {
+        if known {
+            return Ok(());
+        }
+        match self.allowance.ask(counted(flow.remote), self.limits, self.now) {
+            Answer::Granted => Ok(()),
+            Answer::SourceSpent => Err(Why::SourceSpent),
+            Answer::AllSpent => Err(Why::AllSpent),
+        }
+    }
+
+    fn is_theirs(&self, uri: &crate::wire::sip::Uri<'_>, tenant: &Tenant, extension: ExtensionId) -> bool {
+        let host = std::str::from_utf8(uri.host.bytes()).unwrap_or_default();
+        let same = |other: &Tenant| other.id == tenant.id;
+        self.directory.tenant_of(host).is_some_and(|other| same(other))
+            && self.directory.extension_by_id(extension).is_some_and(|found| uri.user_is(found.number.as_bytes()))
+    }
+}
+
+/// Credentials that are looked at in one request: each may cost a digest.
+const MOST_CREDENTIALS: usize = 4;
+
+/// The wire's credentials as the digest takes them: the bytes as they came.
+fn plain<'a>(credentials: &Credentials<'a>) -> auth::Credentials<'a> {
+    use crate::wire::sip::{AlgorithmParam, Qop};
+    let algorithm: Option<&[u8]> = match credentials.algorithm {
+        AlgorithmParam::Absent => None,
+        AlgorithmParam::Known { algorithm: Algorithm::Md5, session: false } => Some(b"MD5"),
+        AlgorithmParam::Known { algorithm: Algorithm::Md5, session: true } => Some(b"MD5-sess"),
+        AlgorithmParam::Known { algorithm: Algorithm::Sha256, session: false } => Some(b"SHA-256"),
+        AlgorithmParam::Known { algorithm: Algorithm::Sha256, session: true } => Some(b"SHA-256-sess"),
+        AlgorithmParam::Other(other) => Some(other),
+    };
+    let qop: Option<&[u8]> = match credentials.qop {
+        Qop::Absent => None,
+        Qop::Auth => Some(b"auth"),
+        Qop::AuthInt => Some(b"auth-int"),
+        Qop::Other(other) => Some(other),
+    };
+    auth::Credentials {
+        username: Some(credentials.username.raw()),
+        realm: Some(credentials.realm.raw()),
+        nonce: Some(credentials.nonce.raw()),
+        uri: Some(credentials.uri.raw()),
+        response: Some(credentials.response.raw()),
+        algorithm,
+        cnonce: credentials.cnonce.map(|cnonce| cnonce.raw()),
+        qop,
+        nc: credentials.nc,
+    }
+}

@@ -1,0 +1,489 @@
+//! The whole of signalling as one state machine: what came in goes in, what is to be done comes out, and time is an
+//! argument. One thread owns it. It runs no digest, no TLS and no SQL, and knows no socket.
+
+mod input;
+mod output;
+mod register;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    hash::Hasher as _,
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use siphasher::sip::SipHasher13;
+
+pub use self::{
+    input::{Input, Received},
+    output::{Event, Output, Stored},
+};
+use crate::{
+    auth::{Header, Replay, Reuse},
+    directory::{Directory, ExtensionId},
+    gate::{ALLOWED, Credential, Tags, answer_flow},
+    known::{Known, KnownChange, KnownSet, Success},
+    moment::Moment,
+    overload::{self, Overload},
+    registrar::{BindingChange, BindingId, Registrar, StoredBinding},
+    settings::Settings,
+    time::Timestamp,
+    transaction::{Bytes, Fields2543, Keys, Layer, Limits, Request, ServerId, ServerKey},
+    transport::{
+        Flow, TransportId,
+        keepalive::{DATAGRAM, KeepAlives},
+        nat::Reach,
+    },
+    wire::sip::{Message, Method, Name, Reply, StartLine},
+};
+
+/// Bytes of a binding beside its texts, as overload counts them.
+const BINDING_BYTES: u64 = 1024;
+/// How often successes that are too old are looked for.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// Secrets that the caller drew.
+#[derive(Clone, Copy)]
+pub struct Seeds {
+    /// Of transaction keys.
+    pub transactions: [u8; 16],
+    /// Of the table of known sources.
+    pub known: [u64; 2],
+    /// Of tags, which the gate must share.
+    pub tags: Tags,
+    /// Of everything else that nobody should guess.
+    pub random: [u64; 2],
+}
+
+/// What an earlier run left in the store.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Registrations.
+    pub bindings: Vec<StoredBinding>,
+    /// Passwords that were right.
+    pub successes: Vec<Success>,
+}
+
+/// Signalling.
+pub struct Pbx {
+    layer: Layer,
+    keys: Keys,
+    tags: Tags,
+    random: Random,
+    registrar: Registrar,
+    known: Known,
+    keepalives: KeepAlives,
+    replay: Replay,
+    overload: Overload,
+    directory: Arc<Directory>,
+    memory_limit: u64,
+    emergency: BTreeSet<String>,
+    reach: Reach,
+    next_sweep: Moment,
+    outputs: VecDeque<Output>,
+    /// Messages are written here before they are shared.
+    scratch: Vec<u8>,
+}
+
+/// Numbers that nobody can guess, from a seed.
+struct Random {
+    seed: [u64; 2],
+    count: u64,
+}
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.count += 1;
+        let mut hasher = SipHasher13::new_with_keys(self.seed[0], self.seed[1]);
+        hasher.write_u64(self.count);
+        hasher.finish()
+    }
+}
+
+/// A request on its way through the core.
+struct Incoming<'a> {
+    flow: Flow,
+    message: &'a Message<Box<[u8]>>,
+    now: Moment,
+    wall: Timestamp,
+}
+
+impl Pbx {
+    /// Signalling with what an earlier run left.
+    pub fn new(
+        seeds: Seeds,
+        directory: Arc<Directory>,
+        settings: &Settings,
+        restored: Restored,
+        (now, wall): (Moment, Timestamp),
+    ) -> Self {
+        let sip = &settings.sip;
+        let mut pbx = Self {
+            layer: Layer::new(Limits { transactions: 262_144, bytes: layer_bytes(settings) }),
+            keys: Keys::new(seeds.transactions),
+            tags: seeds.tags,
+            random: Random { seed: seeds.random, count: 0 },
+            registrar: Registrar::new(sip.into(), wall),
+            known: Known::new(seeds.known),
+            keepalives: KeepAlives::new(sip.keepalive.get()),
+            replay: Replay::new(Replay::DEFAULT_NONCES),
+            overload: Overload::new(),
+            directory,
+            memory_limit: megabytes(settings),
+            emergency: sip.emergency_numbers.iter().map(str::to_owned).collect(),
+            reach: Reach::default(),
+            next_sweep: now + SWEEP,
+            outputs: VecDeque::new(),
+            scratch: Vec::new(),
+        };
+        pbx.known.restore(restored.successes, wall);
+        let changes = pbx.registrar.restore(restored.bindings, now, wall);
+        let bindings: Vec<BindingId> = pbx.registrar.bindings().map(|binding| binding.stored().id).collect();
+        for id in bindings {
+            if let Some(binding) = pbx.registrar.binding(id) {
+                pbx.known.bound(binding.stored(), binding.flow().is_some());
+                pbx.keepalives.follow(binding, now);
+            }
+        }
+        pbx.changed(changes, now);
+        // Extensions that went while nobody ran.
+        pbx.set_directory(Arc::clone(&pbx.directory), now, |_| false);
+        pbx.tell_known();
+        pbx
+    }
+
+    /// The known addresses, for the receive workers.
+    pub fn known_set(&self) -> Arc<KnownSet> {
+        self.known.set()
+    }
+
+    /// Takes something in. Drain [`poll_output`](Self::poll_output) afterwards.
+    pub fn handle(&mut self, input: Input, now: Moment, wall: Timestamp) {
+        match input {
+            Input::Received(received) => self.receive(received, now, wall),
+            Input::ConnectionClosed(connection) => {
+                self.layer.connection_closed(connection);
+                let changes = self.registrar.connection_closed(connection);
+                self.changed(changes, now);
+            }
+            Input::TransportClosed(transport) => self.transport_closed(transport, now),
+            Input::SendFailed(owner) => self.layer.transport_failed(owner),
+            Input::Measured { queue_delay, memory } => {
+                let load = overload::Load {
+                    queue_delay,
+                    memory_used: memory.max(self.memory_used()),
+                    memory_limit: self.memory_limit,
+                };
+                self.overload.observe(load, now);
+            }
+        }
+        self.settle();
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Moment, wall: Timestamp) {
+        self.layer.handle_timeout(now);
+        while let Some(change) = self.registrar.expire(now) {
+            self.changed([change], now);
+        }
+        while let Some(flow) = self.keepalives.due(now) {
+            self.outputs.push_back(Output::Send { flow, bytes: DATAGRAM.into(), owner: None });
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP;
+            self.known.expire(wall);
+        }
+        self.settle();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn next_timeout(&self) -> Moment {
+        let next = [self.layer.next_timeout(), self.registrar.next_timeout(), self.keepalives.next_timeout()];
+        next.into_iter().flatten().chain([self.next_sweep]).min().unwrap_or(Moment::NEVER)
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes over the whole directory. Registrations of extensions that are gone, disabled or have another password
+    /// end, and so does what their passwords made known; `gone` says of which others.
+    pub fn set_directory(&mut self, directory: Arc<Directory>, now: Moment, gone: impl Fn(ExtensionId) -> bool) {
+        let before = std::mem::replace(&mut self.directory, Arc::clone(&directory));
+        let may_stay = |id: ExtensionId| {
+            let Some(extension) = directory.extension_by_id(id).filter(|extension| extension.enabled) else {
+                return false;
+            };
+            !gone(id) && before.extension_by_id(id).is_none_or(|before| before.ha1 == extension.ha1)
+        };
+        let changes = self.registrar.revoke(may_stay);
+        self.known.revoke(may_stay);
+        self.changed(changes, now);
+        self.settle();
+    }
+
+    /// Takes over the whole settings.
+    pub fn set_settings(&mut self, settings: &Settings, now: Moment) {
+        let sip = &settings.sip;
+        self.registrar.set_limits(sip.into());
+        self.keepalives.set_interval(sip.keepalive.get(), now);
+        self.memory_limit = megabytes(settings);
+        self.emergency = sip.emergency_numbers.iter().map(str::to_owned).collect();
+    }
+
+    /// Takes over how peers reach the appliance.
+    pub fn set_reach(&mut self, reach: Reach) {
+        self.reach = reach;
+    }
+
+    /// All registrations, oldest first.
+    pub fn bindings(&self) -> impl Iterator<Item = &crate::registrar::Binding> {
+        self.registrar.bindings()
+    }
+
+    /// An administrator ends a registration; whether it was there.
+    pub fn drop_binding(&mut self, id: BindingId, now: Moment) -> bool {
+        let change = self.registrar.drop_binding(id);
+        let was_there = change.is_some();
+        self.changed(change, now);
+        self.settle();
+        was_there
+    }
+
+    /// Who proved a password from an address, and when last.
+    pub fn successes(&self, addr: IpAddr) -> impl Iterator<Item = Success> {
+        self.known.successes(addr)
+    }
+
+    /// The sources that the filter should know: what a table that was lost is filled with.
+    pub fn known_keys(&self) -> impl Iterator<Item = crate::known::Key> {
+        self.known.told()
+    }
+
+    /// How bad it is, and what was handled and turned away.
+    pub fn overload(&self) -> (overload::Level, overload::Counts) {
+        (self.overload.level(), self.overload.counts())
+    }
+
+    fn memory_used(&self) -> u64 {
+        self.layer.usage().bytes as u64 + self.registrar.len() as u64 * BINDING_BYTES
+    }
+
+    fn receive(&mut self, received: Received, now: Moment, wall: Timestamp) {
+        let Received { flow, message, credential, known } = received;
+        let StartLine::Request { method, .. } = message.start_line() else {
+            return self.response(&message, now);
+        };
+        let Some(key) = self.key(method, &message, &flow) else { return };
+        let trying = Bytes::default;
+        match self.layer.receive_request(key, answer_flow(&flow, &message), now, trying) {
+            Request::New(id) => {
+                let incoming = Incoming { flow, message: &message, now, wall };
+                self.request(id, &incoming, method, credential, known);
+            }
+            Request::Cancel { id, .. } => self.answer(id, &Incoming { flow, message: &message, now, wall }, 481),
+            Request::Acknowledged(_) | Request::Ack(_) | Request::Absorbed => {}
+            Request::Full => {
+                // Counted; the transactions' own limit is reached, so nothing is kept to answer with.
+                let _ = self.overload.judge(overload::Class::Unauthenticated, 0);
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        id: ServerId,
+        incoming: &Incoming<'_>,
+        method: Method<'_>,
+        credential: Option<Credential>,
+        known: bool,
+    ) {
+        let message = incoming.message;
+        let random = self.random.next() as u8;
+        if let overload::Verdict::Shed(how) = self.overload.judge(self.class(message, method, credential), random) {
+            return self.shed(id, incoming, how);
+        }
+        let Some(credential) = credential else {
+            // Within a dialog that does not exist.
+            return if known { self.answer(id, incoming, 481) } else { self.layer.forget(id) };
+        };
+        if self.replay.check(credential.nonce_id, credential.issued, credential.nc) == Reuse::Replayed {
+            // Without a transaction: the same request again is the same challenge again.
+            self.layer.forget(id);
+            let header = if method == Method::Register { Header::Www } else { Header::Proxy };
+            let tenant = self.directory.extension_by_id(credential.extension).map(|extension| extension.tenant);
+            if let Some(tenant) = tenant {
+                let message = message.borrowed().into_owned();
+                self.outputs.push_back(Output::Challenge { flow: incoming.flow, message, header, tenant });
+            }
+            return;
+        }
+        self.known.succeeded(incoming.flow.remote.ip().to_canonical(), credential.extension, incoming.wall);
+        match method {
+            Method::Register => self.register(id, incoming, credential.extension),
+            _ => {
+                let mut out = self.buffer();
+                let tag = self.tags.of(message);
+                Reply::start(&mut out, message, 405, incoming.flow.remote, Some(&tag)).allow(ALLOWED).finish();
+                self.respond(id, 405, out, incoming.now);
+            }
+        }
+    }
+
+    /// What a request is to the policy of overload.
+    fn class<B: AsRef<[u8]>>(
+        &self,
+        message: &Message<B>,
+        method: Method<'_>,
+        credential: Option<Credential>,
+    ) -> overload::Class {
+        let Some(credential) = credential else {
+            let within = message.to().is_ok_and(|to| to.tag().is_some());
+            return if within { overload::Class::InDialog } else { overload::Class::Unauthenticated };
+        };
+        match method {
+            Method::Register if self.registrar.of(credential.extension).next().is_some() => overload::Class::Refresh,
+            Method::Register => overload::Class::NewRegistration,
+            Method::Invite if self.is_emergency(message) => overload::Class::Emergency,
+            _ => overload::Class::NewCall,
+        }
+    }
+
+    fn is_emergency<B: AsRef<[u8]>>(&self, message: &Message<B>) -> bool {
+        let user = message.request_uri().ok().and_then(|uri| uri.user);
+        user.and_then(|user| std::str::from_utf8(user).ok()).is_some_and(|user| self.emergency.contains(user))
+    }
+
+    fn shed(&mut self, id: ServerId, incoming: &Incoming<'_>, how: overload::Answer) {
+        let seconds = match how {
+            overload::Answer::Silence => return self.layer.forget(id),
+            overload::Answer::Unavailable => None,
+            overload::Answer::RetryAfter(seconds) => Some(seconds),
+        };
+        let mut out = self.buffer();
+        let tag = self.tags.of(incoming.message);
+        let reply = Reply::start(&mut out, incoming.message, 503, incoming.flow.remote, Some(&tag));
+        match seconds {
+            Some(seconds) => reply.header_fmt("Retry-After", format_args!("{seconds}")).finish(),
+            None => reply.finish(),
+        }
+        self.respond(id, 503, out, incoming.now);
+    }
+
+    /// Answers with a status and nothing else.
+    fn answer(&mut self, id: ServerId, incoming: &Incoming<'_>, status: u16) {
+        let mut out = self.buffer();
+        let tag = self.tags.of(incoming.message);
+        Reply::start(&mut out, incoming.message, status, incoming.flow.remote, Some(&tag)).finish();
+        self.respond(id, status, out, incoming.now);
+    }
+
+    fn respond(&mut self, id: ServerId, status: u16, out: Vec<u8>, now: Moment) {
+        let bytes = Bytes::from(&out[..]);
+        self.scratch = out;
+        // It ended while we decided: whoever asked waits no more.
+        let _ = self.layer.respond(id, status, bytes, now);
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.scratch);
+        buffer.clear();
+        buffer
+    }
+
+    fn response(&mut self, message: &Message<Box<[u8]>>, now: Moment) {
+        let (Ok(via), Ok(cseq), Some(code)) = (message.via(), message.cseq(), message.code()) else { return };
+        let Some(branch) = via.branch() else { return };
+        let key = self.keys.client(cseq.method.text(), branch);
+        // Nothing of ours waits for one yet but what the layer itself knows of.
+        let _ = self.layer.receive_response(key, code, now, |_| Bytes::default());
+    }
+
+    fn key<B: AsRef<[u8]>>(&self, method: Method<'_>, message: &Message<B>, flow: &Flow) -> Option<ServerKey> {
+        let via = message.via().ok()?;
+        let source = Some(flow.remote.ip().to_canonical());
+        match via.branch() {
+            Some(branch) if via.has_cookie() => Some(self.keys.server(method.text(), branch, via.sent_by, source)),
+            _ => {
+                let StartLine::Request { uri, .. } = message.start_line() else { return None };
+                let from = message.from().ok()?;
+                let fields = Fields2543 {
+                    request_uri: uri,
+                    from_tag: from.tag().unwrap_or_default(),
+                    call_id: message.value(Name::CallId)?,
+                    cseq: message.cseq().ok()?.number,
+                    via: via.raw,
+                };
+                Some(self.keys.server_2543(method.text(), &fields, source))
+            }
+        }
+    }
+
+    fn transport_closed(&mut self, transport: TransportId, now: Moment) {
+        let changes = self.registrar.transport_closed(transport);
+        self.changed(changes, now);
+    }
+
+    /// Tells everybody what became of bindings.
+    fn changed(&mut self, changes: impl IntoIterator<Item = BindingChange>, now: Moment) {
+        for change in changes {
+            self.known.binding_changed(&change);
+            let id = change.binding().id;
+            match self.registrar.binding(id) {
+                Some(binding) => self.keepalives.follow(binding, now),
+                None => self.keepalives.stop(id),
+            }
+            match change {
+                BindingChange::Added(binding) => {
+                    self.outputs.push_back(Output::Store(Stored::Binding(binding.clone())));
+                    self.outputs.push_back(Output::Event(Event::Registered(binding)));
+                }
+                BindingChange::Refreshed(binding) => {
+                    self.outputs.push_back(Output::Store(Stored::Binding(binding)));
+                }
+                BindingChange::Unreachable(_) => {}
+                BindingChange::Removed(binding, why) => {
+                    self.outputs.push_back(Output::Store(Stored::NoBinding(binding.id)));
+                    self.outputs.push_back(Output::Event(Event::Unregistered(binding, why)));
+                }
+            }
+        }
+    }
+
+    /// Brings out what the parts have to say.
+    fn settle(&mut self) {
+        while let Some(output) = self.layer.poll() {
+            match output {
+                crate::transaction::Output::Send { flow, bytes, owner } => {
+                    self.outputs.push_back(Output::Send { flow, bytes, owner: Some(owner) });
+                }
+                // Nobody waits for the outcome of an answer.
+                crate::transaction::Output::Event(_) => {}
+            }
+        }
+        self.tell_known();
+    }
+
+    fn tell_known(&mut self) {
+        while let Some(change) = self.known.poll_change() {
+            self.outputs.push_back(match change {
+                KnownChange::Set(key) => Output::Filter { key, known: true },
+                KnownChange::Remove(key) => Output::Filter { key, known: false },
+                KnownChange::Write(success) => Output::Store(Stored::Success(success)),
+                KnownChange::Forget { addr, extension } => Output::Store(Stored::NoSuccess { addr, extension }),
+            });
+        }
+    }
+}
+
+/// `sip.memory` in bytes.
+fn megabytes(settings: &Settings) -> u64 {
+    u64::from(settings.sip.memory.get()) << 20
+}
+
+/// What transactions may keep: a quarter of all.
+fn layer_bytes(settings: &Settings) -> usize {
+    usize::try_from(megabytes(settings) / 4).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,115 @@
+//! Kamailio as a peer: the shortest registrar that its documentation leads to, with the same digest check.
+
+use std::{
+    fs,
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A running Kamailio; killed when it is dropped.
+pub(crate) struct Kamailio {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl Kamailio {
+    /// Starts it with this password for everybody.
+    pub(crate) fn start(directory: &Path, address: SocketAddr, password: &str) -> Result<Self> {
+        let config = directory.join("kamailio.cfg");
+        fs::write(&config, configuration(address, password))?;
+        let log = fs::File::create(directory.join("kamailio.log"))?;
+        let child = Command::new("kamailio")
+            .args(["-DD", "-E", "-m", "512", "-M", "32"])
+            .arg("-f")
+            .arg(&config)
+            .arg("-Y")
+            .arg(directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("kamailio does not start; `cargo xtask setup` installs it")?;
+        let mut kamailio = Self { child, address };
+        kamailio.wait_until_it_answers(directory)?;
+        Ok(kamailio)
+    }
+
+    /// Its main process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_until_it_answers(&mut self, directory: &Path) -> Result<()> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let local = socket.local_addr()?;
+        let options = format!(
+            "OPTIONS sip:{0} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKready;rport\r\nMax-Forwards: 5\r\n\
+             From: <sip:bench@{0}>;tag=1\r\nTo: <sip:{0}>\r\nCall-ID: ready\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+            self.address
+        );
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            let _ = socket.send_to(options.as_bytes(), self.address);
+            if socket.recv(&mut [0; 4096]).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                let log = fs::read_to_string(directory.join("kamailio.log")).unwrap_or_default();
+                bail!("kamailio ended ({status}):\n{log}");
+            }
+        }
+        bail!("kamailio does not answer")
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        // Its children end with it only when it may end in order.
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn configuration(address: SocketAddr, password: &str) -> String {
+    format!(
+        r#"#!KAMAILIO
+debug=0
+log_stderror=yes
+children=2
+disable_tcp=yes
+auto_aliases=no
+listen=udp:{address}
+mpath="/usr/lib/x86_64-linux-gnu/kamailio/modules/"
+loadmodule "kex.so"
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "auth.so"
+modparam("usrloc", "db_mode", 0)
+modparam("auth", "qop", "auth")
+modparam("auth", "nonce_expire", 300)
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    if (is_method("REGISTER")) {{
+        if (!pv_www_authenticate("$td", "{password}", "0")) {{ www_challenge("$td", "1"); exit; }}
+        if (!save("location")) {{ sl_reply_error(); }}
+        exit;
+    }}
+    sl_send_reply("404", "Not Found");
+}}
+"#
+    )
+}

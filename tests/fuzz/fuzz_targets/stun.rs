@@ -1,0 +1,10 @@
+//! `pbx_tests::fuzz::wire::stun` under libFuzzer.
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::wire::stun(data);
+});
