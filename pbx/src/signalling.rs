@@ -97,8 +97,9 @@ pub struct Registration {
 pub trait Signalling: Send + Sync {
     /// A certificate for a transport that was given none: self-signed, with a new key.
     fn self_signed(&self) -> anyhow::Result<CertificatePair>;
-    /// Whether certificates and key can be read and belong together; asked before anything is stored.
-    fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<()>;
+    /// Whether certificates and key can be read and belong together; asked before anything is stored. What an
+    /// administrator should know comes back: one sentence each, and it is used nevertheless.
+    fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<Vec<String>>;
     /// Opens a transport, or changes the open one of this number. On an error what was open stays as it was.
     /// Nothing on other transports is disturbed.
     fn open(&self, transport: &Transport) -> anyhow::Result<()>;
@@ -131,7 +132,7 @@ impl Signalling for Disabled {
         anyhow::bail!(Self::WHY)
     }
 
-    fn check_certificate(&self, _: &CertificatePair) -> anyhow::Result<()> {
+    fn check_certificate(&self, _: &CertificatePair) -> anyhow::Result<Vec<String>> {
         anyhow::bail!(Self::WHY)
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     filter::{Finding, InterfaceCounters, Outcome, Severity, Talker},
-    ops::{Explanation, Fate, KnownHere, Status},
+    ops::{Explanation, Fate, KnownHere, Status, TransportState, TransportStatusView},
 };
 
 pub(super) async fn status(session: &Session) -> Result<(), Failure> {
@@ -35,6 +35,16 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
         number(status.allow_rules as u64),
         number(status.automatic_blocks as u64)
     ));
+    say(format!(
+        "phones   {} extensions, {} registered",
+        number(status.extensions as u64),
+        status.registrations.map_or_else(|| "nobody knows how many".to_owned(), |count| number(count as u64))
+    ));
+    let transport = |one: &TransportStatusView| match one.state {
+        TransportState::Activated => format!("{} {}", one.protocol, one.port),
+        TransportState::Deactivated => format!("{} {} CLOSED", one.protocol, one.port),
+    };
+    say(format!("         {}", status.transports.iter().map(transport).collect::<Vec<_>>().join(", ")));
     say_filter(&status.filter);
     for warning in status.warnings.iter().filter(|warning| Some(*warning) != status.filter.problem.as_ref()) {
         say(format!("warning  {warning}"));

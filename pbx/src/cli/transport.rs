@@ -11,7 +11,7 @@ use super::{
     block::read,
     client::{encoded, query, typed},
     failure::Failure,
-    render::{Columns, number, say, say_json},
+    render::{Columns, left, number, say, say_json},
 };
 use crate::ops::{
     AddTransport, CertificateView, Did, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
@@ -154,9 +154,22 @@ fn certificate(session: &Session, value: Value) -> Result<(), Failure> {
         say_json(&value);
         return Ok(());
     }
-    let CertificateView { certificate, .. } = typed(value)?;
+    let CertificateView { certificate, subject, issuer, names, not_after, fingerprint, .. } = typed(value)?;
     match certificate {
-        Some(chain) => say(chain.trim_end()),
+        Some(chain) => {
+            let lines = [
+                ("subject", subject),
+                ("issuer", issuer),
+                ("names", (!names.is_empty()).then(|| names.join(", "))),
+                ("until", not_after.map(|end| format!("{end} ({} left)", left(Some(end))))),
+                ("SHA-256", fingerprint),
+            ];
+            // As `openssl` reads it: what stands before the first certificate is no part of it.
+            for (name, text) in lines {
+                text.into_iter().for_each(|text| say(format!("{name:<8} {text}")));
+            }
+            say(chain.trim_end());
+        }
         None => say("it has no certificate yet: it is made when the transport is opened"),
     }
     Ok(())

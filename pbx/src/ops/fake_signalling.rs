@@ -75,9 +75,9 @@ impl Signalling for FakeSignalling {
         Ok(CertificatePair { chain: "self-signed".into(), key: "PRIVATE self-signed".into() })
     }
 
-    fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<()> {
+    fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<Vec<String>> {
         anyhow::ensure!(pair.key == format!("PRIVATE {}", pair.chain), "the key does not belong to the certificate");
-        Ok(())
+        Ok(if pair.chain.contains("old") { vec!["it ended yesterday".to_owned()] } else { Vec::new() })
     }
 
     fn open(&self, transport: &Transport) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use pbx_core::settings::Enforcement;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, OpError, Operations, pcap};
+use super::{Context, OpError, Operations, TransportState, TransportStatusView, pcap};
 use crate::{
     config::is_interface_name,
     filter::{
@@ -36,6 +36,15 @@ pub struct Status {
     pub automatic_blocks: usize,
     /// Of them, those that would be lost at a reboot because the store has not taken them yet.
     pub unsaved_blocks: usize,
+    /// Extensions of all tenants.
+    #[serde(default)]
+    pub extensions: usize,
+    /// Phones that are registered now; nothing when nobody knows.
+    #[serde(default)]
+    pub registrations: Option<usize>,
+    /// Where phones reach the appliance.
+    #[serde(default)]
+    pub transports: Vec<TransportStatusView>,
     /// The filter.
     pub filter: FilterStatus,
     /// What somebody should do something about, one sentence each.
@@ -101,6 +110,13 @@ impl Operations {
         if unsaved_blocks > 0 {
             warnings.push(format!("{unsaved_blocks} automatic blocks are not stored yet; the log says why"));
         }
+        let registrations = self.registered_now().await.ok().map(|registrations| registrations.len());
+        let transports = self.transport_states().await?;
+        for closed in transports.iter().filter(|one| one.state == TransportState::Deactivated) {
+            let problem = closed.problem.as_deref().unwrap_or("it does not listen");
+            warnings.push(format!("no phone reaches {} {}: {problem}", closed.protocol, closed.port));
+        }
+        let extensions = self.accounts().extensions().count();
         let book = self.book();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -110,6 +126,9 @@ impl Operations {
             block_rules: book.with(pbx_core::rule::Action::Block).count(),
             automatic_blocks,
             unsaved_blocks,
+            extensions,
+            registrations,
+            transports,
             filter,
             warnings,
         })
@@ -152,6 +171,7 @@ impl Operations {
         };
         let advice = (severity != Severity::Ok).then(|| "systemctl restart pbx".to_owned());
         findings.push(Finding { severity, subject: "store".to_owned(), message, advice });
+        findings.extend(self.transport_states().await?.iter().map(TransportStatusView::finding));
         Ok(findings)
     }
 

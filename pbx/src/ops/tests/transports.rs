@@ -197,6 +197,9 @@ async fn a_certificate_is_replaced_while_the_port_stays_and_a_wrong_one_changes_
     assert!(bench.signalling.called().is_empty());
     bench.operations.set_certificate(&admin(), "3", pair("mine", "PRIVATE mine")).await.unwrap();
     assert_eq!(bench.signalling.called(), ["open 3 TLS 5061"]);
+    let ended = bench.operations.set_certificate(&admin(), "3", pair("old", "PRIVATE old")).await.unwrap();
+    assert_eq!(ended.notes, ["it ended yesterday"]);
+    bench.operations.set_certificate(&admin(), "3", pair("mine", "PRIVATE mine")).await.unwrap();
     assert_eq!(bench.operations.certificate("3").unwrap().certificate.as_deref(), Some("mine"));
     let told = format!(
         "{:?} {:?}",
@@ -220,7 +223,26 @@ async fn a_transport_that_does_not_open_at_the_start_is_told_and_the_others_work
     assert_eq!(events.iter().filter(|event| event.message.contains("does not open")).count(), 3);
     let status = bench.operations.transport_status("1").await.unwrap();
     assert!(status.state == TransportState::Deactivated && status.problem.is_some());
+    let health = bench.operations.status().await.unwrap();
+    assert_eq!(health.warnings.iter().filter(|warning| warning.starts_with("no phone reaches")).count(), 3);
+    let findings = bench.operations.doctor().await.unwrap();
+    let udp = findings.iter().find(|finding| finding.subject == "transport UDP 5060").unwrap();
+    assert_eq!(udp.advice.as_deref(), Some("ss -lunp 'sport = :5060'"));
     bench.signalling.fails.store(false, Ordering::Relaxed);
     bench.operations.start_signalling().await.unwrap();
     assert_eq!(bench.operations.transport_status("1").await.unwrap().state, TransportState::Activated);
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_with_what_it_says_and_without_its_key() {
+    let bench = Bench::new().await;
+    let made = crate::net::certificate::self_signed("pbx", &["sip.example.com".to_owned()], &[]).unwrap();
+    let mut stored = bench.store().accounts().await.unwrap().transports;
+    stored[2].chain = Some(made.chain.clone());
+    let change = crate::store::AccountChange { transports: &stored[2..], ..Default::default() };
+    bench.store().change_accounts(change).await.unwrap();
+    let (bench, _) = bench.restarted().await;
+    let view = bench.operations.certificate("3").unwrap();
+    assert_eq!((view.certificate, view.names), (Some(made.chain), vec!["sip.example.com".to_owned()]));
+    assert!(view.fingerprint.is_some() && view.not_after > Some(bench.now()));
 }

@@ -65,7 +65,7 @@ impl Operations {
     pub fn certificate(&self, id: &str) -> Result<CertificateView, OpError> {
         let stored = self.stored_transport(id)?;
         only_tls(&stored)?;
-        Ok(CertificateView { id: stored.id.0.to_string(), certificate: stored.chain })
+        Ok(CertificateView::of(stored))
     }
 
     /// Makes a transport and opens it.
@@ -100,14 +100,16 @@ impl Operations {
                 created_at: operations.now(),
             };
             check::fits(&new, &operations.accounts(), &operations.current_settings().0)?;
+            let mut notes = Vec::new();
             if protocol == Protocol::Tls {
-                let pair = operations.certificate_pair(certificate, private_key).await?;
+                let (pair, warnings) = operations.certificate_pair(certificate, private_key).await?;
                 operations.with_certificate(&mut new, pair)?;
+                notes = warnings;
             } else if certificate.is_some() || private_key.is_some() {
                 return Err(OpError::usage(format!("certificate: {protocol} has none, only TLS")));
             }
             let plan = TransportPlan { old: None, new: Some(new) };
-            operations.answered(&context, Did::Added, plan, dry_run).await
+            operations.answered(&context, Did::Added, plan, notes, dry_run).await
         })
         .await
     }
@@ -146,7 +148,7 @@ impl Operations {
             }
             check::fits(&new, &operations.accounts(), &operations.current_settings().0)?;
             let plan = TransportPlan { old: Some(old), new: Some(new) };
-            operations.answered(&context, Did::Updated, plan, dry_run).await
+            operations.answered(&context, Did::Updated, plan, Vec::new(), dry_run).await
         })
         .await
     }
@@ -165,11 +167,11 @@ impl Operations {
             let SetCertificate { certificate, private_key, dry_run } = request;
             let old = operations.stored_transport(&id)?;
             only_tls(&old)?;
-            let pair = operations.certificate_pair(certificate, private_key).await?;
+            let (pair, notes) = operations.certificate_pair(certificate, private_key).await?;
             let mut new = old.clone();
             operations.with_certificate(&mut new, pair)?;
             let plan = TransportPlan { old: Some(old), new: Some(new) };
-            operations.answered(&context, Did::Updated, plan, dry_run).await
+            operations.answered(&context, Did::Updated, plan, notes, dry_run).await
         })
         .await
     }
@@ -188,7 +190,7 @@ impl Operations {
                 )));
             }
             let plan = TransportPlan { old: Some(old), new: None };
-            operations.answered(&context, Did::Removed, plan, how.dry_run).await
+            operations.answered(&context, Did::Removed, plan, Vec::new(), how.dry_run).await
         })
         .await
     }
@@ -227,7 +229,7 @@ impl Operations {
 
     /// Opens the TLS transport of a new installation, which has no certificate yet.
     async fn open_first(&self, mut transport: StoredTransport) -> Result<(), OpError> {
-        let pair = self.certificate_pair(None, None).await?;
+        let (pair, _) = self.certificate_pair(None, None).await?;
         self.with_certificate(&mut transport, pair)?;
         // Nobody's change: phones that trusted it on first use keep it over restarts.
         let change = AccountChange { transports: std::slice::from_ref(&transport), ..AccountChange::default() };
@@ -241,13 +243,14 @@ impl Operations {
         context: &Context,
         did: Did,
         plan: TransportPlan,
+        mut notes: Vec<String>,
         dry_run: bool,
     ) -> Result<TransportAnswer, OpError> {
         let Some(named) = plan.new.as_ref().or(plan.old.as_ref()) else {
             return Err(OpError::internal("a change of no transport"));
         };
         let mut item = TransportView::of(named);
-        let notes = self.only_sockets().into_iter().collect();
+        notes.extend(self.only_sockets());
         if dry_run {
             if did == Did::Added {
                 item.id = None;
@@ -269,16 +272,18 @@ impl Operations {
         })
     }
 
-    /// The certificates of a request, checked, or self-signed ones.
+    /// The certificates of a request, checked, with what should be known about them; or self-signed ones.
     async fn certificate_pair(
         &self,
         certificate: Option<String>,
         private_key: Option<String>,
-    ) -> Result<CertificatePair, OpError> {
+    ) -> Result<(CertificatePair, Vec<String>), OpError> {
         let (chain, key) = match (certificate, private_key) {
             (None, None) => {
                 let made = self.with_signalling(|signalling| signalling.self_signed()).await?;
-                return made.map_err(|error| OpError::signalling(format!("no certificate could be made: {error:#}")));
+                return made
+                    .map(|pair| (pair, Vec::new()))
+                    .map_err(|error| OpError::signalling(format!("no certificate could be made: {error:#}")));
             }
             (Some(_), None) => {
                 return Err(OpError::usage("private_key: it is missing, and belongs to the certificate"));
@@ -298,8 +303,8 @@ impl Operations {
         }
         let pair = CertificatePair { chain, key };
         self.with_signalling(move |signalling| {
-            signalling.check_certificate(&pair).map_err(|error| OpError::usage(format!("certificate: {error:#}")))?;
-            Ok(pair)
+            let warnings = signalling.check_certificate(&pair);
+            Ok((pair, warnings.map_err(|error| OpError::usage(format!("certificate: {error:#}")))?))
         })
         .await?
     }

@@ -1,9 +1,12 @@
 //! Transports as the API takes and shows them (`/transports`). Keys of certificates are never shown.
 
 use pbx_core::{auth::Algorithm, time::Timestamp, transport::Protocol};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    filter::{Finding, Severity},
+    net::certificate,
     ops::{
         Did,
         query::{Kind, Row, Value},
@@ -109,6 +112,18 @@ pub struct CertificateView {
     pub id: String,
     /// PEM, the leaf first; nothing before a TLS transport was opened for the first time.
     pub certificate: Option<String>,
+    /// Whom the leaf is for.
+    pub subject: Option<String>,
+    /// Who signed it.
+    pub issuer: Option<String>,
+    /// The names and addresses that it is good for.
+    pub names: Vec<String>,
+    /// From when.
+    pub not_before: Option<Timestamp>,
+    /// Until when.
+    pub not_after: Option<Timestamp>,
+    /// Its SHA-256, as browsers show it.
+    pub fingerprint: Option<String>,
 }
 
 /// The answer to a change of a transport.
@@ -172,6 +187,36 @@ impl TransportView {
     }
 }
 
+impl CertificateView {
+    pub(in crate::ops) fn of(stored: StoredTransport) -> Self {
+        let leaf = stored.chain.as_deref().and_then(|chain| CertificateDer::from_pem_slice(chain.as_bytes()).ok());
+        let facts = leaf.and_then(|leaf| certificate::facts(&leaf));
+        let (id, certificate) = (stored.id.0.to_string(), stored.chain);
+        let Some(certificate::Facts { subject, issuer, names, not_before, not_after, fingerprint, .. }) = facts else {
+            return Self {
+                id,
+                certificate,
+                subject: None,
+                issuer: None,
+                names: Vec::new(),
+                not_before: None,
+                not_after: None,
+                fingerprint: None,
+            };
+        };
+        Self {
+            id,
+            certificate,
+            subject: Some(subject),
+            issuer: Some(issuer),
+            names,
+            not_before: Some(not_before),
+            not_after: Some(not_after),
+            fingerprint: Some(fingerprint),
+        }
+    }
+}
+
 impl TransportStatusView {
     pub(in crate::ops) fn of(stored: &StoredTransport, status: Option<TransportStatus>) -> Self {
         let unopened = || TransportStatus {
@@ -195,6 +240,22 @@ impl TransportStatusView {
             sent,
             dropped,
         }
+    }
+}
+
+impl TransportStatusView {
+    /// What the doctor says about it.
+    pub(in crate::ops) fn finding(&self) -> Finding {
+        let subject = format!("transport {} {}", self.protocol, self.port);
+        let (severity, message, advice) = match self.state {
+            TransportState::Activated => (Severity::Ok, "listens".to_owned(), None),
+            TransportState::Deactivated => {
+                let flag = if self.protocol == Protocol::Udp { "-lunp" } else { "-ltnp" };
+                let message = self.problem.clone().unwrap_or_else(|| "does not listen".to_owned());
+                (Severity::Error, message, Some(format!("ss {flag} 'sport = :{}'", self.port)))
+            }
+        };
+        Finding { severity, subject, message, advice }
     }
 }
 
