@@ -16,18 +16,18 @@ use rsip::{
     message::{HasHeaders, HeadersExt},
 };
 
-/// Any bytes are read by both, and bytes choose what rsip builds and we read.
-pub fn differential(bytes: &[u8]) {
-    read_by_both(bytes);
+/// Any bytes are read by both, and bytes choose what rsip builds and we read. Whether both understood the bytes.
+pub fn differential(bytes: &[u8]) -> bool {
     built_by_rsip(bytes);
+    read_by_both(bytes)
 }
 
-fn read_by_both(bytes: &[u8]) {
+fn read_by_both(bytes: &[u8]) -> bool {
     if !is_plain(bytes) {
-        return;
+        return false;
     }
     let (Ok(theirs), Ok(ours)) = (SipMessage::try_from(bytes), Message::parse(bytes, Origin::Datagram)) else {
-        return;
+        return false;
     };
     match (&theirs, ours.start_line()) {
         (SipMessage::Request(request), StartLine::Request { method, .. }) => {
@@ -67,6 +67,7 @@ fn read_by_both(bytes: &[u8]) {
     if !ours.has(Name::ContentLength) {
         assert_eq!(theirs.body(), ours.body());
     }
+    true
 }
 
 fn same_uri(theirs: &Request, ours: &Message<&[u8]>) {
