@@ -2,6 +2,7 @@
 //!
 //! What rsip 0.4 is known not to understand, and what is therefore not compared:
 //! - compact names, folded lines, line feeds alone, white space before a colon: only heads of plain lines are;
+//! - a head without any header, whose end it seeks in the body;
 //! - white space before a semicolon, which ends its parameters;
 //! - quoted strings and lists: `From`, `To` and `Via` with quotes, a second address or a second hop;
 //! - IPv6, a dot in a user (it becomes part of the host), headers of a URI, `tel:`, URIs without a scheme;
@@ -88,11 +89,12 @@ fn same_uri(theirs: &Request, ours: &Message<&[u8]>) {
 fn is_plain(bytes: &[u8]) -> bool {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+    let has_headers = lines.clone().nth(1).is_some();
     let is_text = |line: &[u8]| line.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let last = lines.next_back().is_none_or(is_text);
     let in_lines = lines.all(|line| line.strip_suffix(b"\r").is_some_and(is_text));
     let is_long = |line: &[u8]| matches!(line, [first, second, ..] if *first != b' ' && !matches!(second, b':' | b' '));
-    last && in_lines && bytes[..end].split(|byte| *byte == b'\n').all(|line| is_long(line))
+    has_headers && last && in_lines && bytes[..end].split(|byte| *byte == b'\n').all(is_long)
 }
 
 /// Whether the value is one address or hop without quotes, and of its parameters, all `name` or `name=token`, exactly
