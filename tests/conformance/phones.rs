@@ -4,10 +4,22 @@ use pbx_core::wire::sip::{Contact, Edit, Message, Method, Name, Origin, Qop, Rpo
 
 use crate::notation::{load, names};
 
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<u16>,
+    &'static str,
+    &'static str,
+    u32,
+    &'static str,
+    &'static str,
+);
+
 /// What is in a message: file, method or status, top Via's protocol and port, From's user, To's user, CSeq's number,
 /// the first contact's URI, the agent.
 #[rustfmt::skip]
-const TABLE: &[(&str, &str, &str, Option<u16>, &str, &str, u32, &str, &str)] = &[
+const TABLE: &[Row] = &[
     ("asterisk-200-invite", "200", "UDP", Some(5060), "100", "200", 1, "sip:203.0.113.9:5060", ""),
     ("asterisk-401", "401", "UDP", Some(5060), "100", "100", 1, "", ""),
     ("asterisk-options", "OPTIONS", "UDP", Some(5060), "asterisk", "100", 102, "sip:asterisk@203.0.113.9:5060", "Asterisk PBX 16.28.0"),

@@ -138,6 +138,18 @@ impl Name {
         1 << self as u8
     }
 
+    /// Those that may stand once only, as a set.
+    pub(super) const SINGLE: u128 = {
+        let (mut set, mut index) = (0, 0);
+        while index < NAMES.len() {
+            if NAMES[index].0.is_single() {
+                set |= NAMES[index].0.bit();
+            }
+            index += 1;
+        }
+        set
+    };
+
     /// Whether a message may carry the field once only (RFC 3261 §7.3.1: what is no list), and a second one makes it
     /// ambiguous who is meant or where it ends.
     pub const fn is_single(self) -> bool {

@@ -48,32 +48,6 @@ impl Refusal {
     }
 }
 
-/// Names that may stand once only, as a set.
-const SINGLE: u128 = {
-    let names = [
-        Name::From,
-        Name::To,
-        Name::CallId,
-        Name::CSeq,
-        Name::MaxForwards,
-        Name::ContentType,
-        Name::Expires,
-        Name::Event,
-        Name::ReferTo,
-        Name::Replaces,
-        Name::SipIfMatch,
-        Name::SessionExpires,
-        Name::MinSe,
-        Name::RAck,
-    ];
-    let (mut set, mut index) = (0, 0);
-    while index < names.len() {
-        set |= names[index].bit();
-        index += 1;
-    }
-    set
-};
-
 /// Whether the message is one that can be worked with.
 ///
 /// # Errors
@@ -139,8 +113,8 @@ fn common<B: AsRef<[u8]>>(message: &Message<B>) -> Result<(), Fault> {
     for line in index.lines() {
         fits(message.bytes(), line)?;
     }
-    if index.repeated & SINGLE != 0 {
-        let twice = Name::all().find(|name| index.repeated & SINGLE & name.bit() != 0);
+    if index.repeated & Name::SINGLE != 0 {
+        let twice = Name::all().find(|name| index.repeated & Name::SINGLE & name.bit() != 0);
         return Err(Fault::Repeated(twice.unwrap_or(Name::Other)));
     }
     let mut hops = 0;
@@ -199,16 +173,4 @@ pub(super) fn unsupported<B: AsRef<[u8]>>(message: &Message<B>) -> impl Iterator
         .into_iter()
         .flat_map(|name| message.tokens(name))
         .filter(|tag| !EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_set_of_single_names_is_that_of_the_names() {
-        for name in Name::all() {
-            assert_eq!(name.is_single(), SINGLE & name.bit() != 0, "{name}");
-        }
-    }
 }
