@@ -3,7 +3,7 @@
 //! What rsip 0.4 is known not to understand, and what is therefore not compared:
 //! - compact names, folded lines, line feeds alone, white space before a colon: only heads of plain lines are;
 //! - a head without any header, whose end it seeks in the body;
-//! - white space before a semicolon, which ends its parameters;
+//! - white space before a semicolon or in a hop's `sent-by`, which ends its parameters;
 //! - quoted strings and lists: `From`, `To` and `Via` with quotes, a second address or a second hop;
 //! - IPv6, a dot in a user (it becomes part of the host), headers of a URI, `tel:`, URIs without a scheme;
 //! - methods in the wrong case (it takes `invite` for INVITE), numbers with a plus;
@@ -112,7 +112,9 @@ fn has_one(value: &str, name: &str) -> bool {
     let count = |params: Vec<&str>| params.iter().filter(|param| param.eq_ignore_ascii_case(name)).count();
     !value.contains(['"', ','])
         && !value.contains(" ;")
-        && value.matches('<').count() < 2
+        && (value.contains('<') || value.trim().matches(' ').count() < 2)
+        && value.matches('<').count() == value.matches('>').count()
+        && value.matches('<').count() <= usize::from(name == "tag")
         && params.map(count) == Some(1)
 }
 
