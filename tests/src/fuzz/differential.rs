@@ -2,6 +2,8 @@
 //!
 //! What rsip 0.4 is known not to understand, and what is therefore not compared:
 //! - compact names, folded lines, line feeds alone, white space before a colon: only heads of plain lines are;
+//! - a head without any header, whose end it seeks in the body;
+//! - white space before a semicolon or in a hop's `sent-by`, which ends its parameters;
 //! - quoted strings and lists: `From`, `To` and `Via` with quotes, a second address or a second hop;
 //! - IPv6, a dot in a user (it becomes part of the host), headers of a URI, `tel:`, URIs without a scheme;
 //! - methods in the wrong case (it takes `invite` for INVITE), numbers with a plus;
@@ -16,18 +18,18 @@ use rsip::{
     message::{HasHeaders, HeadersExt},
 };
 
-/// Any bytes are read by both, and bytes choose what rsip builds and we read.
-pub fn differential(bytes: &[u8]) {
-    read_by_both(bytes);
+/// Any bytes are read by both, and bytes choose what rsip builds and we read. Whether both understood the bytes.
+pub fn differential(bytes: &[u8]) -> bool {
     built_by_rsip(bytes);
+    read_by_both(bytes)
 }
 
-fn read_by_both(bytes: &[u8]) {
+fn read_by_both(bytes: &[u8]) -> bool {
     if !is_plain(bytes) {
-        return;
+        return false;
     }
     let (Ok(theirs), Ok(ours)) = (SipMessage::try_from(bytes), Message::parse(bytes, Origin::Datagram)) else {
-        return;
+        return false;
     };
     match (&theirs, ours.start_line()) {
         (SipMessage::Request(request), StartLine::Request { method, .. }) => {
@@ -67,6 +69,7 @@ fn read_by_both(bytes: &[u8]) {
     if !ours.has(Name::ContentLength) {
         assert_eq!(theirs.body(), ours.body());
     }
+    true
 }
 
 fn same_uri(theirs: &Request, ours: &Message<&[u8]>) {
@@ -86,11 +89,12 @@ fn same_uri(theirs: &Request, ours: &Message<&[u8]>) {
 fn is_plain(bytes: &[u8]) -> bool {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+    let has_headers = lines.clone().nth(1).is_some();
     let is_text = |line: &[u8]| line.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let last = lines.next_back().is_none_or(is_text);
     let in_lines = lines.all(|line| line.strip_suffix(b"\r").is_some_and(is_text));
     let is_long = |line: &[u8]| matches!(line, [first, second, ..] if *first != b' ' && !matches!(second, b':' | b' '));
-    last && in_lines && bytes[..end].split(|byte| *byte == b'\n').all(|line| is_long(line))
+    has_headers && last && in_lines && bytes[..end].split(|byte| *byte == b'\n').all(is_long)
 }
 
 /// Whether the value is one address or hop without quotes, and of its parameters, all `name` or `name=token`, exactly
@@ -106,7 +110,12 @@ fn has_one(value: &str, name: &str) -> bool {
     });
     let params: Option<Vec<_>> = named.by_ref().collect();
     let count = |params: Vec<&str>| params.iter().filter(|param| param.eq_ignore_ascii_case(name)).count();
-    !value.contains(['"', ',']) && value.matches('<').count() < 2 && params.map(count) == Some(1)
+    !value.contains(['"', ','])
+        && !value.contains(" ;")
+        && (value.contains('<') || value.trim().matches(' ').count() < 2)
+        && value.matches('<').count() == value.matches('>').count()
+        && value.matches('<').count() <= usize::from(name == "tag")
+        && params.map(count) == Some(1)
 }
 
 /// Bytes that choose; zero when they are used up.
