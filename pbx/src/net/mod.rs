@@ -29,7 +29,7 @@ pub use self::{
 /// and nothing else.
 pub trait Receiver: Send + Sync + 'static {
     /// A datagram, or what a stream framed: SIP, STUN or a keep-alive, as it came, never empty. Answers that need no
-    /// state go into `answers`, which are sent at once, from the flow's local address.
+    /// state go into `answers`, which are sent at once by the same transport, from the local address of their flow.
     fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox);
 
     /// A stream that can not be cut into messages any more and is closed: `head` is what came of the header section in

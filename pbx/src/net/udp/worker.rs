@@ -21,7 +21,7 @@ use super::{
     socket::Socket,
 };
 
-/// Batches that one socket may fill before the worker looks at the others, and whether it is to end.
+/// Batches that one socket may fill before the worker looks at the others, and at whether the transport closes.
 const ROUNDS: usize = 8;
 
 /// Receives until the transport closes.
