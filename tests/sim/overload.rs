@@ -156,6 +156,59 @@ fn a_phone_that_sends_again_hears_the_same_refusal() {
 }
 
 #[test]
+fn what_a_known_source_asks_of_dialogs_that_are_not_takes_no_memory() {
+    let mut crowd = crowd();
+    crowd.scene.advance(Duration::from_secs(60));
+    let idle = crowd.scene.pbx.next_timeout();
+    for _ in 0..2000 {
+        assert_eq!(crowd.bye().status, 481);
+    }
+    crowd.load(1200);
+    for _ in 0..2000 {
+        at_once(&crowd.bye());
+    }
+    assert_eq!(crowd.scene.pbx.next_timeout(), idle);
+}
+
+#[test]
+fn a_phone_that_calls_without_end_fills_its_share_of_memory_and_no_more() {
+    let mut scene = Scene::with(|settings| settings.set("sip.memory", "64").unwrap());
+    let mut phone = Phone::new("100", udp("198.51.100.7:5060"));
+    let answer = scene.ask(phone.flow, phone.outside("INVITE", "101")).unwrap();
+    phone.take_challenge(&answer);
+    let mut served = 0;
+    loop {
+        let request = phone.outside("INVITE", "101");
+        match scene.receive(phone.flow, &request).len() {
+            0 => break,
+            _ => served += 1,
+        }
+    }
+    assert!((1000..100_000).contains(&served), "{served}");
+    assert_eq!(scene.pbx.overload().0.number(), 0);
+    // Strangers are challenged still: that takes none.
+    assert!(
+        scene.ask(udp("198.51.100.66:5060"), Phone::new("101", udp("198.51.100.66:5060")).registration("")).is_some()
+    );
+    scene.advance(Duration::from_secs(33));
+    assert_eq!(Phone::new("101", udp("198.51.100.8:5060")).register(&mut scene).status, 200);
+}
+
+#[test]
+fn in_an_overload_strangers_are_not_challenged_and_those_who_are_known_are() {
+    let mut crowd = crowd();
+    crowd.load(250);
+    let mut stranger = Phone::new("102", udp("198.51.100.66:5060"));
+    let request = stranger.registration("");
+    assert_eq!(crowd.scene.ask(stranger.flow, request), None);
+    assert_eq!(crowd.scene.why["overload"], 1);
+    crowd.desk.challenge = None;
+    assert_eq!(crowd.refresh().status, 401);
+    // Who has a challenge already comes in.
+    assert_eq!(crowd.first().status, 200);
+}
+
+#[test]
 fn memory_in_use_turns_away_as_delay_does() {
     let mut crowd = crowd();
     let limit = u64::from(crowd.scene.settings.sip.memory.get()) << 20;

@@ -196,7 +196,8 @@ impl Phone {
         let cnonce = "c0ffee";
         let ha1 = digest(scheme, &format!("{user}:{realm}:{}", self.password));
         let ha2 = digest(scheme, &format!("{method}:{uri}"));
-        let text = if self.qop { format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}") } else { format!("{ha1}:{nonce}:{ha2}") };
+        let text =
+            if self.qop { format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}") } else { format!("{ha1}:{nonce}:{ha2}") };
         let response = digest(scheme, &text);
         let algorithm = if scheme == Scheme::Md5 { "MD5" } else { "SHA-256" };
         let counted = if self.qop { format!(", qop=auth, nc={nc}, cnonce=\"{cnonce}\"") } else { String::new() };
@@ -213,6 +214,7 @@ impl Phone {
         self.cseq += 1;
         let credentials = self.credentials(method, uri).unwrap_or_default();
         let Self { number, domain, via, via_parameters, call_id, cseq, branches, .. } = &*self;
+        let port = self.flow.remote.port();
         let protocol = match self.flow.protocol {
             Protocol::Udp => "UDP",
             Protocol::Tcp => "TCP",
@@ -221,7 +223,7 @@ impl Phone {
         let contact = if self.contact.is_empty() { String::new() } else { format!("Contact: {}\r\n", self.contact) };
         format!(
             "{method} {uri} SIP/2.0\r\n\
-             Via: SIP/2.0/{protocol} {via}{via_parameters};branch=z9hG4bK{number}x{branches}\r\n\
+             Via: SIP/2.0/{protocol} {via}{via_parameters};branch=z9hG4bK{number}p{port}x{branches}\r\n\
              Max-Forwards: 70\r\n\
              From: <sip:{number}@{domain}>;tag=f{number}\r\n\
              To: {to}\r\n\

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use pbx_core::pbx::Input;
-use pbx_core::transport::ConnectionId;
-use proptest::prelude::*;
+use pbx_core::{overload::Level, pbx::Input, transport::ConnectionId};
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::{
     phone::{Answer, Phone, Scheme},
@@ -26,12 +25,34 @@ enum Edit {
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
     let piece = prop_oneof![
-        Just("\r\n"), Just("\n"), Just("\0"), Just("\""), Just("<"), Just(">"), Just(";"), Just(","), Just(":"),
-        Just("\\"), Just("%00"), Just("*"), Just("\u{ff}"), Just(";tag=x"), Just(";rport=0"), Just("tel:"),
-        Just("Contact: *\r\n"), Just("Expires: 0\r\n"), Just("Supported: outbound, path\r\n"),
-        Just("Path: <sip:a;lr;ob>\r\n"), Just(";reg-id=1;+sip.instance=\"<urn:x>\""), Just(";expires=0"),
-        Just("Content-Length: 5\r\n"), Just("v: SIP/2.0/UDP [::1];branch=z9hG4bK\r\n"), Just("[2001:db8::1]"),
-        Just("4294967295"), Just(";q=0.5"), Just("Require: path\r\n"),
+        Just("\r\n"),
+        Just("\n"),
+        Just("\0"),
+        Just("\""),
+        Just("<"),
+        Just(">"),
+        Just(";"),
+        Just(","),
+        Just(":"),
+        Just("\\"),
+        Just("%00"),
+        Just("*"),
+        Just("\u{ff}"),
+        Just(";tag=x"),
+        Just(";rport=0"),
+        Just("tel:"),
+        Just("Contact: *\r\n"),
+        Just("Expires: 0\r\n"),
+        Just("Supported: outbound, path\r\n"),
+        Just("Path: <sip:a;lr;ob>\r\n"),
+        Just(";reg-id=1;+sip.instance=\"<urn:x>\""),
+        Just(";expires=0"),
+        Just("Content-Length: 5\r\n"),
+        Just("v: SIP/2.0/UDP [::1];branch=z9hG4bK\r\n"),
+        Just("[2001:db8::1]"),
+        Just("4294967295"),
+        Just(";q=0.5"),
+        Just("Require: path\r\n"),
     ];
     let edit = prop_oneof![
         (0..2000_usize, any::<u8>()).prop_map(|(at, byte)| Edit::Replace(at, byte)),
@@ -59,7 +80,8 @@ fn edited(text: &str, edits: &[Edit]) -> Vec<u8> {
             }
             Edit::Insert(at, text) => drop(bytes.splice(at % length..at % length, text.bytes())),
             Edit::Twice(line) | Edit::Without(line) => {
-                let mut lines: Vec<Vec<u8>> = bytes.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+                let mut lines: Vec<Vec<u8>> =
+                    bytes.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
                 let at = line % lines.len();
                 match edit {
                     Edit::Twice(_) => lines.insert(at, lines[at].clone()),
@@ -73,8 +95,20 @@ fn edited(text: &str, edits: &[Edit]) -> Vec<u8> {
 }
 
 const METHODS: [&str; 14] = [
-    "REGISTER", "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH",
-    "INFO", "UPDATE", "UNKNOWN",
+    "REGISTER",
+    "INVITE",
+    "ACK",
+    "CANCEL",
+    "BYE",
+    "OPTIONS",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "MESSAGE",
+    "REFER",
+    "PUBLISH",
+    "INFO",
+    "UPDATE",
+    "UNKNOWN",
 ];
 
 fn a_request(phone: &mut Phone, method: &str, in_dialog: bool) -> String {
@@ -138,7 +172,12 @@ fn phones() -> Vec<Phone> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(5060),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_strangers_send_changes_nothing_and_gets_at_most_one_answer(
@@ -199,6 +238,7 @@ proptest! {
     fn whatever_happens_the_store_the_filter_and_the_core_agree(steps in steps()) {
         let mut scene = Scene::new();
         let mut phones = phones();
+        // What was sent last; nothing if it was turned away, for then it may be sent again with success.
         let mut last: Option<(usize, Vec<u8>)> = None;
         for step in steps {
             match step {
@@ -257,6 +297,9 @@ proptest! {
                 Step::Load(delay) => {
                     scene.give(Input::Measured { queue_delay: Duration::from_millis(delay), memory: 0 });
                 }
+            }
+            if scene.pbx.overload().0 != Level::NONE {
+                last = None;
             }
             scene.check_agreement();
         }

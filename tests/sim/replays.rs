@@ -66,7 +66,7 @@ fn credentials_that_were_used_get_a_new_challenge_and_change_nothing() {
     thief.nc -= 1;
     for _ in 0..3 {
         thief.nc = 0;
-        let request = thief.registration("").replace("z9hG4bK100x", "z9hG4bKthief");
+        let request = thief.registration("").replace("z9hG4bK100p", "z9hG4bKthief");
         let answer = scene.ask(thief.flow, request).unwrap();
         assert_eq!((answer.status, answer.is_stale()), (401, true));
     }
@@ -94,6 +94,26 @@ fn copied_credentials_are_answered_no_more_often_than_a_stranger_may_be() {
     assert_eq!(answered(&mut scene, &mut phone, "100"), 50);
     phone.flow = udp("198.51.100.67:5060");
     assert_eq!(answered(&mut scene, &mut phone, "101"), 50);
+}
+
+#[test]
+fn a_call_with_credentials_that_were_used_is_challenged_again_and_its_ack_is_absorbed() {
+    let mut scene = Scene::new();
+    let mut phone = Phone::new("100", udp("198.51.100.7:5060"));
+    let request = phone.outside("INVITE", "101");
+    let answer = scene.ask(phone.flow, request).unwrap();
+    phone.take_challenge(&answer);
+    let request = phone.outside("INVITE", "101");
+    assert_eq!(scene.ask(phone.flow, request.replace("z9hG4bK", "z9hG4bKa")).unwrap().status, 405);
+    let answer = scene.ask(phone.flow, &request).unwrap();
+    assert_eq!((answer.status, answer.is_stale()), (407, true));
+    let tag = answer.to_tag().unwrap();
+    let ack = request
+        .replace("INVITE", "ACK")
+        .replace("To: <sip:101@one.example>", &format!("To: <sip:101@one.example>;tag={tag}"));
+    assert_eq!(scene.ask(phone.flow, ack), None);
+    // The first call's refusal is repeated, the challenge is not.
+    assert!(scene.advance(Duration::from_secs(60)).iter().all(|sent| sent.answer().status == 405));
 }
 
 #[test]

@@ -154,7 +154,8 @@ fn forty_phones_behind_one_address_return_at_once_after_an_outage() {
         }
         // All send before any has its answer, and each of them twice, for they are impatient.
         let requests: Vec<String> = phones.iter_mut().map(|phone| phone.registration("")).collect();
-        let mut answers: Vec<_> = phones.iter().zip(&requests).map(|(phone, text)| scene.ask(phone.flow, text)).collect();
+        let mut answers: Vec<_> =
+            phones.iter().zip(&requests).map(|(phone, text)| scene.ask(phone.flow, text)).collect();
         for (phone, text) in phones.iter().zip(&requests) {
             scene.ask(phone.flow, text);
         }

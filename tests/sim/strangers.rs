@@ -22,10 +22,11 @@ fn guesser(number: &str) -> Phone {
 
 /// The answer with the name that was asked for made the same.
 fn anonymous(answer: &Answer, number: &str) -> String {
-    answer.without_nonce_and_tag().replace(&format!(":{number}@"), ":NAME@").replace(&format!("f{number}"), "fNAME").replace(
-        &format!("z9hG4bK{number}x"),
-        "z9hG4bKNAMEx",
-    )
+    answer
+        .without_nonce_and_tag()
+        .replace(&format!(":{number}@"), ":NAME@")
+        .replace(&format!("f{number}"), "fNAME")
+        .replace(&format!("z9hG4bK{number}p"), "z9hG4bKNAMEp")
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn known_disabled_and_unknown_users_get_the_same_bytes_but_for_nonce_and_tag() {
             let mut phone = guesser(name);
             let make = |phone: &mut Phone| match method {
                 "REGISTER" => phone.registration(""),
-                _ => phone.outside(method, "100"),
+                _ => phone.outside(method, "150"),
             };
             let mut told = Vec::new();
             let first = make(&mut phone);
@@ -65,10 +66,11 @@ fn known_disabled_and_unknown_users_get_the_same_bytes_but_for_nonce_and_tag() {
 #[test]
 fn a_right_password_of_a_disabled_extension_shows_nothing() {
     let mut scene = Scene::new();
-    let answers = [(DISABLED, crate::scene::password(DISABLED)), ("777", "guess".to_owned())].map(|(name, password)| {
-        let mut phone = Phone { password, ..guesser(name) };
-        anonymous(&phone.register(&mut scene), name)
-    });
+    let answers =
+        [(DISABLED, crate::scene::password(DISABLED)), ("777", "guess".to_owned())].map(|(name, password)| {
+            let mut phone = Phone { password, ..guesser(name) };
+            anonymous(&phone.register(&mut scene), name)
+        });
     assert_eq!(answers[0], answers[1]);
     assert_eq!(scene.why["wrong_user"], 2);
 }
@@ -117,7 +119,7 @@ fn strangers_get_their_allowance_of_answers_a_second_and_then_silence() {
         .map(|number| flood(&mut scene, "REGISTER", &format!("10.0.{}.{}:5060", number / 250, number % 250), number))
         .sum();
     assert_eq!(answered, 5000);
-    assert!(scene.why["source_over_limit"] > 3000 && scene.why["strangers_over_limit"] == 5000);
+    assert!(scene.why["source_over_limit"] > 2800 && scene.why["strangers_over_limit"] == 5000);
     // Who is known is served all the while, and needs no allowance.
     known.challenge = None;
     for _ in 0..100 {
@@ -161,8 +163,11 @@ fn nothing_is_kept_for_strangers_however_much_they_send() {
 fn responses_that_nobody_asked_for_are_dropped() {
     let mut scene = Scene::new();
     for code in [100, 180, 200, 401, 481, 503, 699] {
-        let text = request("INVITE", "sip:x", "<sip:100@one.example>", "<sip:100@one.example>;tag=x", 1)
-            .replacen("INVITE sip:x SIP/2.0", &format!("SIP/2.0 {code} OK"), 1);
+        let text = request("INVITE", "sip:x", "<sip:100@one.example>", "<sip:100@one.example>;tag=x", 1).replacen(
+            "INVITE sip:x SIP/2.0",
+            &format!("SIP/2.0 {code} OK"),
+            1,
+        );
         assert!(scene.receive(udp("198.51.100.66:5060"), text).is_empty());
     }
     assert!(scene.advance(Duration::from_secs(60)).is_empty());

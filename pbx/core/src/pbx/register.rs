@@ -63,7 +63,9 @@ impl Pbx {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let contact = match contacts {
             // What a proxy hides from us is the proxy's to keep open.
-            Contacts::List(list) => list.first().filter(|_| direct).and_then(|contact| sip::Uri::parse(contact.uri).ok()),
+            Contacts::List(list) => {
+                list.first().filter(|_| direct).and_then(|contact| sip::Uri::parse(contact.uri).ok())
+            }
             Contacts::Star => None,
         };
         let contact = contact.map(|uri| text(uri.host.bytes()));
