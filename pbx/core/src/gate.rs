@@ -9,9 +9,10 @@ use std::hash::Hasher as _;
 
 use crate::{
     auth::{self, Algorithm, Allowance, Answer, Asked, Challenge, Header, Keys, Verdict},
-    directory::{Directory, ExtensionId, Tenant},
+    directory::{Directory, ExtensionId, Ha1, Tenant},
     known::KnownSet,
     moment::Moment,
+    overload::{self, Level},
     transport::{Flow, Protocol},
     wire::sip::{Credentials, Message, Method, Name, Origin, Reply, StartLine, validate},
 };
@@ -35,6 +36,8 @@ pub struct Gate<'a> {
     pub limits: auth::Limits,
     /// Who is known.
     pub known: &'a KnownSet,
+    /// How bad the core's load is: strangers are the first to be turned away.
+    pub level: Level,
     /// Makes tags that nobody can guess.
     pub tags: Tags,
     /// Tells the next nonce from all others of its life.
@@ -71,6 +74,8 @@ pub struct Credential {
     pub issued: Moment,
     /// Its count.
     pub nc: u32,
+    /// [Names](Tags::secret) what it was proved with: it may be another when the core takes this out of the queue.
+    pub secret: u64,
 }
 
 /// What becomes of a message.
@@ -116,6 +121,8 @@ pub enum Why {
     SourceSpent,
     /// It would have been answered, and all strangers together have had enough answers.
     AllSpent,
+    /// It would have been answered, and those who are known have enough to wait.
+    Overload,
     /// An OPTIONS, answered.
     Options,
     /// An OPTIONS of a stranger.
@@ -128,7 +135,7 @@ pub enum Why {
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Garbage,
         Self::Malformed,
         Self::Broken,
@@ -141,6 +148,7 @@ impl Why {
         Self::NotTheirs,
         Self::SourceSpent,
         Self::AllSpent,
+        Self::Overload,
         Self::Options,
         Self::Silent,
         Self::NoDialog,
@@ -162,6 +170,7 @@ impl Why {
             Self::NotTheirs => "not_theirs",
             Self::SourceSpent => "source_over_limit",
             Self::AllSpent => "strangers_over_limit",
+            Self::Overload => "overload",
             Self::Options => "options",
             Self::Silent => "options_of_strangers",
             Self::NoDialog => "no_dialog",
@@ -192,6 +201,14 @@ impl Tags {
             hasher.write(part);
         }
         hex(hasher.finish())
+    }
+
+    /// Names a secret without telling it, and differs when it is changed.
+    pub fn secret(&self, ha1: &Ha1) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.seed[0], !self.seed[1]);
+        hasher.write(&ha1.md5);
+        hasher.write(&ha1.sha256);
+        hasher.finish()
     }
 }
 
@@ -303,13 +320,28 @@ impl Gate<'_> {
             Ok(credentials) => auth::decide(&plain(&credentials), method.text(), &asked),
             Err(_) => Verdict::NotForUs,
         });
-        let verdict = judged.take(MOST_CREDENTIALS).find(|verdict| !matches!(verdict, Verdict::NotForUs));
+        let mut verdict = None;
+        for judged in judged.take(MOST_CREDENTIALS) {
+            match judged {
+                Verdict::NotForUs => {}
+                // A phone may answer the challenge of each algorithm that it knows, offered or not.
+                Verdict::Unusable(_) => verdict = verdict.or(Some(judged)),
+                _ => {
+                    verdict = Some(judged);
+                    break;
+                }
+            }
+        }
         let (why, stale) = match verdict {
             Some(Verdict::Valid { extension, nonce_id, issued, nc }) => {
+                let found = self.directory.extension_by_id(extension);
                 let theirs = claimed.is_some_and(|uri| self.is_theirs(&uri, tenant, extension));
-                if theirs {
-                    return Ok(Credential { extension, nonce_id, issued, nc });
+                if let Some(found) = found.filter(|_| theirs) {
+                    let secret = self.tags.secret(&found.ha1);
+                    return Ok(Credential { extension, nonce_id, issued, nc, secret });
                 }
+                // Nobody counts how often these credentials were used: they may be copied.
+                self.may_answer(flow, known)?;
                 let tag = self.tags.of(message);
                 Reply::start(out, message, 403, flow.remote, Some(&tag)).finish();
                 return Err(Why::NotTheirs);
@@ -327,8 +359,26 @@ impl Gate<'_> {
         Err(why)
     }
 
-    /// Writes a challenge.
-    pub fn challenge<B: AsRef<[u8]>>(
+    /// Challenges the sender of a request again, whose password was right: what
+    /// [`Output::Challenge`](crate::pbx::Output::Challenge) asks for. The answer is appended to `out`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer: copied credentials give nobody more answers than a stranger may have.
+    pub fn renew<B: AsRef<[u8]>>(
+        &self,
+        flow: &Flow,
+        message: &Message<B>,
+        header: Header,
+        tenant: &Tenant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Why> {
+        self.may_answer(flow, self.known.contains(flow.remote.ip()))?;
+        self.challenge(flow, message, header, tenant, true, out);
+        Ok(())
+    }
+
+    fn challenge<B: AsRef<[u8]>>(
         &self,
         flow: &Flow,
         message: &Message<B>,
@@ -347,6 +397,9 @@ impl Gate<'_> {
     fn may_answer(&self, flow: &Flow, known: bool) -> Result<(), Why> {
         if known {
             return Ok(());
+        }
+        if overload::verdict(self.level, overload::Class::Unauthenticated, 0) != overload::Verdict::Admit {
+            return Err(Why::Overload);
         }
         match self.allowance.ask(counted(flow.remote), self.limits, self.now) {
             Answer::Granted => Ok(()),

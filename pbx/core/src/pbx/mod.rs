@@ -283,7 +283,14 @@ impl Pbx {
                 let incoming = Incoming { flow, message: &message, now, wall };
                 self.request(id, &incoming, method, credential, known);
             }
-            Request::Cancel { id, .. } => self.answer(id, &Incoming { flow, message: &message, now, wall }, 481),
+            Request::Cancel { id, invite } => {
+                let incoming = Incoming { flow, message: &message, now, wall };
+                match invite {
+                    // It has its final answer, so there is nothing to end (RFC 3261 §9.2).
+                    Some(_) => self.answer(id, &incoming, 200),
+                    None => self.refuse(id, &incoming, known),
+                }
+            }
             Request::Acknowledged(_) | Request::Ack(_) | Request::Absorbed => {}
             Request::Full => {
                 // Counted; the transactions' own limit is reached, so nothing is kept to answer with.
@@ -302,22 +309,25 @@ impl Pbx {
     ) {
         let message = incoming.message;
         let random = self.random.next() as u8;
-        if let overload::Verdict::Shed(how) = self.overload.judge(self.class(message, method, credential), random) {
-            return self.shed(id, incoming, how);
+        let class = self.class(message, method, credential, known);
+        if let overload::Verdict::Shed(how) = self.overload.judge(class, random) {
+            return self.shed(id, incoming, how, credential.is_some());
         }
-        let Some(credential) = credential else {
-            // Within a dialog that does not exist.
-            return if known { self.answer(id, incoming, 481) } else { self.layer.forget(id) };
+        let Some(credential) = credential else { return self.refuse(id, incoming, known) };
+        let extension = self.directory.extension_by_id(credential.extension).filter(|extension| {
+            // It was judged by a directory that may have been replaced while it waited.
+            extension.enabled && self.tags.secret(&extension.ha1) == credential.secret
+        });
+        let Some(tenant) = extension.map(|extension| extension.tenant) else {
+            // The phone sends it again, and is judged as the one that it is now.
+            return self.layer.forget(id);
         };
         if self.replay.check(credential.nonce_id, credential.issued, credential.nc) == Reuse::Replayed {
             // Without a transaction: the same request again is the same challenge again.
             self.layer.forget(id);
             let header = if method == Method::Register { Header::Www } else { Header::Proxy };
-            let tenant = self.directory.extension_by_id(credential.extension).map(|extension| extension.tenant);
-            if let Some(tenant) = tenant {
-                let message = message.borrowed().into_owned();
-                self.outputs.push_back(Output::Challenge { flow: incoming.flow, message, header, tenant });
-            }
+            let message = message.borrowed().into_owned();
+            self.outputs.push_back(Output::Challenge { flow: incoming.flow, message, header, tenant });
             return;
         }
         self.known.succeeded(incoming.flow.remote.ip().to_canonical(), credential.extension, incoming.wall);
@@ -338,9 +348,10 @@ impl Pbx {
         message: &Message<B>,
         method: Method<'_>,
         credential: Option<Credential>,
+        known: bool,
     ) -> overload::Class {
         let Some(credential) = credential else {
-            let within = message.to().is_ok_and(|to| to.tag().is_some());
+            let within = known && message.to().is_ok_and(|to| to.tag().is_some());
             return if within { overload::Class::InDialog } else { overload::Class::Unauthenticated };
         };
         match method {
@@ -356,7 +367,7 @@ impl Pbx {
         user.and_then(|user| std::str::from_utf8(user).ok()).is_some_and(|user| self.emergency.contains(user))
     }
 
-    fn shed(&mut self, id: ServerId, incoming: &Incoming<'_>, how: overload::Answer) {
+    fn shed(&mut self, id: ServerId, incoming: &Incoming<'_>, how: overload::Answer, proved: bool) {
         let seconds = match how {
             overload::Answer::Silence => return self.layer.forget(id),
             overload::Answer::Unavailable => None,
@@ -369,7 +380,31 @@ impl Pbx {
             Some(seconds) => reply.header_fmt("Retry-After", format_args!("{seconds}")).finish(),
             None => reply.finish(),
         }
-        self.respond(id, 503, out, incoming.now);
+        if proved {
+            return self.respond(id, 503, out, incoming.now);
+        }
+        self.layer.forget(id);
+        self.send_once(incoming, out);
+    }
+
+    /// Tells a known source that there is no such dialog or transaction, and a stranger nothing. Without a
+    /// transaction: anybody can write a known address on a datagram, and an INVITE's answer would be sent to it ten
+    /// times over.
+    fn refuse(&mut self, id: ServerId, incoming: &Incoming<'_>, known: bool) {
+        self.layer.forget(id);
+        if known {
+            let mut out = self.buffer();
+            let tag = self.tags.of(incoming.message);
+            Reply::start(&mut out, incoming.message, 481, incoming.flow.remote, Some(&tag)).finish();
+            self.send_once(incoming, out);
+        }
+    }
+
+    /// Sends an answer for which nothing is kept.
+    fn send_once(&mut self, incoming: &Incoming<'_>, out: Vec<u8>) {
+        let flow = answer_flow(&incoming.flow, incoming.message);
+        self.outputs.push_back(Output::Send { flow, bytes: Bytes::from(&out[..]), owner: None });
+        self.scratch = out;
     }
 
     /// Answers with a status and nothing else.

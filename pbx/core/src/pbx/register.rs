@@ -15,7 +15,9 @@ impl Pbx {
     pub(super) fn register(&mut self, id: ServerId, incoming: &Incoming<'_>, extension: ExtensionId) {
         let message = incoming.message;
         let Some(contacts) = contacts(message) else { return self.answer(id, incoming, 400) };
-        let path: Vec<&[u8]> = message.values(Name::Path).collect();
+        let path: Vec<&[u8]> = message.addresses(Name::Path).filter_map(|hop| Some(hop.ok()?.raw)).collect();
+        // Through a proxy that keeps no path, a flow ends at the proxy (RFC 5626 §6).
+        let direct = message.vias().count() == 1;
         let register = Register {
             extension,
             contacts: match &contacts {
@@ -30,8 +32,8 @@ impl Pbx {
             path: &path,
             user_agent: message.user_agent().unwrap_or_default(),
             flow: incoming.flow,
-            behind_nat: self.is_behind_nat(incoming, &contacts),
-            supports_outbound: message.lists(Name::Supported, "outbound"),
+            behind_nat: self.is_behind_nat(incoming, &contacts, direct),
+            supports_outbound: message.lists(Name::Supported, "outbound") && (direct || !path.is_empty()),
         };
         match self.registrar.register(&register, incoming.now, incoming.wall) {
             Ok(registered) => {
@@ -56,11 +58,14 @@ impl Pbx {
         }
     }
 
-    fn is_behind_nat(&self, incoming: &Incoming<'_>, contacts: &Contacts<'_>) -> bool {
+    fn is_behind_nat(&self, incoming: &Incoming<'_>, contacts: &Contacts<'_>, direct: bool) -> bool {
         let Ok(via) = incoming.message.via() else { return false };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let contact = match contacts {
-            Contacts::List(list) => list.first().and_then(|contact| sip::Uri::parse(contact.uri).ok()),
+            // What a proxy hides from us is the proxy's to keep open.
+            Contacts::List(list) => {
+                list.first().filter(|_| direct).and_then(|contact| sip::Uri::parse(contact.uri).ok())
+            }
             Contacts::Star => None,
         };
         let contact = contact.map(|uri| text(uri.host.bytes()));
@@ -114,12 +119,13 @@ fn contacts<B: AsRef<[u8]>>(message: &Message<B>) -> Option<Contacts<'_>> {
     // One more than the registrar takes is enough for it to refuse them.
     for contact in message.contacts().take(MOST_IN_REQUEST + 1) {
         match contact.ok()? {
+            sip::Contact::Star if star => return None,
             sip::Contact::Star => star = true,
             sip::Contact::Address(address) => list.push(Contact {
                 uri: address.uri,
                 expires: address.expires(),
                 q: address.q(),
-                instance: address.instance().map(|instance| instance.raw()),
+                instance: address.instance().map(|instance| instance.raw()).filter(|raw| fits_quotes(raw)),
                 reg_id: address.reg_id(),
             }),
         }
@@ -128,6 +134,18 @@ fn contacts<B: AsRef<[u8]>>(message: &Message<B>) -> Option<Contacts<'_>> {
         (true, true) => Some(Contacts::Star),
         (true, false) => None,
         (false, _) => Some(Contacts::List(list)),
+    }
+}
+
+/// Whether a text, which need not have come in quotes, can stand between them.
+fn fits_quotes(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'"', ..] | [b'\\'] => return false,
+            [b'\\', _, after @ ..] | [_, after @ ..] => after,
+        };
     }
 }
 
