@@ -198,9 +198,6 @@ impl RuleMaps for Moment<'_> {
     fn address4(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.address4, i, address4::LINE_WORDS)
     }
-    fn hits4(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.address4, super::hit_word(Table::Address4, i as usize) as u32, 1)
-    }
     fn lengths4(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.lengths4, i, 1)
     }
@@ -212,9 +209,6 @@ impl RuleMaps for Moment<'_> {
     }
     fn prefix(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.prefix, i, prefix::SET_WORDS)
-    }
-    fn hits(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.prefix, super::hit_word(Table::Prefix, i as usize) as u32, 1)
     }
 }
 
