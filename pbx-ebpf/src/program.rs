@@ -45,7 +45,7 @@ static TAGS: Array<u64> = Array::with_max_entries(1 << prefix::SET_BITS, MMAPABL
 #[map]
 static PREFIX: Array<[u64; prefix::SET_WORDS]> = Array::with_max_entries(1 << prefix::SET_BITS, MMAPABLE);
 #[map]
-static RATE: Array<[u64; rate::SET_WORDS]> = Array::with_max_entries(1 << rate::SET_BITS, MMAPABLE);
+static RATE: Array<[u64; rate::SET_WORDS]> = Array::with_max_entries(rate::ELEMENTS, MMAPABLE);
 #[map]
 static PRESENCE: Array<[u64; 2]> = Array::with_max_entries(1 << presence::BITS, MMAPABLE);
 #[map]

@@ -74,7 +74,7 @@ pub trait Tables: RuleMaps {
     fn interface(&self, element: u32) -> Option<*mut u64>;
     /// The four words of an element of `PORTS`.
     fn ports(&self, element: u32) -> Option<*mut u64>;
-    /// The 16 words of a set of `RATE`.
+    /// The words of a set of `RATE`.
     fn rate(&self, set: u32) -> Option<*mut u64>;
     /// The two words of an element of `PRESENCE`.
     fn presence(&self, element: u32) -> Option<*mut u64>;

@@ -67,7 +67,7 @@ impl HostTables {
             lengths6: words(2 << prefix::LENGTHS6_BITS),
             tags: words(1 << prefix::SET_BITS),
             prefix: words(prefix::SET_WORDS << prefix::SET_BITS),
-            rate: words(rate::SET_WORDS << rate::SET_BITS),
+            rate: words(rate::SET_WORDS * rate::ELEMENTS as usize),
             presence: words(2 << presence::BITS),
             guard: words(guard::Guard::WORDS),
             known_state: words(known::MAX as usize),
