@@ -309,7 +309,7 @@ fn may_hold<T: RuleMaps>(t: &T, hi: u64, lo: u64, code: u8) -> bool {
     // SAFETY: a word of the tag map.
     let tags = unsafe { word::load(tags) };
     // A byte of the low half that is 0 where the tag is; the high half says what spilled.
-    let differs = tags ^ u64::from(places.tag) * 0x0101_0101;
+    let differs = tags ^ (u64::from(places.tag) * 0x0101_0101);
     differs.wrapping_sub(0x0101_0101) & !differs & 0x8080_8080 != 0 || tags >> 32 != 0
 }
 
