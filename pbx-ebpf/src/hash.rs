@@ -63,8 +63,13 @@ pub fn lengths6(hi: u64, seed: Seed) -> u32 {
 
 /// Set of a source in `RATE`.
 #[inline(always)]
-pub fn rate(hi: u64, lo: u64, kind: u64, seed: Seed) -> u64 {
-    two(hi, lo, kind, seed) >> (64 - rate::SET_BITS)
+pub fn rate(hi: u64, lo: u64, kind: u64, seed: Seed) -> u32 {
+    let h = two(hi, lo, kind, seed);
+    if rate::is_wide(hi, lo) {
+        (1 << rate::SET_BITS) + (h >> (64 - rate::WIDE_BITS)) as u32
+    } else {
+        (h >> (64 - rate::SET_BITS)) as u32
+    }
 }
 
 /// Bit of a source in `PRESENCE`: the element, and the bit in its words.

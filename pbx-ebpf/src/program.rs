@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::xdp_action,
-    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     macros::{map, xdp},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
     programs::XdpContext,
@@ -19,6 +19,7 @@ use pbx_ebpf::{
     rules,
     tables::{RuleMaps, Tables},
     verdict::{self, Judged},
+    word,
 };
 
 #[map]
@@ -44,7 +45,7 @@ static TAGS: Array<u64> = Array::with_max_entries(1 << prefix::SET_BITS, MMAPABL
 #[map]
 static PREFIX: Array<[u64; prefix::SET_WORDS]> = Array::with_max_entries(1 << prefix::SET_BITS, MMAPABLE);
 #[map]
-static RATE: Array<[u64; rate::SET_WORDS]> = Array::with_max_entries(1 << rate::SET_BITS, MMAPABLE);
+static RATE: Array<[u64; rate::SET_WORDS]> = Array::with_max_entries(rate::ELEMENTS, MMAPABLE);
 #[map]
 static PRESENCE: Array<[u64; 2]> = Array::with_max_entries(1 << presence::BITS, MMAPABLE);
 #[map]
@@ -83,6 +84,35 @@ static COUNT_HITS: u8 = 1;
 #[unsafe(no_mangle)]
 static COUNT_REASONS: u8 = 1;
 
+/// The coarse clock as it was read last, in one word that no other CPU tears: the low bits of the jiffy in which
+/// it was read, and the time. 0: it was not read yet.
+static mut LATEST: u64 = 0;
+/// Bits of the time in `LATEST`; the others, 25, come round again after 9 hours at least, and do harm only if
+/// nobody read the clock in the meantime, for one jiffy.
+const LATEST_BITS: u32 = 39;
+/// Always 0, which the verifier does not know.
+static mut ZERO: u64 = 0;
+
+/// The coarse clock moves once a jiffy, and is a call; the jiffies are a load, because the kernel puts it in the
+/// place of the call.
+#[inline(always)]
+fn coarse_clock() -> u64 {
+    let latest = &raw mut LATEST;
+    // SAFETY: no arguments; a word of the program's own.
+    unsafe {
+        let jiffy = bpf_jiffies64() << LATEST_BITS;
+        let read = word::load(latest);
+        if (read ^ jiffy) >> LATEST_BITS == 0 && read != 0 {
+            return read << (64 - LATEST_BITS) >> (64 - LATEST_BITS - rate::UNIT_SHIFT);
+        }
+        let unit = bpf_ktime_get_coarse_ns() >> rate::UNIT_SHIFT;
+        if unit >> LATEST_BITS == 0 {
+            word::store(latest, jiffy | unit);
+        }
+        unit << rate::UNIT_SHIFT
+    }
+}
+
 macro_rules! constant {
     ($name:ident) => {
         // SAFETY: read-only data, fixed before the program was loaded.
@@ -106,8 +136,7 @@ impl RuleMaps for Kernel {
                 None => 0,
             };
         }
-        // SAFETY: no arguments.
-        unsafe { bpf_ktime_get_coarse_ns() }
+        coarse_clock()
     }
     #[inline(always)]
     fn settings(&self) -> Option<*mut settings::Settings> {
@@ -126,13 +155,8 @@ impl RuleMaps for Kernel {
         ADDRESS4.get_ptr_mut(line).map(|p| p.cast())
     }
     #[inline(always)]
-    fn hits4(&self, slot: u32) -> Option<*mut u64> {
-        if constant!(COUNT_HITS) == 0 {
-            return None;
-        }
-        let line = self.address4(slot >> 3)?;
-        // SAFETY: a line has eight hit words from there on.
-        Some(unsafe { line.add(address4::HITS + (slot & 7) as usize) })
+    fn counts_hits(&self) -> bool {
+        constant!(COUNT_HITS) != 0
     }
     #[inline(always)]
     fn lengths4(&self, element: u32) -> Option<*mut u64> {
@@ -149,15 +173,6 @@ impl RuleMaps for Kernel {
     #[inline(always)]
     fn prefix(&self, set: u32) -> Option<*mut u64> {
         PREFIX.get_ptr_mut(set).map(|p| p.cast())
-    }
-    #[inline(always)]
-    fn hits(&self, entry: u32) -> Option<*mut u64> {
-        if constant!(COUNT_HITS) == 0 {
-            return None;
-        }
-        let set = self.prefix(entry >> 2)?;
-        // SAFETY: a set has four hit words from there on.
-        Some(unsafe { set.add(prefix::HITS + (entry & 3) as usize) })
     }
     #[inline(always)]
     fn exact4(&self, address: u32, now: u64) -> u64 {
@@ -299,12 +314,8 @@ impl Frame for Received<'_> {
     }
     #[inline(always)]
     fn forget_words(&self, [hi, lo, rest]: [u64; 3]) -> [u64; 3] {
-        // SAFETY: the program's own context. The same field twice, which the verifier does not know to be equal.
-        let zero = unsafe {
-            let ifindex = &raw const (*self.0.ctx).ingress_ifindex;
-            u64::from(core::ptr::read_volatile(ifindex) ^ core::ptr::read_volatile(ifindex))
-        };
-        let zero = zero | zero << 32;
+        // SAFETY: a word of the program's own.
+        let zero = unsafe { word::load(&raw const ZERO) };
         [hi ^ zero, lo ^ zero, rest ^ zero]
     }
     #[inline(always)]
@@ -316,6 +327,7 @@ impl Frame for Received<'_> {
 
 /// The filter.
 #[xdp(frags)]
+#[inline(always)]
 pub(crate) fn pbx_filter(ctx: XdpContext) -> u32 {
     let frame = Received(&ctx);
     let judged = verdict::judge(&Kernel, &frame, ctx.ingress_ifindex() as u32);

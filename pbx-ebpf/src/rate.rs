@@ -38,8 +38,34 @@ pub const fn current(state: u64, now: u64) -> u64 {
 /// Counts a packet; 0: it could not be counted (the slot changed hands, or all slots were being taken).
 #[inline(always)]
 pub fn count<T: Tables>(t: &T, hi: u64, lo: u64, kind: u64, now: u64, limit_new: u64) -> u64 {
-    let set = hash::rate(hi, lo, kind, t.seed());
-    let Some(set) = t.rate((set as u32) & ((1 << SET_BITS) - 1)) else { return 0 };
+    let Some(set) = t.rate(hash::rate(hi, lo, kind, t.seed())) else { return 0 };
+    if is_wide(hi, lo) {
+        return count_in::<T, WIDE_SLOTS, WIDE_SLOT_WORDS>(t, set, [hi, lo], kind, now, limit_new);
+    }
+    let (key, kind) = narrow(hi, lo, kind);
+    count_in::<T, SLOTS, SLOT_WORDS>(t, set, [key, 0], kind, now, limit_new)
+}
+
+/// Whether a slot of `WORDS` words has this key.
+///
+/// # Safety
+/// `slot` is the first word of such a slot.
+#[inline(always)]
+unsafe fn has_key<const WORDS: usize>(slot: *mut u64, key: [u64; 2]) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { word::load(slot.add(1)) == key[0] && (WORDS == SLOT_WORDS || word::load(slot.add(2)) == key[1]) }
+}
+
+/// Counts in a set of `SLOTS` slots of `WORDS` words.
+#[inline(always)]
+fn count_in<T: Tables, const SLOTS: usize, const WORDS: usize>(
+    t: &T,
+    set: *mut u64,
+    key: [u64; 2],
+    kind: u64,
+    now: u64,
+    limit_new: u64,
+) -> u64 {
     let unit = unit(now);
     // A slot that another CPU took for the same source meanwhile is found in a second round.
     let mut round = 0;
@@ -50,13 +76,12 @@ pub fn count<T: Tables>(t: &T, hi: u64, lo: u64, kind: u64, now: u64, limit_new:
         let mut best = u64::MAX;
         let mut i = 0;
         while i < SLOTS {
-            // SAFETY: a set has SLOTS × SLOT_WORDS words, and `i` is below SLOTS.
-            let slot = unsafe { set.add(i * SLOT_WORDS) };
+            // SAFETY: a set has SLOTS × WORDS words, and `i` is below SLOTS.
+            let slot = unsafe { set.add(i * WORDS) };
             // SAFETY: as above. The state is read before the key.
-            let (state, key_hi, key_lo) =
-                unsafe { (word::load(slot), word::load(slot.add(1)), word::load(slot.add(2))) };
+            let (state, same) = unsafe { (word::load(slot), has_key::<WORDS>(slot, key)) };
             let count = state & COUNT;
-            if key_lo == lo && key_hi == hi && state >> KIND_SHIFT == kind && count != 0 && count != BUSY {
+            if same && state >> KIND_SHIFT == kind && count != 0 && count != BUSY {
                 found = i;
                 chosen = state;
                 break;
@@ -80,11 +105,11 @@ pub fn count<T: Tables>(t: &T, hi: u64, lo: u64, kind: u64, now: u64, limit_new:
         }
         if found < SLOTS {
             // SAFETY: `found` is below SLOTS.
-            let slot = unsafe { set.add(found * SLOT_WORDS) };
+            let slot = unsafe { set.add(found * WORDS) };
             let counted = bump(slot, chosen, unit);
             // A machine that reorders loads may have read the key before the state: it is read again.
             // SAFETY: as above.
-            if counted != 0 && unsafe { word::load(slot.add(1)) == hi && word::load(slot.add(2)) == lo } {
+            if counted != 0 && unsafe { has_key::<WORDS>(slot, key) } {
                 return counted;
             }
             round += 1;
@@ -94,8 +119,8 @@ pub fn count<T: Tables>(t: &T, hi: u64, lo: u64, kind: u64, now: u64, limit_new:
             return 0;
         }
         // SAFETY: `victim` is below SLOTS.
-        let slot = unsafe { set.add(victim * SLOT_WORDS) };
-        if take(slot, chosen, hi, lo, kind, unit) {
+        let slot = unsafe { set.add(victim * WORDS) };
+        if take::<WORDS>(slot, chosen, key, kind, unit) {
             new_source(t, now, limit_new);
             return 1;
         }
@@ -134,7 +159,7 @@ fn bump(slot: *mut u64, mut state: u64, unit: u64) -> u64 {
 
 /// Takes a slot over: busy, key, first count.
 #[inline(always)]
-fn take(slot: *mut u64, was: u64, hi: u64, lo: u64, kind: u64, unit: u64) -> bool {
+fn take<const WORDS: usize>(slot: *mut u64, was: u64, key: [u64; 2], kind: u64, unit: u64) -> bool {
     let generation = ((was >> GENERATION_SHIFT) + 1) & 15;
     let owner = kind << KIND_SHIFT | generation << GENERATION_SHIFT;
     let busy = owner | BUSY;
@@ -143,8 +168,10 @@ fn take(slot: *mut u64, was: u64, hi: u64, lo: u64, kind: u64, unit: u64) -> boo
         if word::compare_exchange(slot, was, busy) != was {
             return false;
         }
-        word::store(slot.add(1), hi);
-        word::store(slot.add(2), lo);
+        word::store(slot.add(1), key[0]);
+        if WORDS != SLOT_WORDS {
+            word::store(slot.add(2), key[1]);
+        }
         // An exchange, because it is a barrier as well: the key is seen before the count.
         word::compare_exchange(slot, busy, owner | unit << START_SHIFT | 1);
     }

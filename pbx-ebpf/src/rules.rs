@@ -44,16 +44,17 @@ impl Said {
     }
 }
 
-/// What the rules say of a source. `short` are the IPv6 lengths below 32 in use.
+/// What the rules say of a source.
 #[inline(always)]
-pub fn say<T: RuleMaps>(t: &T, v6: bool, hi: u64, lo: u64, short: [u64; 2]) -> Said {
+pub fn say<T: RuleMaps>(t: &T, v6: bool, hi: u64, lo: u64) -> Said {
     if !v6 {
         return say4(t, lo as u32);
     }
     let Some(bucket) = t.lengths6(hash::lengths6(hi, t.seed())) else { return Said::Nothing };
-    // SAFETY: a bucket has two words.
-    let long = unsafe { word::load(bucket) };
-    if long | short[0] == 0 {
+    let Some(settings) = t.settings() else { return Said::Nothing };
+    // SAFETY: a bucket has two words; the settings are the one element of `SETTINGS`.
+    let (long, short) = unsafe { (word::load(bucket), word::load(settings.cast::<u64>().add(SHORT_LENGTHS_WORD))) };
+    if long | short == 0 {
         return Said::Nothing;
     }
     Said::of(t.walk(hi, lo, 1, tick(t.now())))
@@ -80,7 +81,10 @@ fn say4<T: RuleMaps>(t: &T, address: u32) -> Said {
     }
     let now = tick(t.now());
     if class & address4::EXACT != 0 {
-        let said = exact4(t, address, now);
+        let said = match at_home(t, address, now) {
+            Some(said) => said,
+            None => Said::of(t.exact4(address, now)),
+        };
         if said != Said::Nothing {
             return said;
         }
@@ -143,6 +147,58 @@ pub fn say4_again<T: RuleMaps>(t: &T, address: u32, now: u64) -> Said {
     said
 }
 
+/// The rule of a single IPv4 address if its home line knows, without a branch a slot: which of them it is in nobody
+/// can foretell. `None`: [`exact4`] has to look.
+#[inline(always)]
+fn at_home<T: RuleMaps>(t: &T, address: u32, now: u64) -> Option<Said> {
+    let words = t.address4(hash::address4(address, t.seed()).home)?;
+    let mut found = 0;
+    let mut i = 0;
+    while i < address4::SLOTS {
+        // SAFETY: a line has these words.
+        let other = (unsafe { word::load(words.add(i)) } ^ u64::from(address)) as u32;
+        found |= is_zero(other) * (i as u64 + 1);
+        i += 1;
+    }
+    if found == 0 {
+        // SAFETY: as above.
+        return (unsafe { word::load(words.add(address4::SPILLED)) } == 0).then_some(Said::Nothing);
+    }
+    let i = (found - 1) as usize & 7;
+    // SAFETY: as above.
+    let slot = unsafe { word::load(words.add(i)) };
+    let code = address4::slot_code(slot);
+    // Address 0 looks like a free slot; a slot may have changed since.
+    if address4::slot_address(slot) != address || code == 0 {
+        return None;
+    }
+    let expiry = address4::slot_expiry(slot);
+    if expiry != 0 && now >= expiry {
+        return Some(Said::Nothing);
+    }
+    // SAFETY: as above.
+    unsafe { hit(t, words.add(address4::HITS + i), address4::slot_generation(slot), now) };
+    Some(Said::of(code))
+}
+
+/// 1 for 0, 0 for everything else.
+#[inline(always)]
+fn is_zero(word: u32) -> u64 {
+    u64::from(word).wrapping_sub(1) >> 63
+}
+
+/// Counts a hit of a rule.
+///
+/// # Safety
+/// `word` is the hit word of a live table.
+#[inline(always)]
+unsafe fn hit<T: RuleMaps>(t: &T, word: *mut u64, generation: u64, now: u64) {
+    if t.counts_hits() {
+        // SAFETY: the caller's promise; a lost hit under contention is accepted.
+        unsafe { word::store(word, address4::hit(word::load(word), generation, now)) };
+    }
+}
+
 /// The rule of a single IPv4 address, at a tick.
 #[inline(always)]
 pub fn exact4<T: RuleMaps>(t: &T, address: u32, now: u64) -> Said {
@@ -161,13 +217,8 @@ pub fn exact4<T: RuleMaps>(t: &T, address: u32, now: u64) -> Said {
                 if expiry != 0 && now >= expiry {
                     return Said::Nothing;
                 }
-                if let Some(hits) = t.hits4(line << 3 | i as u32) {
-                    // SAFETY: a word of the hit map; a lost hit under contention is accepted.
-                    unsafe {
-                        let hit = address4::hit(word::load(hits), address4::slot_generation(slot), now);
-                        word::store(hits, hit);
-                    }
-                }
+                // SAFETY: a line has a hit word for each slot.
+                unsafe { hit(t, words.add(address4::HITS + i), address4::slot_generation(slot), now) };
                 return Said::of(code);
             }
             i += 1;
@@ -236,9 +287,11 @@ fn through<T: RuleMaps>(t: &T, hi: u64, lo: u64, mut list: [u64; 2], longest: u8
         if code == 0 || code > 129 {
             break;
         }
-        let said = Said::of(t.probe(hi, lo, code, now));
-        if said != Said::Nothing {
-            return said;
+        if may_hold(t, hi, lo, code as u8) {
+            let said = Said::of(t.probe(hi, lo, code, now));
+            if said != Said::Nothing {
+                return said;
+            }
         }
         list = [list[0] >> 8 | list[1] << 56, list[1] >> 8];
         i += 1;
@@ -246,16 +299,30 @@ fn through<T: RuleMaps>(t: &T, hi: u64, lo: u64, mut list: [u64; 2], longest: u8
     Said::Nothing
 }
 
+/// Whether the sets of the prefix of one length in which a source lies may hold it: one word answers for most
+/// prefixes that are no rule, and spares the call.
+#[inline(always)]
+fn may_hold<T: RuleMaps>(t: &T, hi: u64, lo: u64, code: u8) -> bool {
+    let (hi, lo) = network(hi, lo, code);
+    let places = hash::prefix(hi, lo, code, t.seed());
+    let Some(tags) = t.tags(places.home) else { return false };
+    // SAFETY: a word of the tag map.
+    let tags = unsafe { word::load(tags) };
+    // A byte of the low half that is 0 where the tag is; the high half says what spilled.
+    let differs = tags ^ (u64::from(places.tag) * 0x0101_0101);
+    differs.wrapping_sub(0x0101_0101) & !differs & 0x8080_8080 != 0 || tags >> 32 != 0
+}
+
 /// The network of `code` (length plus one) in which an address lies.
 #[inline(always)]
 pub const fn network(hi: u64, lo: u64, code: u8) -> (u64, u64) {
-    let len = code as u32 - 1;
-    if len >= 64 {
-        let host = 128 - len;
-        (hi, if host == 64 { 0 } else { lo & (u64::MAX << (host & 63)) })
-    } else {
-        (if len == 0 { 0 } else { hi & (u64::MAX << ((64 - len) & 63)) }, 0)
-    }
+    // Without a branch: this is done for many lengths in a row, and for the verifier each doubles what follows.
+    let len = code as u64 - 1;
+    // All ones below 64 bits, and from 64 to 127.
+    let short = 0u64.wrapping_sub((len >> 6).wrapping_sub(1) >> 63);
+    let long = 0u64.wrapping_sub(len >> 6 & 1);
+    let host = u64::MAX >> (len & 63);
+    (hi & !(host & short), lo & !(short | host & long))
 }
 
 /// The rule of the prefix of one length (as a code) in which a source lies, at a tick.
@@ -321,12 +388,7 @@ fn entry<T: RuleMaps>(t: &T, set: u32, i: usize, hi: u64, lo: u64, code: u8, now
     } else {
         return Said::Nothing;
     };
-    if let Some(hits) = t.hits(set << 2 | i as u32) {
-        // SAFETY: a word of the hit map; a lost hit under contention is accepted.
-        unsafe {
-            let hit = address4::hit(word::load(hits), prefix::generation(identity), now);
-            word::store(hits, hit);
-        }
-    }
+    // SAFETY: a set has a hit word for each entry.
+    unsafe { hit(t, words.add(prefix::HITS + i), prefix::generation(identity), now) };
     said
 }

@@ -19,20 +19,21 @@ pub trait RuleMaps {
     fn summary4(&self, element: u32) -> Option<*mut u64>;
     /// Word of `CLASS4`.
     fn class4(&self, element: u32) -> Option<*mut u64>;
-    /// The eight words of a line of `ADDRESS4`.
+    /// The 16 words of a line of `ADDRESS4`.
     fn address4(&self, line: u32) -> Option<*mut u64>;
-    /// The hit word of a slot (`line * 8 + slot`) of `ADDRESS4`.
-    fn hits4(&self, slot: u32) -> Option<*mut u64>;
+    /// Whether hits are counted.
+    #[inline(always)]
+    fn counts_hits(&self) -> bool {
+        true
+    }
     /// Word of `LENGTHS4`.
     fn lengths4(&self, element: u32) -> Option<*mut u64>;
     /// The two words of a bucket of `LENGTHS6`.
     fn lengths6(&self, bucket: u32) -> Option<*mut u64>;
     /// Word of `TAGS`.
     fn tags(&self, set: u32) -> Option<*mut u64>;
-    /// The 16 words of a set of `PREFIX`.
+    /// The 20 words of a set of `PREFIX`.
     fn prefix(&self, set: u32) -> Option<*mut u64>;
-    /// The hit word of an entry (`set * 4 + slot`) of `PREFIX`.
-    fn hits(&self, entry: u32) -> Option<*mut u64>;
     /// [`rules::exact4`] as a code; the kernel program makes it a function that is verified on its own.
     #[inline(always)]
     fn exact4(&self, address: u32, now: u64) -> u64
@@ -73,7 +74,7 @@ pub trait Tables: RuleMaps {
     fn interface(&self, element: u32) -> Option<*mut u64>;
     /// The four words of an element of `PORTS`.
     fn ports(&self, element: u32) -> Option<*mut u64>;
-    /// The 16 words of a set of `RATE`.
+    /// The words of a set of `RATE`.
     fn rate(&self, set: u32) -> Option<*mut u64>;
     /// The two words of an element of `PRESENCE`.
     fn presence(&self, element: u32) -> Option<*mut u64>;

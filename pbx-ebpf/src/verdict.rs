@@ -120,13 +120,7 @@ fn essential(ip: &Ip) -> Option<Reason> {
 pub fn source<T: Tables>(t: &T, hi: u64, lo: u64, rest: u64, place: u64, enforcement: u64) -> Reason {
     let ip = &Ip::unpack(hi, lo, rest);
     let place = Place { ifindex: place as u32, stats: (place >> 32) as u32, enforcement };
-    let Some(settings) = t.settings() else { return Reason::Passed };
-    // SAFETY: `settings` is the one element of `SETTINGS`.
-    let short = unsafe {
-        let words = settings.cast::<u64>().add(settings::SHORT_LENGTHS_WORD);
-        [word::load(words), word::load(words.add(1))]
-    };
-    let said = rules::say(t, ip.v6, ip.hi, ip.lo, short);
+    let said = rules::say(t, ip.v6, ip.hi, ip.lo);
     let mut watched = false;
     match said {
         Said::Own => return Reason::Own,
@@ -138,7 +132,7 @@ pub fn source<T: Tables>(t: &T, hi: u64, lo: u64, rest: u64, place: u64, enforce
         },
         Said::Nothing => {}
     }
-    let reason = traffic(t, place, ip, settings);
+    let reason = traffic(t, place, ip);
     if watched { observed(Reason::WouldManual, reason) } else { reason }
 }
 
@@ -212,7 +206,8 @@ fn read(word: &u64) -> u64 {
 
 /// Everything that depends on where the packet goes (3 to 7).
 #[inline(always)]
-fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip, settings: *mut Settings) -> Reason {
+fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip) -> Reason {
+    let Some(settings) = t.settings() else { return Reason::Passed };
     // SAFETY: the one element of `SETTINGS`; its words are read through `read` only.
     let settings = unsafe { &*settings };
     let towards = towards(t, ip);

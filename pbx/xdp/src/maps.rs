@@ -121,7 +121,7 @@ impl Maps {
             lengths6: array(e, prefix::LENGTHS6_NAME, 1 << prefix::LENGTHS6_BITS, 2)?,
             tags: array(e, prefix::TAGS_NAME, 1 << prefix::SET_BITS, 1)?,
             prefix: array(e, prefix::NAME, 1 << prefix::SET_BITS, prefix::SET_WORDS)?,
-            rate: array(e, rate::NAME, 1 << rate::SET_BITS, rate::SET_WORDS)?,
+            rate: array(e, rate::NAME, rate::ELEMENTS, rate::SET_WORDS)?,
             presence: array(e, presence::NAME, 1 << presence::BITS, 2)?,
             guard: array(e, guard::NAME, 1, guard::Guard::WORDS)?,
             known_state: array(e, known::STATE_NAME, known::MAX, 1)?,

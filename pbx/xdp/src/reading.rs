@@ -23,8 +23,7 @@ pub struct Reading<'a> {
 impl Reading<'_> {
     /// What the manual rules say of a source (IPv4 mapped).
     pub fn say(&self, v6: bool, hi: u64, lo: u64) -> Said {
-        let short = [0, 1].map(|i| self.maps.settings.load(settings::SHORT_LENGTHS_WORD + i));
-        rules::say(self, v6, hi, lo, short)
+        rules::say(self, v6, hi, lo)
     }
 }
 
@@ -59,10 +58,7 @@ impl RuleMaps for Reading<'_> {
     fn prefix(&self, set: u32) -> Option<*mut u64> {
         Some(self.maps.prefix.pointer(set as usize * prefix::SET_WORDS))
     }
-    fn hits4(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn hits(&self, _: u32) -> Option<*mut u64> {
-        None
+    fn counts_hits(&self) -> bool {
+        false
     }
 }

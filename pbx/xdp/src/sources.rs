@@ -28,6 +28,19 @@ pub struct RateSlot {
     word: usize,
 }
 
+/// Whether a set of `RATE` has keys of two words.
+const fn is_wide(set: usize) -> bool {
+    set >= 1 << rate::SET_BITS
+}
+
+/// The first words of the slots of a set of `RATE`.
+fn slots(set: u32) -> impl Iterator<Item = usize> {
+    let set = set as usize;
+    let (slots, words) =
+        if is_wide(set) { (rate::WIDE_SLOTS, rate::WIDE_SLOT_WORDS) } else { (rate::SLOTS, rate::SLOT_WORDS) };
+    (0..slots).map(move |i| set * rate::SET_WORDS + i * words)
+}
+
 impl Maps {
     /// All automatic blocks, also those that are over.
     pub fn blocks(&self) -> io::Result<Vec<(Source, Block)>> {
@@ -187,19 +200,14 @@ impl Maps {
 
     /// All rate slots in use.
     pub fn rates(&self) -> Vec<RateSlot> {
-        let sets = 1usize << rate::SET_BITS;
-        let words =
-            (0..sets).flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
-        words.filter_map(|word| self.rate_at(word)).collect()
+        (0..rate::ELEMENTS).flat_map(slots).filter_map(|word| self.rate_at(word)).collect()
     }
 
     /// The rate slots of exactly this source.
     pub fn rates_of(&self, seed: Seed, source: Source) -> Vec<RateSlot> {
         let kinds = [rate::LEVELS, rate::TCP, rate::FRAGMENTS];
-        let sets =
-            kinds.map(|kind| hash::rate(source.hi, source.lo, kind, seed) as usize & ((1 << rate::SET_BITS) - 1));
-        let words =
-            sets.iter().flat_map(|set| (0..rate::SLOTS).map(move |i| set * rate::SET_WORDS + i * rate::SLOT_WORDS));
+        let sets = kinds.map(|kind| hash::rate(source.hi, source.lo, kind, seed));
+        let words = sets.into_iter().flat_map(slots);
         words.filter_map(|word| self.rate_at(word)).filter(|slot| slot.source == source).collect()
     }
 
@@ -209,9 +217,17 @@ impl Maps {
         if count == 0 || count == rate::BUSY {
             return None;
         }
+        let (kind, key) = (state >> rate::KIND_SHIFT, self.rate.load(word + 1));
+        let source = if is_wide(word / rate::SET_WORDS) {
+            Source { hi: key, lo: self.rate.load(word + 2) }
+        } else if kind & rate::NETWORK != 0 {
+            Source { hi: key, lo: 0 }
+        } else {
+            Source { hi: 0, lo: key }
+        };
         Some(RateSlot {
-            source: Source { hi: self.rate.load(word + 1), lo: self.rate.load(word + 2) },
-            kind: state >> rate::KIND_SHIFT,
+            source,
+            kind: kind & rate::KINDS,
             count,
             start: ((state >> rate::START_SHIFT) & rate::START) << rate::UNIT_SHIFT,
             word,

@@ -1,7 +1,7 @@
 //! The table that counts: neighbours in it do not hurt each other, and a spoofed flood does not flush it.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{
         Arc, Barrier,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -53,22 +53,47 @@ fn neighbours(seed: Seed, n: usize) -> Vec<u32> {
     (0x0a00_0001u32..).filter(|addr| set(*addr) == wanted).take(n).collect()
 }
 
-#[test]
-fn forty_neighbours_in_a_set_of_five_never_get_one_another_blocked() {
+/// Each sends its limit in a second, in any order, four times.
+fn all_keep_their_limit(sources: impl Fn(Seed) -> Vec<IpAddr> + Sync) {
     with_pair(|pair| {
         pair.set("guard.level1.packets", "10");
-        let sources = neighbours(pair.seed, 40);
+        let sources = sources(pair.seed);
         let mut dice = Dice::new(3);
         for _ in 0..4 {
-            let mut left: Vec<u32> = sources.iter().flat_map(|addr| [*addr; 10]).collect();
+            let mut left: Vec<IpAddr> = sources.iter().flat_map(|addr| [*addr; 10]).collect();
             while !left.is_empty() {
                 let addr = left.swap_remove(dice.below(left.len() as u64) as usize);
-                assert_eq!(pair.says(&sip(&Ipv4Addr::from(addr).to_string())), Reason::Counted);
+                assert_eq!(pair.says(&sip(&addr.to_string())), Reason::Counted);
                 pair.now += 1_000_000;
             }
             pair.now += SECOND;
         }
     });
+}
+
+#[test]
+fn forty_neighbours_in_a_set_of_four_never_get_one_another_blocked() {
+    all_keep_their_limit(|seed| neighbours(seed, 40).into_iter().map(|addr| Ipv4Addr::from(addr).into()).collect());
+}
+
+#[test]
+fn forty_neighbours_on_the_link_in_a_set_of_two_never_get_one_another_blocked() {
+    const LINK_LOCAL: u64 = 0xfe80 << 48;
+    all_keep_their_limit(|seed| {
+        let set = |lo: u64| hash::rate(LINK_LOCAL, lo, rate::LEVELS, seed);
+        let wanted = set(1);
+        let shared = (1u64..).filter(|lo| set(*lo) == wanted).take(40);
+        shared.map(|lo| Ipv6Addr::from_bits(u128::from(LINK_LOCAL) << 64 | u128::from(lo)).into()).collect()
+    });
+}
+
+#[test]
+fn an_address_and_a_network_with_the_same_key_are_two_sources() {
+    let of = |hi, lo| rate::narrow(hi, lo, rate::LEVELS);
+    let address = MAPPED | 0x0a00_0001;
+    let [(one, kind), (other, other_kind)] = [of(0, address), of(address, 0)];
+    assert_eq!(one, other);
+    assert_ne!(kind, other_kind);
 }
 
 #[test]

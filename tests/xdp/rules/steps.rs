@@ -107,8 +107,7 @@ impl Reader<'_> {
     }
     fn say(&self, addr: IpAddr) -> Option<Action> {
         let key = Key::of(&Prefix::host(addr));
-        let short = [0, 1].map(|i| self.world.word(Table::ShortLengths, i).load(SeqCst));
-        match rules::say(self, addr.is_ipv6(), key.hi(), key.lo(), short) {
+        match rules::say(self, addr.is_ipv6(), key.hi(), key.lo()) {
             Said::Allow => Some(Action::Allow),
             Said::Block => Some(Action::Block),
             Said::Nothing | Said::Own => None,
@@ -148,11 +147,8 @@ impl RuleMaps for Reader<'_> {
     fn prefix(&self, set: u32) -> Option<*mut u64> {
         self.at(Table::Prefix, set as usize * 16)
     }
-    fn hits4(&self, _: u32) -> Option<*mut u64> {
-        None
-    }
-    fn hits(&self, _: u32) -> Option<*mut u64> {
-        None
+    fn counts_hits(&self) -> bool {
+        false
     }
 }
 

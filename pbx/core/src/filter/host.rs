@@ -71,7 +71,7 @@ impl HostTables {
             lengths6: words(2 << prefix::LENGTHS6_BITS),
             tags: words(1 << prefix::SET_BITS),
             prefix: words(prefix::SET_WORDS << prefix::SET_BITS),
-            rate: words(rate::SET_WORDS << rate::SET_BITS),
+            rate: words(rate::SET_WORDS * rate::ELEMENTS as usize),
             presence: words(2 << presence::BITS),
             guard: words(guard::Guard::WORDS),
             known_state: words(known::MAX as usize),
@@ -259,9 +259,6 @@ impl RuleMaps for Moment<'_> {
     fn address4(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.address4, i, address4::LINE_WORDS)
     }
-    fn hits4(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.address4, super::hit_word(Table::Address4, i as usize) as u32, 1)
-    }
     fn lengths4(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.lengths4, i, 1)
     }
@@ -273,9 +270,6 @@ impl RuleMaps for Moment<'_> {
     }
     fn prefix(&self, i: u32) -> Option<*mut u64> {
         element(&self.tables.prefix, i, prefix::SET_WORDS)
-    }
-    fn hits(&self, i: u32) -> Option<*mut u64> {
-        element(&self.tables.prefix, super::hit_word(Table::Prefix, i as usize) as u32, 1)
     }
 }
 
