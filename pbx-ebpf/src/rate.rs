@@ -6,7 +6,7 @@
 //! ever counted for a neighbour in the table.
 
 use crate::{
-    abi::{guard, rate::*},
+    abi::{Source, guard, rate::*},
     hash,
     tables::Tables,
     word,
@@ -33,6 +33,52 @@ const fn over(start: u64, now: u64) -> bool {
 pub const fn current(state: u64, now: u64) -> u64 {
     let count = state & COUNT;
     if count == BUSY || over((state >> START_SHIFT) & START, unit(now)) { 0 } else { count }
+}
+
+/// A slot of `RATE` as a reader outside the kernel sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Whose it is.
+    pub source: Source,
+    /// [`LEVELS`], [`TCP`], [`FRAGMENTS`].
+    pub kind: u64,
+    /// Packets in its window.
+    pub count: u64,
+    /// Monotonic start of the window (ns).
+    pub start: u64,
+    /// The word of its state.
+    pub word: usize,
+}
+
+/// Whether a set has keys of two words.
+const fn has_wide_keys(set: usize) -> bool {
+    set >= 1 << SET_BITS
+}
+
+/// The state words of the slots of a set.
+pub fn slots(set: u32) -> impl Iterator<Item = usize> {
+    let set = set as usize;
+    let (slots, words) = if has_wide_keys(set) { (WIDE_SLOTS, WIDE_SLOT_WORDS) } else { (SLOTS, SLOT_WORDS) };
+    (0..slots).map(move |i| set * SET_WORDS + i * words)
+}
+
+/// Reads the slot whose state is at `word` of the table that `load` reads; `None`: free, or changing hands.
+pub fn slot(word: usize, load: impl Fn(usize) -> u64) -> Option<Slot> {
+    let state = load(word);
+    let count = state & COUNT;
+    if count == 0 || count == BUSY {
+        return None;
+    }
+    let (kind, key) = (state >> KIND_SHIFT, load(word + 1));
+    let source = if has_wide_keys(word / SET_WORDS) {
+        Source { hi: key, lo: load(word + 2) }
+    } else if kind & NETWORK != 0 {
+        Source { hi: key, lo: 0 }
+    } else {
+        Source { hi: 0, lo: key }
+    };
+    let start = ((state >> START_SHIFT) & START) << UNIT_SHIFT;
+    Some(Slot { source, kind: kind & KINDS, count, start, word })
 }
 
 /// Counts a packet; 0: it could not be counted (the slot changed hands, or all slots were being taken).

@@ -80,6 +80,7 @@ pub struct Credential {
 
 /// What becomes of a message.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time; a box would cost an allocation a message")]
 pub enum Passed<'m> {
     /// It goes no further. What there is to answer is in the buffer.
     Ended(Why),

@@ -14,5 +14,5 @@ pub mod tables;
 pub use maps::Maps;
 pub use memory::Words;
 pub use object::{LoadError, Loaded, Options};
-pub use sources::RateSlot;
+pub use pbx_ebpf::rate::Slot as RateSlot;
 pub use tables::KernelTables;

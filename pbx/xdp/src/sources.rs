@@ -4,42 +4,20 @@ use std::{collections::HashSet, io, sync::PoisonError};
 
 use aya::maps::MapError;
 use pbx_ebpf::{
-    abi::{Source, automatic::Block, guard, known, presence, rate},
+    abi::{
+        Source,
+        automatic::Block,
+        guard, known, presence,
+        rate::{ELEMENTS, FRAGMENTS, LEVELS, OWNER, TCP},
+    },
     hash::{self, Seed},
-    rate::current,
+    rate::{self, Slot, current},
 };
 
 use crate::{
     Maps,
     maps::{BlockValue, KnownKey, KnownValue, SourceKey},
 };
-
-/// A slot of the rate table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateSlot {
-    /// Whose it is.
-    pub source: Source,
-    /// [`rate::LEVELS`], [`rate::TCP`], [`rate::FRAGMENTS`].
-    pub kind: u64,
-    /// Packets in its window.
-    pub count: u64,
-    /// Monotonic start of the window (ns).
-    pub start: u64,
-    word: usize,
-}
-
-/// Whether a set of `RATE` has keys of two words.
-const fn is_wide(set: usize) -> bool {
-    set >= 1 << rate::SET_BITS
-}
-
-/// The first words of the slots of a set of `RATE`.
-fn slots(set: u32) -> impl Iterator<Item = usize> {
-    let set = set as usize;
-    let (slots, words) =
-        if is_wide(set) { (rate::WIDE_SLOTS, rate::WIDE_SLOT_WORDS) } else { (rate::SLOTS, rate::SLOT_WORDS) };
-    (0..slots).map(move |i| set * rate::SET_WORDS + i * words)
-}
 
 impl Maps {
     /// All automatic blocks, also those that are over.
@@ -199,50 +177,31 @@ impl Maps {
     }
 
     /// All rate slots in use.
-    pub fn rates(&self) -> Vec<RateSlot> {
-        (0..rate::ELEMENTS).flat_map(slots).filter_map(|word| self.rate_at(word)).collect()
+    pub fn rates(&self) -> Vec<Slot> {
+        (0..ELEMENTS).flat_map(rate::slots).filter_map(|word| self.rate_at(word)).collect()
     }
 
     /// The rate slots of exactly this source.
-    pub fn rates_of(&self, seed: Seed, source: Source) -> Vec<RateSlot> {
-        let kinds = [rate::LEVELS, rate::TCP, rate::FRAGMENTS];
+    pub fn rates_of(&self, seed: Seed, source: Source) -> Vec<Slot> {
+        let kinds = [LEVELS, TCP, FRAGMENTS];
         let sets = kinds.map(|kind| hash::rate(source.hi, source.lo, kind, seed));
-        let words = sets.into_iter().flat_map(slots);
+        let words = sets.into_iter().flat_map(rate::slots);
         words.filter_map(|word| self.rate_at(word)).filter(|slot| slot.source == source).collect()
     }
 
-    fn rate_at(&self, word: usize) -> Option<RateSlot> {
-        let state = self.rate.load(word);
-        let count = state & rate::COUNT;
-        if count == 0 || count == rate::BUSY {
-            return None;
-        }
-        let (kind, key) = (state >> rate::KIND_SHIFT, self.rate.load(word + 1));
-        let source = if is_wide(word / rate::SET_WORDS) {
-            Source { hi: key, lo: self.rate.load(word + 2) }
-        } else if kind & rate::NETWORK != 0 {
-            Source { hi: key, lo: 0 }
-        } else {
-            Source { hi: 0, lo: key }
-        };
-        Some(RateSlot {
-            source,
-            kind: kind & rate::KINDS,
-            count,
-            start: ((state >> rate::START_SHIFT) & rate::START) << rate::UNIT_SHIFT,
-            word,
-        })
+    fn rate_at(&self, word: usize) -> Option<Slot> {
+        rate::slot(word, |word| self.rate.load(word))
     }
 
     /// Frees a slot, if it still is the source's: its next packet is its first.
-    pub fn reset_rate(&self, slot: &RateSlot) {
+    pub fn reset_rate(&self, slot: &Slot) {
         let mut state = self.rate.load(slot.word);
         loop {
             let same = self.rate_at(slot.word).is_some_and(|now| now.source == slot.source && now.kind == slot.kind);
             if !same {
                 return;
             }
-            let seen = self.rate.compare_exchange(slot.word, state, state & rate::OWNER);
+            let seen = self.rate.compare_exchange(slot.word, state, state & OWNER);
             if seen == state {
                 return;
             }
@@ -251,7 +210,7 @@ impl Maps {
     }
 
     /// Packets of a slot within its running second at `now`.
-    pub fn running(&self, slot: &RateSlot, now: u64) -> u64 {
+    pub fn running(&self, slot: &Slot, now: u64) -> u64 {
         current(self.rate.load(slot.word), now)
     }
 }

@@ -6,6 +6,7 @@
 //! - white space before a semicolon or in a hop's `sent-by`, which ends its parameters;
 //! - quoted strings and lists: `From`, `To` and `Via` with quotes, a second address or a second hop;
 //! - IPv6, a dot in a user (it becomes part of the host), headers of a URI, `tel:`, URIs without a scheme;
+//! - other schemes: it takes all up to the next `://`, over lines and bodies, for one;
 //! - methods in the wrong case (it takes `invite` for INVITE), numbers with a plus;
 //! - an empty, second or valueless parameter of the name that is asked for;
 //! - Content-Length: its body is all that follows.
@@ -31,6 +32,9 @@ fn read_by_both(bytes: &[u8]) -> bool {
     let (Ok(theirs), Ok(ours)) = (SipMessage::try_from(bytes), Message::parse(bytes, Origin::Datagram)) else {
         return false;
     };
+    if matches!(&theirs, SipMessage::Request(request) if matches!(request.uri.scheme, Some(rsip::Scheme::Other(_)))) {
+        return false;
+    }
     match (&theirs, ours.start_line()) {
         (SipMessage::Request(request), StartLine::Request { method, .. }) => {
             assert_eq!(request.method.to_string().as_bytes(), method.text().to_ascii_uppercase());

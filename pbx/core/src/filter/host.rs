@@ -16,6 +16,7 @@ use pbx_ebpf::{
     },
     hash::Seed,
     packet::{Frame, View},
+    rate::Slot,
     rules,
     tables::{RuleMaps, Tables},
     verdict::{self, Judged},
@@ -124,34 +125,26 @@ impl HostTables {
     }
     /// What the manual rules say of a source (IPv4 mapped) at a time (ns), without counting it.
     pub fn say(&self, v6: bool, hi: u64, lo: u64, now: u64) -> rules::Said {
-        let short = [0, 1].map(|i| self.settings[abi::SHORT_LENGTHS_WORD + i].load(SeqCst));
-        rules::say(&Moment { tables: self, now }, v6, hi, lo, short)
+        rules::say(&Moment { tables: self, now }, v6, hi, lo)
     }
     /// Every source whose packets to protected ports are counted in a running second at `now`: packets, and when
     /// the second began (ns).
     pub fn rates(&self, now: u64) -> Vec<(Source, u64, u64)> {
-        let slots = self.rate_slots().filter_map(|slot| {
-            let [state, hi, lo] = [0, 1, 2].map(|word| self.rate[slot + word].load(SeqCst));
-            let count = pbx_ebpf::rate::current(state, now);
-            let start = ((state >> rate::START_SHIFT) & rate::START) << rate::UNIT_SHIFT;
-            (count > 0 && state >> rate::KIND_SHIFT == rate::LEVELS).then_some((Source { hi, lo }, count, start))
-        });
-        slots.collect()
+        let running = |slot: &Slot| pbx_ebpf::rate::current(self.rate[slot.word].load(SeqCst), now);
+        let levels = self.rate_slots().filter(|slot| slot.kind == rate::LEVELS);
+        levels.map(|slot| (slot.source, running(&slot), slot.start)).filter(|(_, count, _)| *count > 0).collect()
     }
     /// Forgets what was counted of the sources that `of` names: their next packet is their first.
     pub fn reset_rates(&self, of: impl Fn(Source) -> bool) {
-        for slot in self.rate_slots() {
-            let state = self.rate[slot].load(SeqCst);
-            let [hi, lo] = [1, 2].map(|word| self.rate[slot + word].load(SeqCst));
-            if state & rate::COUNT != 0 && state & rate::COUNT != rate::BUSY && of(Source { hi, lo }) {
-                // Whoever counted meanwhile has begun anew already.
-                let _ = self.rate[slot].compare_exchange(state, state & rate::OWNER, SeqCst, SeqCst);
-            }
+        for slot in self.rate_slots().filter(|slot| of(slot.source)) {
+            let state = self.rate[slot.word].load(SeqCst);
+            // Whoever counted meanwhile has begun anew already.
+            let _ = self.rate[slot.word].compare_exchange(state, state & rate::OWNER, SeqCst, SeqCst);
         }
     }
-    fn rate_slots(&self) -> impl Iterator<Item = usize> {
-        let sets = 0..1usize << rate::SET_BITS;
-        sets.flat_map(|set| (0..rate::SLOTS).map(move |slot| set * rate::SET_WORDS + slot * rate::SLOT_WORDS))
+    fn rate_slots(&self) -> impl Iterator<Item = Slot> {
+        let words = (0..rate::ELEMENTS).flat_map(pbx_ebpf::rate::slots);
+        words.filter_map(|word| pbx_ebpf::rate::slot(word, |word| self.rate[word].load(SeqCst)))
     }
     /// Whether new sources come so fast that no new blocks are made; and whether the table of blocks is full.
     pub fn alarms(&self, now: u64) -> (bool, bool) {

@@ -11,6 +11,7 @@ use crate::{
 
 /// Something that happened.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time; a box would cost an allocation a message")]
 pub enum Input {
     /// A message came, and passed the [gate](crate::gate).
     Received(Received),

@@ -326,7 +326,7 @@ impl Pbx {
             // Without a transaction: the same request again is the same challenge again.
             self.layer.forget(id);
             let header = if method == Method::Register { Header::Www } else { Header::Proxy };
-            let message = message.borrowed().into_owned();
+            let message = Box::new(message.borrowed().into_owned());
             self.outputs.push_back(Output::Challenge { flow: incoming.flow, message, header, tenant });
             return;
         }

@@ -27,7 +27,7 @@ pub enum Output {
         /// Which way the request came.
         flow: Flow,
         /// The request.
-        message: Message<Box<[u8]>>,
+        message: Box<Message<Box<[u8]>>>,
         /// Of which kind.
         header: Header,
         /// Whose realm.
