@@ -15,6 +15,8 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::trace::Trace;
+
 /// A transport as an administrator made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transport {
@@ -115,6 +117,8 @@ pub trait Signalling: Send + Sync {
     fn registrations(&self) -> anyhow::Result<Vec<Registration>>;
     /// Ends a registration. `false`: there was none.
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool>;
+    /// Where messages are shown to whoever wants to look on.
+    fn trace(&self) -> Trace;
     /// Who proved a password from this address in the last 30 days, and when last.
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>>;
 }
@@ -158,6 +162,10 @@ impl Signalling for Disabled {
 
     fn drop_registration(&self, _: &str) -> anyhow::Result<bool> {
         Ok(false)
+    }
+
+    fn trace(&self) -> Trace {
+        Trace::default()
     }
 
     fn known(&self, _: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {

@@ -17,7 +17,10 @@ use pbx_core::{
 };
 
 use super::fake::BEGIN;
-use crate::signalling::{CertificatePair, Registration, Signalling, Transport, TransportStatus};
+use crate::{
+    signalling::{CertificatePair, Registration, Signalling, Transport, TransportStatus},
+    trace::Trace,
+};
 
 #[derive(Default)]
 pub(crate) struct FakeSignalling {
@@ -28,6 +31,7 @@ pub(crate) struct FakeSignalling {
     pub(crate) directory: Mutex<Arc<Directory>>,
     pub(crate) settings: Mutex<Option<Settings>>,
     pub(crate) registrations: Mutex<Vec<Registration>>,
+    pub(crate) trace: Trace,
     pub(crate) known: Mutex<Vec<(IpAddr, ExtensionId, Timestamp)>>,
 }
 
@@ -124,6 +128,10 @@ impl Signalling for FakeSignalling {
         let before = registrations.len();
         registrations.retain(|one| one.id != id);
         Ok(registrations.len() < before)
+    }
+
+    fn trace(&self) -> Trace {
+        self.trace.clone()
     }
 
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {
