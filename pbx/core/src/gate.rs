@@ -254,9 +254,7 @@ impl Gate<'_> {
         let before = out.len();
         match self.decide(flow, &message, out) {
             Ok((class, credential)) => Passed::Delivered { message, class, credential },
-            Err(why) => {
-                Passed::Ended { why, answer: (out.len() > before).then(|| answer_flow(flow, &message)) }
-            }
+            Err(why) => Passed::Ended { why, answer: (out.len() > before).then(|| answer_flow(flow, &message)) },
         }
     }
 

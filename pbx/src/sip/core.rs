@@ -160,7 +160,11 @@ impl Core {
     fn note_connection(&self, connection: ConnectionId) {
         let is_registered = self.pbx.is_registered(connection);
         let mut registered = self.registered();
-        if is_registered { registered.insert(connection) } else { registered.remove(&connection) };
+        if is_registered {
+            registered.insert(connection)
+        } else {
+            registered.remove(&connection)
+        };
     }
 
     fn registered(&self) -> std::sync::MutexGuard<'_, BTreeSet<ConnectionId>> {

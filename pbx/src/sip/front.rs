@@ -95,7 +95,9 @@ impl Front {
                     }
                     if why == Why::Broken && flow.protocol != Protocol::Udp {
                         // What was answered goes out first.
-                        shared.sockets().inspect(|sockets| drop(sockets.disconnect(flow)));
+                        if let Some(sockets) = shared.sockets() {
+                            sockets.disconnect(flow);
+                        }
                     }
                 }
                 Passed::Delivered { message, class, credential } => {

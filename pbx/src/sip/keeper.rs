@@ -2,12 +2,7 @@
 //! an entry for each thing, and kept by a task that may take its time. What the store does not take is kept in memory
 //! and tried again.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use pbx_core::{
     directory::ExtensionId,
