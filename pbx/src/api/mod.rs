@@ -85,6 +85,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/extension_numbers/{number}"),
     ("GET", "/api/registrations"),
     ("POST", "/api/registrations/{id}/destroy"),
+    ("POST", "/api/registrations/{id}/ping"),
     ("GET", "/api/tenants"),
     ("POST", "/api/tenants"),
     ("GET", "/api/tenants/{id}"),
@@ -143,6 +144,7 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/extension_numbers/{number}", get(users::by_number))
         .route("/api/registrations", get(users::registrations))
         .route("/api/registrations/{id}/destroy", post(users::destroy_registration))
+        .route("/api/registrations/{id}/ping", post(users::ping_registration))
         .route("/api/tenants", get(users::tenants).post(users::create_tenant))
         .route("/api/tenants/{id}", get(users::show_tenant).post(users::update_tenant))
         .route("/api/tenants/{id}/destroy", post(users::destroy_tenant))

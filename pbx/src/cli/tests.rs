@@ -169,6 +169,7 @@ async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
         ("ext remove 104 --yes", 0),
         ("ext remove 104 --yes", 3),
         ("reg drop 101", 3),
+        ("reg ping 101", 3),
         ("tenant list", 0),
         ("tenant add branch --domain Sip.Example.com --policy min_length=10", 0),
         ("tenant add other --domain sip.example.com", 2),
@@ -212,6 +213,8 @@ async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
         ("transport add udp 5074", 7),
         ("block add 198.51.100.77", 7),
         ("reg drop 101 --dry-run", 0),
+        ("reg ping 101", 0),
+        ("reg ping --id nobody", 3),
         ("reg drop --id phone", 0),
         ("reg drop --id phone", 3),
     ] {

@@ -53,7 +53,7 @@ pub use self::{
     import::{ImportAnswer, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
     query::{ListOptions, PAGE, Page},
-    registrations::{RegistrationView, UserStatus},
+    registrations::{PingView, RegistrationView, UserStatus},
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},

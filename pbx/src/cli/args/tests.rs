@@ -67,6 +67,8 @@ fn every_command_is_understood() {
         "reg list --watch",
         "reg drop 101 --dry-run",
         "reg drop --id 5",
+        "reg ping 101",
+        "reg ping --id 5 --json",
         "transport list",
         "transport add tls 5071 --external-port 443 --algorithms sha256,md5 --certificate a --key b",
         "transport set udp:5060 --port 5070 --dry-run",
