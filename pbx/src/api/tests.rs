@@ -318,6 +318,12 @@ async fn extensions_transports_and_tenants_have_the_shapes_of_the_vendor_and_no_
     assert_eq!(status, StatusCode::OK, "{answer}");
     let (_, certificate) = served.ask("GET", "/api/transports/3/certificate", Bytes::new()).await;
     assert_eq!(certificate["certificate"], "chain");
+    served.bench.signalling.register("phone", 1, "198.51.100.77:5062");
+    let (_, explained) = served.ask("GET", "/api/security/explain?ip=198.51.100.77", Bytes::new()).await;
+    let phone = &explained["registered"][0];
+    assert_eq!((&phone["extension_number"], &phone["remote"]), (&json!("101"), &json!("198.51.100.77:5062")));
+    let (_, status) = served.ask("GET", "/api/security/status", Bytes::new()).await;
+    assert_eq!((&status["load"]["level"], &status["registrations"]), (&json!(0), &json!(1)));
     let (_, state) = served.ask("GET", "/api/transports/1/status", Bytes::new()).await;
     assert_eq!((&state["state"], &state["protocol"]), (&json!("ACTIVATED"), &json!("UDP")));
     for (method, path) in ROUTES.iter().filter(|(method, path)| *method == "GET" && !is_stream(path)) {
