@@ -1,5 +1,6 @@
 //! The REST API over the unix socket: names, verbs and shapes. Handlers are empty: extract, call an operation,
-//! answer. GET reads and needs the role `View`, POST changes and needs `Admin`.
+//! answer. GET reads and needs the role `View`, POST changes and needs `Admin`; so does
+//! `/api/trace`, which shows who calls whom.
 
 mod error;
 mod events;
@@ -8,6 +9,7 @@ mod identity;
 mod listener;
 mod rules;
 mod security;
+mod trace;
 mod transports;
 mod users;
 
@@ -101,6 +103,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/transports/{id}/certificate"),
     ("GET", "/api/audit_logs"),
     ("GET", "/api/events"),
+    ("GET", "/api/trace"),
 ];
 
 /// The whole API.
@@ -158,6 +161,7 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         )
         .route("/api/audit_logs", get(events::audit_log))
         .route("/api/events", get(events::follow))
+        .route("/api/trace", get(trace::follow))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_verb)
         .layer(middleware::from_fn_with_state(authority, identity::admit))

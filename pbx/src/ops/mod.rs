@@ -27,6 +27,7 @@ mod rules;
 mod settings;
 mod state;
 mod tenants;
+mod trace;
 mod transports;
 
 use std::{
@@ -57,6 +58,7 @@ pub use self::{
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
+    trace::{MessageKind, MessageView, Messages},
     transports::{
         AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
         TransportView, UpdateTransport,
