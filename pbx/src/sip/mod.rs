@@ -348,8 +348,10 @@ fn halves(bytes: &[u8; 16]) -> [u64; 2] {
 /// A connection is an open file: as many as the machine allows.
 fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(now, most)| {
+        // A unit that sets the limit may forbid the call.
+        if now == most { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, most, most) }
+    });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files, and so of connections, stays low");
     }
