@@ -26,6 +26,8 @@ pub struct Daemon {
     log: Arc<Log>,
     expected: Vec<String>,
     ended: bool,
+    /// Stays open, or the daemon would tell its log that nobody listens to its end.
+    _notify: Option<UnixDatagram>,
 }
 
 #[derive(Debug, Default)]
@@ -65,8 +67,9 @@ impl Daemon {
             let log = log.clone();
             move || log.read(reader)
         });
-        let mut daemon = Self { child, log, expected: Vec::new(), ended: false };
+        let mut daemon = Self { child, log, expected: Vec::new(), ended: false, _notify: None };
         daemon.wait_ready(&ready)?;
+        daemon._notify = Some(ready);
         Ok(daemon)
     }
 

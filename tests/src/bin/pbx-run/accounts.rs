@@ -30,11 +30,7 @@ pub(crate) struct Account {
 
 /// Makes the extensions that are not there; all of them, with what is known of their passwords. `keep` is called before
 /// anything is told, so that no password is lost.
-pub(crate) fn ensure(
-    pbx: &Installation,
-    kept: &mut Kept,
-    keep: impl Fn(&Kept) -> Result<()>,
-) -> Result<Vec<Account>> {
+pub(crate) fn ensure(pbx: &Installation, kept: &mut Kept, keep: impl Fn(&Kept) -> Result<()>) -> Result<Vec<Account>> {
     let mut accounts = Vec::new();
     for number in NUMBERS {
         let shown = pbx.try_pbx(&format!("ext show {number}"))?;
@@ -62,9 +58,10 @@ fn known(user: &User, kept: &Kept) -> Account {
     let note = match extension {
         _ if !user.enabled => Some(format!("disabled: `pbx ext set {number} --enable` lets it register")),
         None => Some(format!("its password is not known here; {other}")),
-        Some(extension) if extension.made != user.updated_at => {
-            Some(format!("as it was made; the extension was changed at {}. If it does not fit: {other}", user.updated_at))
-        }
+        Some(extension) if extension.made != user.updated_at => Some(format!(
+            "as it was made; the extension was changed at {}. If it does not fit: {other}",
+            user.updated_at
+        )),
         Some(_) => None,
     };
     Account { number, password: extension.map(|extension| extension.password.clone()), note }
@@ -91,8 +88,7 @@ fn add(pbx: &Installation, number: &str, password: Option<&str>) -> Result<KeptE
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    let answer: ExtensionAnswer =
-        serde_json::from_slice(&output.stdout).context("the JSON of `pbx ext add`")?;
+    let answer: ExtensionAnswer = serde_json::from_slice(&output.stdout).context("the JSON of `pbx ext add`")?;
     let password = answer.generated_password.or_else(|| password.map(str::to_owned));
     Ok(KeptExtension { password: password.context("the daemon made no password")?, made: answer.item.updated_at })
 }

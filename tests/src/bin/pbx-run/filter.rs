@@ -53,7 +53,10 @@ pub(crate) enum Where {
 /// Where the filter shall be. An error: an interface was asked for, and cannot be had.
 pub(crate) fn wish(snapshot: &Snapshot, interface: Option<&str>, is_root: bool) -> Result<Wish> {
     if let Some(name) = interface {
-        ensure!(is_root, "the filter on {name} needs root: sudo -E env \"PATH=$PATH\" cargo xtask run --interface {name}");
+        ensure!(
+            is_root,
+            "the filter on {name} needs root: sudo -E env \"PATH=$PATH\" cargo xtask run --interface {name}"
+        );
         if !is_interface_name(name) || snapshot.link_named(name).is_none() {
             let names: Vec<&str> = snapshot.links.iter().map(|link| link.name.as_str()).collect();
             bail!("there is no interface {name:?}; there are {}", names.join(", "));

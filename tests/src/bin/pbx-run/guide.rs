@@ -11,6 +11,7 @@ use pbx::{
     ops::{TransportState, TransportStatusView},
 };
 use pbx_core::{settings::Enforcement, transport::Protocol};
+use pbx_tests::daemon::Installation;
 use serde::Serialize;
 
 use super::{
@@ -38,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) transports: Vec<Listening>,
     pub(crate) filter: Filter,
     pub(crate) extensions: Vec<Account>,
+    /// The extensions whose password is known, as lines of baresip's accounts, by different transports.
+    pub(crate) baresip: Vec<String>,
 }
 
 /// A transport.
@@ -72,8 +75,28 @@ impl Reader {
 }
 
 impl Facts {
-    fn first(&self, protocol: Protocol) -> Option<&Listening> {
-        self.transports.iter().find(|one| one.listening && one.protocol == protocol)
+    /// Of a daemon that is ready.
+    pub(crate) fn new(
+        pbx: &Installation,
+        process: u32,
+        addresses: Vec<IpAddr>,
+        transports: Vec<Listening>,
+        filter: Filter,
+        extensions: Vec<Account>,
+    ) -> Self {
+        Self {
+            ready: true,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process,
+            pbx: pbx.binary().to_owned(),
+            socket: pbx.socket().to_owned(),
+            config: pbx.config().to_owned(),
+            baresip: lines(addresses.first(), &transports, &extensions),
+            addresses,
+            transports,
+            filter,
+            extensions,
+        }
     }
 
     /// An error, if no phone can reach anything: what to do.
@@ -155,22 +178,11 @@ fn problem(text: &mut String, transport: &Listening) {
 }
 
 fn baresip(text: &mut String, facts: &Facts) {
-    let Some(server) = facts.addresses.first() else { return };
-    let accounts: Vec<(&str, &str)> = facts
-        .extensions
-        .iter()
-        .filter_map(|account| Some((account.number.as_str(), account.password.as_deref()?)))
-        .collect();
-    let over: Vec<&Listening> =
-        [Protocol::Udp, Protocol::Tcp].into_iter().filter_map(|protocol| facts.first(protocol)).collect();
-    if !accounts.is_empty() && !over.is_empty() {
+    if !facts.baresip.is_empty() {
         text.push_str("\nAs lines of baresip's file `accounts` (~/.baresip/accounts):\n\n");
-        // Each account by another transport, as far as there are some.
-        for ((number, password), one) in accounts.iter().zip(over.iter().cycle()) {
-            let _ = writeln!(text, "  {}", line(number, password, *server, one));
-        }
+        facts.baresip.iter().for_each(|line| *text += &format!("  {line}\n"));
     }
-    if let Some(tls) = facts.first(Protocol::Tls) {
+    if let Some(tls) = facts.transports.iter().find(|one| one.listening && one.protocol == Protocol::Tls) {
         let _ = writeln!(
             text,
             "\nOver TLS: port {}, transport=tls. The certificate is self-signed: let the phone accept it (baresip:\n\
@@ -178,6 +190,15 @@ fn baresip(text: &mut String, facts: &Facts) {
             tls.port, tls.port
         );
     }
+}
+
+/// Each account by another transport, as far as there are some.
+fn lines(server: Option<&IpAddr>, transports: &[Listening], extensions: &[Account]) -> Vec<String> {
+    let Some(server) = server else { return Vec::new() };
+    let known = extensions.iter().filter_map(|account| Some((account.number.as_str(), account.password.as_deref()?)));
+    let listens = |protocol| transports.iter().find(move |one| one.listening && one.protocol == protocol);
+    let over: Vec<&Listening> = [Protocol::Udp, Protocol::Tcp].into_iter().filter_map(listens).collect();
+    known.zip(over.iter().cycle()).map(|((number, password), one)| line(number, password, *server, one)).collect()
 }
 
 /// An account as baresip reads it.
@@ -284,6 +305,15 @@ mod tests {
                 calmed: false,
             },
             extensions: vec![account("100", Some("kT7wq2mz#P")), account("101", Some("Hq5?nv8-Wd"))],
+            baresip: Vec::new(),
+        }
+        .with_lines()
+    }
+
+    impl Facts {
+        fn with_lines(mut self) -> Self {
+            self.baresip = lines(self.addresses.first(), &self.transports, &self.extensions);
+            self
         }
     }
 
@@ -312,7 +342,7 @@ mod tests {
     fn an_address_of_ipv6_is_written_in_brackets() {
         let mut facts = facts();
         facts.addresses.remove(0);
-        assert!(say(&facts).contains("<sip:100@[2001:db8::5]:5060;transport=udp>"));
+        assert!(say(&facts.with_lines()).contains("<sip:100@[2001:db8::5]:5060;transport=udp>"));
     }
 
     #[test]
@@ -335,6 +365,7 @@ mod tests {
             transport.problem = Some("address already in use".to_owned());
         };
         taken(&mut facts.transports[0]);
+        let mut facts = facts.with_lines();
         let text = say(&facts);
         assert!(text.contains("CLOSED     UDP 5060: address already in use"), "{text}");
         assert!(text.contains("ss -lunp 'sport = :5060'") && text.contains("pbx transport set udp:5060"), "{text}");

@@ -81,13 +81,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn serve(
-    arguments: &Arguments,
-    place: &Place,
-    snapshot: &Snapshot,
-    interrupt: &Interrupt,
-    wish: Wish,
-) -> Result<()> {
+fn serve(arguments: &Arguments, place: &Place, snapshot: &Snapshot, interrupt: &Interrupt, wish: Wish) -> Result<()> {
     let pbx = Installation::at(place.path(), &place.bpffs(), &[])?;
     let mut kept = place.kept()?;
     let Started { daemon, filter, complaints } = filter::start(&pbx, place, wish)?;
@@ -95,18 +89,8 @@ fn serve(
     let extensions = accounts::ensure(&pbx, &mut kept, |kept| place.keep(kept))?;
     let transports = listening(&pbx)?;
     complaints.iter().for_each(|line| eprintln!("{line}"));
-    let facts = Facts {
-        ready: true,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        process: daemon.pid(),
-        pbx: pbx.binary().to_owned(),
-        socket: pbx.socket().to_owned(),
-        config: pbx.config().to_owned(),
-        addresses: network::addresses(snapshot, arguments.interface.as_deref()),
-        transports,
-        filter,
-        extensions,
-    };
+    let addresses = network::addresses(snapshot, arguments.interface.as_deref());
+    let facts = Facts::new(&pbx, daemon.pid(), addresses, transports, filter, extensions);
     if let Err(nothing) = facts.can_be_reached() {
         daemon.stop()?;
         bail!(nothing);

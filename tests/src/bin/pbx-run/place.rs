@@ -107,7 +107,10 @@ impl Place {
             text => text.with_context(|| format!("read {}", path.display()))?,
         };
         serde_json::from_str(&text).with_context(|| {
-            format!("{} is damaged: remove it (then its passwords are lost), or begin anew with --fresh", path.display())
+            format!(
+                "{} is damaged: remove it (then its passwords are lost), or begin anew with --fresh",
+                path.display()
+            )
         })
     }
 
