@@ -111,6 +111,10 @@ impl Run {
 
     /// Lets baresip register with the printed lines, and finds it in the daemon's list. The phones live on.
     fn phones_register(&self, lab: &Lab, directory: &Path) -> Vec<Baresip> {
+        // As the guide says of a phone as old as Debian 12's.
+        for transport in ["udp:5060", "tcp:5063"] {
+            self.pbx(&format!("transport set {transport} --algorithms md5"));
+        }
         let lines = self.facts["baresip"].as_array().expect("lines");
         let phones = lines.iter().enumerate().map(|(number, line)| {
             let place = directory.join(format!("phone-{number}"));

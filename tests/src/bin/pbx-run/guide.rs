@@ -8,9 +8,9 @@ use std::{
 
 use pbx::{
     filter::{AttachState, InterfaceStatus},
-    ops::{TransportState, TransportStatusView},
+    ops::{TransportState, TransportStatusView, TransportView},
 };
-use pbx_core::{settings::Enforcement, transport::Protocol};
+use pbx_core::{auth::Algorithm, settings::Enforcement, transport::Protocol};
 use pbx_tests::daemon::Installation;
 use serde::Serialize;
 
@@ -51,6 +51,8 @@ pub(crate) struct Listening {
     pub(crate) listening: bool,
     /// Why not.
     pub(crate) problem: Option<String>,
+    /// The digest algorithms that it offers, in this order.
+    pub(crate) algorithms: Vec<Algorithm>,
 }
 
 /// Who reads the guide.
@@ -60,10 +62,21 @@ pub(crate) struct Reader {
     by_sudo: bool,
 }
 
-impl From<TransportStatusView> for Listening {
-    fn from(status: TransportStatusView) -> Self {
-        let listening = status.state == TransportState::Activated;
-        Self { protocol: status.protocol, port: status.port, listening, problem: status.problem }
+impl Listening {
+    /// A transport with its state.
+    pub(crate) fn new(transport: &TransportView, status: &TransportStatusView) -> Self {
+        Self {
+            protocol: transport.protocol,
+            port: transport.port,
+            listening: status.state == TransportState::Activated,
+            problem: status.problem.clone(),
+            algorithms: transport.algorithms.clone(),
+        }
+    }
+
+    /// As `pbx transport` names it.
+    fn name(&self) -> String {
+        format!("{}:{}", self.protocol, self.port).to_lowercase()
     }
 }
 
@@ -159,10 +172,10 @@ fn servers(text: &mut String, facts: &Facts) {
     let closed: Vec<&Listening> = facts.transports.iter().filter(|one| !one.listening).collect();
     closed.iter().for_each(|one| problem(text, one));
     if let Some(one) = closed.first() {
-        let name = format!("{}:{}", one.protocol, one.port).to_lowercase();
         let _ = writeln!(
             text,
-            "  Stop what has it, then run this again; or take another port: pbx transport set {name} --port PORT"
+            "  Stop what has it, then run this again; or take another port: pbx transport set {} --port PORT",
+            one.name()
         );
     }
 }
@@ -181,6 +194,15 @@ fn baresip(text: &mut String, facts: &Facts) {
     if !facts.baresip.is_empty() {
         text.push_str("\nAs lines of baresip's file `accounts` (~/.baresip/accounts):\n\n");
         facts.baresip.iter().for_each(|line| *text += &format!("  {line}\n"));
+        let more = |one: &&Listening| one.listening && one.algorithms != [Algorithm::Md5];
+        if let Some(one) = facts.transports.iter().find(more) {
+            let _ = writeln!(
+                text,
+                "\nAn old phone that says \"Function not implemented\" (baresip 1.0) gives up where anything but MD5 is offered:\n\
+                 pbx transport set {} --algorithms md5",
+                one.name()
+            );
+        }
     }
     if let Some(tls) = facts.transports.iter().find(|one| one.listening && one.protocol == Protocol::Tls) {
         let _ = writeln!(
@@ -273,7 +295,7 @@ mod tests {
     use super::*;
 
     fn listening(protocol: Protocol, port: u16) -> Listening {
-        Listening { protocol, port, listening: true, problem: None }
+        Listening { protocol, port, listening: true, problem: None, algorithms: vec![Algorithm::Md5] }
     }
 
     fn facts() -> Facts {
@@ -336,6 +358,14 @@ mod tests {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    }
+
+    #[test]
+    fn an_old_phone_is_helped_where_more_than_md5_is_offered() {
+        let mut facts = facts();
+        assert!(!say(&facts).contains("--algorithms"));
+        facts.transports[1].algorithms.push(Algorithm::Sha256);
+        assert!(say(&facts).contains("pbx transport set tcp:5063 --algorithms md5"));
     }
 
     #[test]

@@ -17,12 +17,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use pbx::{host::Snapshot, ops::TransportStatusView};
+use pbx::{
+    host::Snapshot,
+    ops::{TransportStatusView, TransportView},
+};
 use pbx_tests::{
     daemon::{Daemon, Installation},
     interrupt::{Interrupt, Over},
     sandbox::Sandbox,
 };
+
+use serde::de::DeserializeOwned;
 
 use filter::{Started, Wish};
 use guide::{Facts, Listening};
@@ -118,8 +123,13 @@ fn wait(daemon: &Daemon, interrupt: &Interrupt, seconds: Option<u64>) -> Result<
 
 /// The transports, and whether they listen.
 fn listening(pbx: &Installation) -> Result<Vec<Listening>> {
-    let mut status = pbx.pbx("transport status")?;
-    let status: Vec<TransportStatusView> =
-        serde_json::from_value(status["items"].take()).context("the JSON of `pbx transport status`")?;
-    Ok(status.into_iter().map(Listening::from).collect())
+    let transports: Vec<TransportView> = items(pbx, "transport list")?;
+    let states: Vec<TransportStatusView> = items(pbx, "transport status")?;
+    let state = |id: &str| states.iter().find(|one| one.id == id);
+    Ok(transports.iter().filter_map(|one| Some(Listening::new(one, state(one.id.as_deref()?)?))).collect())
+}
+
+fn items<T: DeserializeOwned>(pbx: &Installation, line: &str) -> Result<Vec<T>> {
+    let mut answer = pbx.pbx(line)?;
+    serde_json::from_value(answer["items"].take()).with_context(|| format!("the JSON of `pbx {line}`"))
 }
