@@ -134,7 +134,7 @@ pub(crate) fn text(facts: &Facts, reader: &Reader) -> String {
         let _ = writeln!(text, "  user       {number}   password {password}{note}");
     }
     baresip(&mut text, facts);
-    filter(&mut text, &facts.filter);
+    filter(&mut text, &facts.filter, reader);
     commands(&mut text, facts, reader);
     text
 }
@@ -183,11 +183,7 @@ fn servers(text: &mut String, facts: &Facts) {
 fn problem(text: &mut String, transport: &Listening) {
     let Listening { protocol, port, problem, .. } = transport;
     let why = problem.as_deref().unwrap_or("nobody says why");
-    let sockets = if *protocol == Protocol::Udp { "u" } else { "t" };
-    let _ = writeln!(
-        text,
-        "  CLOSED     {protocol} {port}: {why}\n             who has it: ss -l{sockets}np 'sport = :{port}'"
-    );
+    let _ = writeln!(text, "  CLOSED     {protocol} {port}: {why}");
 }
 
 fn baresip(text: &mut String, facts: &Facts) {
@@ -230,7 +226,7 @@ fn line(number: &str, password: &str, server: IpAddr, transport: &Listening) -> 
     format!("<sip:{number}@{server};transport={protocol}>;auth_pass={password};regint=60")
 }
 
-fn filter(text: &mut String, filter: &Filter) {
+fn filter(text: &mut String, filter: &Filter, reader: &Reader) {
     text.push('\n');
     match filter.place {
         Where::Kernel => {
@@ -245,6 +241,9 @@ fn filter(text: &mut String, filter: &Filter) {
                 filter.why.as_deref().unwrap_or("nobody says why")
             );
         }
+    }
+    if !reader.is_root {
+        text.push_str("As root it is there: sudo -E env \"PATH=$PATH\" cargo xtask run\n");
     }
     if filter.calmed {
         text.push_str("It enforced on other interfaces in an earlier run, and begins here without.\n");
@@ -384,7 +383,8 @@ mod tests {
         assert!(say(&facts).contains("pbx firewall mode monitor ends that"));
         facts.filter.place = Where::Daemon;
         facts.filter.why = Some("that needs root".to_owned());
-        assert!(say(&facts).contains("NOT in the kernel: that needs root"));
+        let text = text(&facts, &Reader { is_root: false, by_sudo: false });
+        assert!(text.contains("NOT in the kernel: that needs root") && text.contains("sudo -E"), "{text}");
     }
 
     #[test]
@@ -398,7 +398,7 @@ mod tests {
         let mut facts = facts.with_lines();
         let text = say(&facts);
         assert!(text.contains("CLOSED     UDP 5060: address already in use"), "{text}");
-        assert!(text.contains("ss -lunp 'sport = :5060'") && text.contains("pbx transport set udp:5060"), "{text}");
+        assert!(text.contains("Stop what has it") && text.contains("pbx transport set udp:5060 --port"), "{text}");
         assert!(!text.contains("transport=udp"), "{text}");
         assert!(facts.can_be_reached().is_ok());
         facts.transports.iter_mut().for_each(taken);
