@@ -24,7 +24,7 @@ use pbx_core::{
     directory::{Directory, ExtensionId},
     gate::Tags,
     known::Success,
-    pbx::{Pbx, Restored, Seeds},
+    pbx::{Pbx, PingError, Pinged, Restored, Seeds},
     registrar::StoredBinding,
     settings::Settings,
     time::Timestamp,
@@ -55,6 +55,8 @@ const COMMANDS: usize = 64;
 const RENEWALS: usize = 1024;
 /// How long an operation waits for the core thread.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an operation waits for a phone: longer than the transaction does.
+const PING_PATIENCE: Duration = Duration::from_secs(35);
 /// Threads that TCP and TLS run on.
 const STREAM_THREADS: usize = 2;
 
@@ -272,6 +274,13 @@ impl Signalling for Sip {
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool> {
         let Some(id) = view::id(id) else { return Ok(false) };
         self.call(move |core| core.drop_binding(id))
+    }
+
+    fn ping(&self, id: &str) -> anyhow::Result<Pinged> {
+        let id = view::id(id).ok_or(PingError::NotRegistered)?;
+        let (waits, answer) = sync_channel(1);
+        self.call(move |core| core.ping(id, waits))??;
+        answer.recv_timeout(PING_PATIENCE).map_err(|_| anyhow!("signalling does not answer"))
     }
 
     fn trace(&self) -> Trace {
