@@ -223,7 +223,7 @@ fn lines(server: Option<&IpAddr>, transports: &[Listening], extensions: &[Accoun
 fn line(number: &str, password: &str, server: IpAddr, transport: &Listening) -> String {
     let server = SocketAddr::new(server, transport.port);
     let protocol = transport.protocol.to_string().to_lowercase();
-    format!("<sip:{number}@{server};transport={protocol}>;auth_pass={password};regint=60")
+    format!("<sip:{number}@{server};transport={protocol}>;auth_pass={password};regint=300")
 }
 
 fn filter(text: &mut String, filter: &Filter, reader: &Reader) {
@@ -349,8 +349,8 @@ mod tests {
             "192.0.2.5",
             "UDP 5060, TCP 5063, TLS 5061",
             "2001:db8::5",
-            "<sip:100@192.0.2.5:5060;transport=udp>;auth_pass=kT7wq2mz#P;regint=60",
-            "<sip:101@192.0.2.5:5063;transport=tcp>;auth_pass=Hq5?nv8-Wd;regint=60",
+            "<sip:100@192.0.2.5:5060;transport=udp>;auth_pass=kT7wq2mz#P;regint=300",
+            "<sip:101@192.0.2.5:5063;transport=tcp>;auth_pass=Hq5?nv8-Wd;regint=300",
             "self-signed",
             "alias pbx='/clone/target/debug/pbx --socket /clone/target/run/pbx.sock'",
         ] {
