@@ -231,6 +231,7 @@ impl Core {
         }
         // Not ready: what is pending goes on growing together, an entry for each thing that changed.
         if let Ok(place) = self.keeper.try_reserve() {
+            self.shared.handed.fetch_add(self.pending.unsaved(), Relaxed);
             place.send(std::mem::take(&mut self.pending));
         }
     }
@@ -331,6 +332,7 @@ impl Core {
             known_sources: self.pbx.known_keys().count() as u64,
             handled: counts.admitted.iter().sum(),
             shed: shed.map(|(class, count)| (class.name().to_owned(), count)).collect(),
+            unsaved: self.pending.unsaved(),
             ..Load::default()
         }
     }

@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Acquire},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -82,7 +82,7 @@ pub struct Sip {
     sockets: Arc<Transports>,
     commands: SyncSender<Command>,
     external: External,
-    /// Registrations and successes that the store has not taken yet.
+    /// Registrations and successes that the keeper has and the store has not taken yet.
     unsaved: AtomicU64,
     streams: Mutex<Option<Runtime>>,
     core: Mutex<Option<thread::JoinHandle<()>>>,
@@ -288,8 +288,9 @@ impl Signalling for Sip {
     }
 
     fn load(&self) -> Load {
-        let unsaved = self.unsaved.load(Relaxed);
         let load = self.call(|core| core.load()).unwrap_or_default();
+        // In the order in which entries travel: core, keeper's door, keeper.
+        let unsaved = load.unsaved + self.shared.handed.load(Acquire) + self.unsaved.load(Acquire);
         Load { refused: self.shared.refused(), unsaved, ..load }
     }
 
