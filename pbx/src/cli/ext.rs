@@ -264,13 +264,13 @@ fn marks(phone: &RegistrationView) -> String {
 /// Asks each, and fails unless all answer.
 async fn ping_all(session: &Session, ids: Vec<String>, none: &str) -> Result<(), Failure> {
     some(&ids, none)?;
-    let mut silent = 0;
+    let (mut silent, mut items) = (0, Vec::new());
     for id in ids {
         let value = session.client.post(&format!("/api/registrations/{}/ping", encoded(&id)), &json!({})).await?;
         let ping: PingView = typed(value.clone())?;
         silent += usize::from(!ping.answered);
         if session.json {
-            say_json(&value);
+            items.push(value);
             continue;
         }
         let PingView { registration: RegistrationView { extension_number, remote, protocol, .. }, .. } = &ping;
@@ -280,6 +280,9 @@ async fn ping_all(session: &Session, ids: Vec<String>, none: &str) -> Result<(),
             _ => "NOT THERE".to_owned(),
         };
         say(format!("{extension_number} at {remote} over {protocol}: {outcome}"));
+    }
+    if session.json {
+        say_json(&json!({ "items": items }));
     }
     if silent > 0 {
         return Err(Failure::Failed(format!("{silent} did not answer")));
