@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What all of it together may cost, KiB.
 const BOUND: u64 = 64 * 1024;
 
+/// What it is, the status that answers it (none: silence), and what is done to a good request.
+type Case<'a> = (&'a str, Option<u16>, &'a dyn Fn(&mut Request));
+
 #[test]
 fn malformed_datagrams_get_the_status_of_the_rfc_or_silence_and_are_counted() {
     on_site(|site, daemon| {
@@ -29,7 +32,7 @@ fn malformed_datagrams_get_the_status_of_the_rfc_or_silence_and_are_counted() {
             change(&mut request);
             request
         };
-        let cases: &[(&str, Option<u16>, &dyn Fn(&mut Request))] = &[
+        let cases: &[Case<'_>] = &[
             ("another version", Some(505), &|request| request.version = "SIP/3.0".to_owned()),
             ("an unknown method", Some(501), &|request| {
                 (request.method, request.cseq) = ("NEWMETHOD".to_owned(), "1 NEWMETHOD".to_owned());
@@ -87,7 +90,7 @@ fn bad_streams_are_answered_and_closed_and_counted() {
     on_site(|site, daemon| {
         let (password, before) = warm(site, &daemon)?;
         site.pbx.pbx("guard set sip.challenges.source=1000")?;
-        let cases: &[(&str, Option<u16>, &dyn Fn(&mut Request))] = &[
+        let cases: &[Case<'_>] = &[
             ("a body of 64 KiB", Some(413), &|request| {
                 (request.length, request.body) = (Some("65536".to_owned()), vec![b'x'; 65_536]);
             }),
