@@ -7,11 +7,11 @@ use serde::Serialize;
 /// Two programs on the same packets, in the same rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Compared {
-    /// What the packets are.
+    /// What the packets are, or what is done.
     pub(crate) case: String,
-    /// With what the filter is compared.
+    /// With what it is compared.
     pub(crate) peer: String,
-    /// Median nanoseconds of CPU a packet.
+    /// Median nanoseconds of CPU.
     pub(crate) ours_ns: f64,
     pub(crate) peer_ns: f64,
     /// Ratios of the pairs of rounds.
@@ -51,6 +51,8 @@ impl Spread {
 /// Everything.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
+    /// What the nanoseconds of [`Compared`] are for: "a packet".
+    pub(crate) unit: &'static str,
     /// Where and how.
     pub(crate) conditions: Vec<String>,
     pub(crate) compared: Vec<Compared>,
@@ -71,17 +73,18 @@ impl Report {
         for condition in &self.conditions {
             let _ = writeln!(text, "{condition}");
         }
+        let heading = format!("nanoseconds of CPU {}", self.unit);
         let _ = writeln!(
             text,
-            "\n{:<62} {:>9} {:>9}  {:<20} {:>22}  {:>7}",
-            "nanoseconds of CPU a packet", "pbx", "peer", "peer", "ratio (min-max)", "target"
+            "\n{heading:<78} {:>9} {:>9}  {:<20} {:>22}  {:>7}",
+            "pbx", "peer", "peer", "ratio (min-max)", "target"
         );
         for row in &self.compared {
             let Spread { median, min, max } = row.ratio;
             let ratio = format!("{median:.2} ({min:.2}-{max:.2})");
             let _ = writeln!(
                 text,
-                "{:<62} {:>9.1} {:>9.1}  {:<20} {ratio:>22}  {}",
+                "{:<78} {:>9.1} {:>9.1}  {:<20} {ratio:>22}  {}",
                 row.case,
                 row.ours_ns,
                 row.peer_ns,
@@ -89,10 +92,10 @@ impl Report {
                 against(median, row.target)
             );
         }
-        let _ = writeln!(text, "\n{:<75} {:>12}  {:<10} {:>7}", "figure", "value", "unit", "target");
+        let _ = writeln!(text, "\n{:<90} {:>12}  {:<10} {:>7}", "figure", "value", "unit", "target");
         for row in &self.figures {
             let value = if row.value < 10.0 { format!("{:.3}", row.value) } else { format!("{:.1}", row.value) };
-            let _ = writeln!(text, "{:<75} {value:>12}  {:<10} {}", row.what, row.unit, against(row.value, row.target));
+            let _ = writeln!(text, "{:<90} {value:>12}  {:<10} {}", row.what, row.unit, against(row.value, row.target));
         }
         let missed = self.missed();
         let _ = match missed.as_slice() {

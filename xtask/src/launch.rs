@@ -46,7 +46,7 @@ impl Run {
 
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// What to measure: `filter`
+    /// What to measure: `filter` or `sip`
     name: String,
     /// The figures as JSON on standard output
     #[arg(long)]
