@@ -28,7 +28,7 @@ use crate::{
     host::{self, Snapshot, clock},
     ops::{Accounts, Environment, Operations, State},
     secrets::Secrets,
-    signalling,
+    sip::{self, Sip},
     store::Store,
 };
 
@@ -49,10 +49,18 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let listener =
         api::bind(&config.socket).with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
     let (filter, told) = control::open(&config.xdp, &state, &snapshot)?;
+    let sip = Sip::start(sip::Start {
+        directory: accounts.directory(),
+        settings: &state.settings,
+        bindings: store.bindings(now()).await?,
+        known: store.known(now().saturating_sub(pbx_core::known::LIFE)).await?,
+        secrets: &secrets,
+        user_filter: filter.user(),
+    })?;
     let (pending, refused) = (state.pending.clone(), state.refused_settings.clone());
     let environment = Environment {
         filter: filter.shared(),
-        signalling: Arc::new(signalling::Disabled),
+        signalling: sip.clone(),
         secrets,
         surroundings: surroundings(),
         clock: Arc::new(now),
@@ -62,12 +70,17 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     operations.started(pending.filter(|_| filter.is_held()), &refused).await?;
     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
     follow::follow_blocks(&operations).await;
+    store.sweep_bindings(now()).await?;
+    operations.start_signalling().await?;
 
     let (end, ending) = watch::channel(false);
     let router = api::router(operations.clone(), api::system_authority(), ending.clone());
     let held = Arc::new(OnceLock::new());
     let mut parts = Parts::default();
     parts.start("the API's server", api::Server::new(listener, router, ending.clone()).run());
+    if let Some(keeping) = sip.keep(store.clone(), operations.clone()) {
+        parts.start("what keeps registrations", keeping);
+    }
     parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
     let status = filter.in_words();
     if let Some(keeping) = filter.keep(config.xdp.clone(), Arc::clone(&held), operations, ending) {
@@ -85,6 +98,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
 
     notify(&[sd_notify::NotifyState::Stopping]);
     let _ = end.send(true);
+    // Before the parts: what the phones did last is kept by one of them.
+    let stopping = Arc::clone(&sip);
+    tokio::task::spawn_blocking(move || stopping.stop()).await?;
     let outcome = outcome.and(parts.end().await);
     // Only on request: a daemon that broke leaves the filter in force for the next one.
     if let (true, Ok(()), Some(filter)) = (detach, &outcome, held.get()) {

@@ -9,6 +9,7 @@ pub mod net;
 pub mod ops;
 pub mod secrets;
 pub mod signalling;
+pub mod sip;
 pub mod store;
 pub mod trace;
 pub mod xdp;

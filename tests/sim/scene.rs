@@ -266,13 +266,12 @@ impl Scene {
     pub(crate) fn receive(&mut self, flow: Flow, message: impl AsRef<[u8]>) -> Vec<Sent> {
         let bytes = message.as_ref();
         let (passed, out) = self.judge(&flow, bytes);
-        if !out.is_empty() {
-            let origin = if flow.protocol == Protocol::Udp { Origin::Datagram } else { Origin::Stream };
-            let flow = answer_flow(&flow, &Message::parse(bytes, origin).expect("what is answered is a message"));
-            self.sent.push(Sent { at: self.now, flow, bytes: out });
-        }
         match passed {
-            Passed::Ended(why) => self.count(why),
+            Passed::Ended { why, answer } => {
+                assert_eq!(answer.is_some(), !out.is_empty());
+                self.sent.extend(answer.map(|flow| Sent { at: self.now, flow, bytes: out }));
+                self.count(why);
+            }
             Passed::Delivered { message, class, credential } => {
                 let message = message.into_owned();
                 let received = Received { flow, message, credential, known: class != Class::Unknown };

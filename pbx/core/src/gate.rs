@@ -52,8 +52,8 @@ pub struct Tags {
     seed: [u64; 2],
 }
 
-/// The queue that a message takes to the core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The queue that a message takes to the core; the order is that of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Within a dialog, from a known source.
     InDialog,
@@ -61,6 +61,11 @@ pub enum Class {
     Known,
     /// Anything else.
     Unknown,
+}
+
+impl Class {
+    /// All of them, in the order of service.
+    pub const ALL: [Self; 3] = [Self::InDialog, Self::Known, Self::Unknown];
 }
 
 /// A proof that holds but for the reuse of its nonce, which the core checks.
@@ -82,8 +87,13 @@ pub struct Credential {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one lives at a time; a box would cost an allocation a message")]
 pub enum Passed<'m> {
-    /// It goes no further. What there is to answer is in the buffer.
-    Ended(Why),
+    /// It goes no further.
+    Ended {
+        /// Why.
+        why: Why,
+        /// Which way the answer goes that is in the buffer; none: there is none.
+        answer: Option<Flow>,
+    },
     /// It goes to the core.
     Delivered {
         /// The message.
@@ -238,31 +248,60 @@ impl Gate<'_> {
     /// Decides about a message. What is answered at once is appended to `out`.
     pub fn pass<'m>(&self, flow: &Flow, bytes: &'m [u8], out: &mut Vec<u8>) -> Passed<'m> {
         let origin = if flow.protocol == Protocol::Udp { Origin::Datagram } else { Origin::Stream };
-        let Ok(message) = Message::parse(bytes, origin) else { return Passed::Ended(Why::Garbage) };
+        let Ok(message) = Message::parse(bytes, origin) else {
+            return Passed::Ended { why: Why::Garbage, answer: None };
+        };
+        let before = out.len();
+        match self.decide(flow, &message, out) {
+            Ok((class, credential)) => Passed::Delivered { message, class, credential },
+            Err(why) => Passed::Ended { why, answer: (out.len() > before).then(|| answer_flow(flow, &message)) },
+        }
+    }
+
+    /// Answers what came of a message that could not be cut out of its stream, with `status`. The answer is appended
+    /// to `out`; to whom nothing is said, or what is no request, nothing is.
+    pub fn refuse(&self, flow: &Flow, head: &[u8], (status, reason): (u16, &str), out: &mut Vec<u8>) {
+        let Ok(message) = Message::parse(head, Origin::Stream) else { return };
+        let is_answered = !matches!(message.method(), None | Some(Method::Ack)) && message.via().is_ok();
+        if is_answered && self.may_answer(flow, self.known.contains(flow.remote.ip())).is_ok() {
+            let tag = self.tags.of(&message);
+            Reply::with_reason(out, &message, status, reason, flow.remote, Some(&tag)).finish();
+        }
+    }
+
+    /// Whether somebody may have an answer that is no SIP, such as one of STUN.
+    pub fn may_have_answer(&self, flow: &Flow) -> Result<(), Why> {
+        self.may_answer(flow, self.known.contains(flow.remote.ip()))
+    }
+
+    fn decide<B: AsRef<[u8]>>(
+        &self,
+        flow: &Flow,
+        message: &Message<B>,
+        out: &mut Vec<u8>,
+    ) -> Result<(Class, Option<Credential>), Why> {
         let known = self.known.contains(flow.remote.ip());
-        if let Err(refusal) = validate(&message) {
+        if let Err(refusal) = validate(message) {
             if refusal.status().is_some() && self.may_answer(flow, known).is_ok() {
-                refusal.answer(out, &message, flow.remote, &self.tags.of(&message));
+                refusal.answer(out, message, flow.remote, &self.tags.of(message));
             }
-            return Passed::Ended(if refusal.closes() { Why::Broken } else { Why::Malformed });
+            return Err(if refusal.closes() { Why::Broken } else { Why::Malformed });
         }
         let class = if known { Class::Known } else { Class::Unknown };
-        let StartLine::Request { method, .. } = message.start_line() else {
-            return Passed::Delivered { message, class, credential: None };
-        };
+        let StartLine::Request { method, .. } = message.start_line() else { return Ok((class, None)) };
         match method {
-            Method::Ack | Method::Cancel => Passed::Delivered { message, class, credential: None },
-            Method::Options if !self.in_dialog(&message) => {
+            Method::Ack | Method::Cancel => Ok((class, None)),
+            Method::Options if !self.in_dialog(message) => {
                 if !known {
-                    return Passed::Ended(Why::Silent);
+                    return Err(Why::Silent);
                 }
-                let tag = self.tags.of(&message);
-                Reply::start(out, &message, 200, flow.remote, Some(&tag))
+                let tag = self.tags.of(message);
+                Reply::start(out, message, 200, flow.remote, Some(&tag))
                     .allow(ALLOWED)
                     .header("Accept", "application/sdp")
                     .header("Supported", "path, outbound")
                     .finish();
-                Passed::Ended(Why::Options)
+                Err(Why::Options)
             }
             Method::Register
             | Method::Invite
@@ -270,17 +309,14 @@ impl Gate<'_> {
             | Method::Message
             | Method::Refer
             | Method::Publish
-                if method == Method::Register || !self.in_dialog(&message) =>
+                if method == Method::Register || !self.in_dialog(message) =>
             {
-                match self.authenticate(flow, &message, method, known, out) {
-                    Err(why) => Passed::Ended(why),
-                    Ok(credential) => Passed::Delivered { message, class: Class::Known, credential: Some(credential) },
-                }
+                self.authenticate(flow, message, method, known, out).map(|credential| (Class::Known, Some(credential)))
             }
             // Within a dialog, which only the core knows; a stranger waits behind all others.
-            _ if known => Passed::Delivered { message, class: Class::InDialog, credential: None },
-            _ if self.in_dialog(&message) => Passed::Delivered { message, class, credential: None },
-            _ => Passed::Ended(Why::NoDialog),
+            _ if known => Ok((Class::InDialog, None)),
+            _ if self.in_dialog(message) => Ok((class, None)),
+            _ => Err(Why::NoDialog),
         }
     }
 

@@ -69,6 +69,14 @@ impl Opened {
         }
     }
 
+    /// The filter that the daemon's own sockets ask.
+    pub(super) fn user(&self) -> Option<Arc<UserFilter>> {
+        match self {
+            Self::User(filter) => Some(Arc::clone(filter)),
+            Self::Held(_) | Self::Lost(..) => None,
+        }
+    }
+
     pub(super) const fn is_held(&self) -> bool {
         matches!(self, Self::Held(_) | Self::User(_))
     }

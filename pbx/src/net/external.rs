@@ -1,18 +1,20 @@
-//! The addresses by which peers beyond the router reach this machine: written down by an administrator, looked up by
-//! name, or asked of a STUN server. Kept fresh in the background; readers never wait.
+//! The addresses by which peers beyond the router reach this machine: written down by an administrator, or, for a family
+//! that has none written, looked up by name or asked of a STUN server. Kept fresh in the background; readers never wait.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    str::FromStr,
     sync::Arc,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use pbx_core::wire::stun::{
-    TransactionId,
-    discovery::{Discovery, Outcome},
+use pbx_core::{
+    settings::{ExternalAddress, Lookup},
+    wire::stun::{
+        TransactionId,
+        discovery::{Discovery, Outcome},
+    },
 };
 use tokio::{net::UdpSocket, sync::watch, task::JoinHandle};
 
@@ -22,64 +24,6 @@ use super::Clock;
 const AGAIN: Duration = Duration::from_secs(180);
 /// How long until the next try, when an answer did not come.
 const RETRY: Duration = Duration::from_secs(20);
-/// The port of STUN servers (RFC 8489 §14).
-const STUN_PORT: u16 = 3478;
-
-/// Where the addresses come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// There is no router, or its address does not matter.
-    None,
-    /// Written down; of each family one at most.
-    Addresses(Option<Ipv4Addr>, Option<Ipv6Addr>),
-    /// A name, looked up every three minutes.
-    Name(String),
-    /// A STUN server, host and port, asked every three minutes. By a socket of its own: the address is right, the port
-    /// is that of the transport's setting.
-    Stun(String, u16),
-}
-
-/// What the text of a setting can not mean.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no external address: give an IPv4 address, an IPv6 address or both separated by a comma, a host name, \
-     or \"stun:host\" with an optional \":port\""
-)]
-pub struct NoSource(String);
-
-impl FromStr for Source {
-    type Err = NoSource;
-
-    fn from_str(text: &str) -> Result<Self, NoSource> {
-        let wrong = || NoSource(text.chars().take(80).collect());
-        let text = text.trim();
-        if text.is_empty() {
-            return Ok(Self::None);
-        }
-        if let Some(server) = text.strip_prefix("stun:") {
-            let (host, port) = match server.rsplit_once(':') {
-                Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-                    (host, port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?)
-                }
-                _ => (server, STUN_PORT),
-            };
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let is_host = is_name(host) || host.parse::<IpAddr>().is_ok();
-            return is_host.then(|| Self::Stun(host.to_owned(), port)).ok_or_else(wrong);
-        }
-        let addresses: Result<Vec<IpAddr>, _> = text.split(',').map(|part| part.trim().parse::<IpAddr>()).collect();
-        match addresses.as_deref() {
-            Ok([IpAddr::V4(four)]) => Ok(Self::Addresses(Some(*four), None)),
-            Ok([IpAddr::V6(six)]) => Ok(Self::Addresses(None, Some(*six))),
-            Ok([IpAddr::V4(four), IpAddr::V6(six)] | [IpAddr::V6(six), IpAddr::V4(four)]) => {
-                Ok(Self::Addresses(Some(*four), Some(*six)))
-            }
-            Err(_) if is_name(text) => Ok(Self::Name(text.to_owned())),
-            Ok(_) | Err(_) => Err(wrong()),
-        }
-    }
-}
-
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
@@ -98,6 +42,11 @@ impl Addresses {
         }
     }
 
+    /// These, and for a family that has none here those of `other`.
+    fn or(self, other: Self) -> Self {
+        Self { v4: self.v4.or(other.v4), v6: self.v6.or(other.v6) }
+    }
+
     fn of(all: impl Iterator<Item = IpAddr>) -> Self {
         let mut found = Self::default();
         for address in all {
@@ -113,25 +62,29 @@ impl Addresses {
 /// The external addresses, kept fresh. Dropping it ends the search; readers keep what was found last.
 pub struct External {
     found: Arc<ArcSwap<Addresses>>,
-    source: watch::Sender<Source>,
+    source: watch::Sender<ExternalAddress>,
     task: JoinHandle<()>,
 }
 
 impl External {
     /// Starts to look, on the runtime that this is called in.
-    pub fn start(source: Source, clock: Clock) -> Self {
-        let found = Arc::new(ArcSwap::from_pointee(written(&source).unwrap_or_default()));
+    pub fn start(source: ExternalAddress, clock: Clock) -> Self {
+        let found = Arc::new(ArcSwap::from_pointee(written(&source)));
         let source = watch::Sender::new(source);
         let task = tokio::spawn(keep(Arc::clone(&found), source.subscribe(), clock));
         Self { found, source, task }
     }
 
-    /// Looks elsewhere from now on. What was found stays until something else is.
-    pub fn look(&self, source: Source) {
-        if let Some(addresses) = written(&source) {
-            self.found.store(Arc::new(addresses));
-        }
-        self.source.send_replace(source);
+    /// Looks elsewhere from now on. What was looked up stays until something else is.
+    pub fn look(&self, source: ExternalAddress) {
+        let before = **self.found.load();
+        let addresses = if searched(&source).is_some() { written(&source).or(before) } else { written(&source) };
+        self.found.store(Arc::new(addresses));
+        self.source.send_if_modified(|now| {
+            let changed = *now != source;
+            *now = source;
+            changed
+        });
     }
 
     /// What was found last, for readers on any thread.
@@ -146,7 +99,7 @@ impl Drop for External {
     }
 }
 
-async fn keep(found: Arc<ArcSwap<Addresses>>, mut sources: watch::Receiver<Source>, clock: Clock) {
+async fn keep(found: Arc<ArcSwap<Addresses>>, mut sources: watch::Receiver<ExternalAddress>, clock: Clock) {
     loop {
         let source = sources.borrow_and_update().clone();
         let looked = tokio::select! {
@@ -170,7 +123,7 @@ async fn keep(found: Arc<ArcSwap<Addresses>>, mut sources: watch::Receiver<Sourc
                 RETRY
             }
         };
-        let forever = written(&source).is_some();
+        let forever = searched(&source).is_none();
         tokio::select! {
             changed = sources.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(pause), if !forever => (),
@@ -178,19 +131,24 @@ async fn keep(found: Arc<ArcSwap<Addresses>>, mut sources: watch::Receiver<Sourc
     }
 }
 
-/// The addresses of a source that needs no search.
-fn written(source: &Source) -> Option<Addresses> {
-    match source {
-        Source::None => Some(Addresses::default()),
-        Source::Addresses(v4, v6) => Some(Addresses { v4: *v4, v6: *v6 }),
-        Source::Name(_) | Source::Stun(..) => None,
-    }
+/// The addresses that were written down.
+fn written(source: &ExternalAddress) -> Addresses {
+    Addresses { v4: source.v4, v6: source.v6 }
 }
 
-async fn look(source: &Source, clock: Clock) -> io::Result<Addresses> {
-    match source {
-        Source::None | Source::Addresses(..) => Ok(written(source).unwrap_or_default()),
-        Source::Name(name) => {
+/// Who is asked, if there is a family to ask for.
+fn searched(source: &ExternalAddress) -> Option<&Lookup> {
+    source.lookup.as_ref().filter(|_| source.v4.is_none() || source.v6.is_none())
+}
+
+async fn look(source: &ExternalAddress, clock: Clock) -> io::Result<Addresses> {
+    let Some(lookup) = searched(source) else { return Ok(written(source)) };
+    Ok(written(source).or(ask_all(lookup, clock).await?))
+}
+
+async fn ask_all(lookup: &Lookup, clock: Clock) -> io::Result<Addresses> {
+    match lookup {
+        Lookup::Name(name) => {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let addresses = Addresses::of(found.map(|address| address.ip()));
             if addresses == Addresses::default() {
@@ -198,7 +156,7 @@ async fn look(source: &Source, clock: Clock) -> io::Result<Addresses> {
             }
             Ok(addresses)
         }
-        Source::Stun(host, port) => {
+        Lookup::Stun { host, port } => {
             let servers: Vec<_> = tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
             let first = |four| servers.iter().find(|server| server.is_ipv4() == four).copied();
             // One answer is enough: a machine without one of the families can not ask over it.
@@ -247,43 +205,20 @@ fn transaction_id() -> io::Result<TransactionId> {
     filled.map(|()| id).map_err(|_| io::Error::other("the machine gives no random bytes"))
 }
 
-/// Whether this can be the name of a host (RFC 1123 §2.1).
-fn is_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let text = text.strip_suffix('.').unwrap_or(text);
-    let last_is_number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    text.len() <= 253 && text.split('.').all(label) && !last_is_number
-}
-
 #[cfg(test)]
 mod tests {
     use pbx_core::wire::stun;
 
     use super::*;
 
-    #[test]
-    fn every_way_to_write_a_source_is_read() {
-        let read = |text: &str| text.parse::<Source>();
-        let (four, six) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
-        assert_eq!(read(""), Ok(Source::None));
-        assert_eq!(read(" 192.0.2.1 "), Ok(Source::Addresses(Some(four), None)));
-        assert_eq!(read("2001:db8::1"), Ok(Source::Addresses(None, Some(six))));
-        assert_eq!(read("2001:db8::1, 192.0.2.1"), Ok(Source::Addresses(Some(four), Some(six))));
-        assert_eq!(read("pbx.example.com"), Ok(Source::Name("pbx.example.com".into())));
-        assert_eq!(read("stun:stun.example.com"), Ok(Source::Stun("stun.example.com".into(), 3478)));
-        assert_eq!(read("stun:192.0.2.1:19302"), Ok(Source::Stun("192.0.2.1".into(), 19302)));
-        assert_eq!(read("stun:[2001:db8::1]:3479"), Ok(Source::Stun("2001:db8::1".into(), 3479)));
-        assert_eq!(read("stun:2001:db8::1"), Ok(Source::Stun("2001:db8::1".into(), 3478)));
-        for wrong in
-            ["192.0.2.256", "192.0.2.1,192.0.2.2", "a b", "stun:", "stun:host:0", "-a.example", "a..b", "192.0.2.1,x"]
-        {
-            assert!(read(wrong).unwrap_err().to_string().contains("stun:host"), "{wrong}");
-        }
+    #[tokio::test]
+    async fn what_is_written_is_not_asked_for_and_the_rest_is() {
+        let clock = Clock::start();
+        let written = "203.0.113.7,2001:db8::7,no-such-name.invalid".parse().unwrap();
+        let found = look(&written, clock).await.unwrap();
+        assert_eq!((found.v4, found.v6), (written.v4, written.v6), "there is no family left to ask for");
+        let found = look(&"203.0.113.7,localhost".parse().unwrap(), clock).await.unwrap();
+        assert_eq!(found.v4, written.v4);
     }
 
     #[test]
@@ -307,13 +242,14 @@ mod tests {
         });
         let clock = Clock::start();
         let external = External::start("192.0.2.7".parse().unwrap(), clock);
+        let of = |lookup: Lookup| ExternalAddress { lookup: Some(lookup), ..ExternalAddress::default() };
         assert_eq!(external.found().load().v4, Some(Ipv4Addr::new(192, 0, 2, 7)));
         let until = async |wanted: Ipv4Addr| {
             while external.found().load().v4 != Some(wanted) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        external.look(Source::Stun("127.0.0.1".into(), port));
+        external.look(of(Lookup::Stun { host: "127.0.0.1".into(), port }));
         tokio::time::timeout(Duration::from_secs(10), until(Ipv4Addr::LOCALHOST)).await.unwrap();
         external.look("192.0.2.8".parse().unwrap());
         assert_eq!(external.found().load().v4, Some(Ipv4Addr::new(192, 0, 2, 8)));

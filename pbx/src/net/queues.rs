@@ -14,21 +14,7 @@ use std::{
 use crossbeam_queue::ArrayQueue;
 use pbx_core::moment::Moment;
 
-/// What waits in a queue; the order is that of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// Belongs to a dialog or transaction that exists.
-    InDialog,
-    /// From a source that proved a password before.
-    Known,
-    /// From anybody else.
-    Unknown,
-}
-
-impl Class {
-    /// All of them, in the order of service.
-    pub const ALL: [Self; 3] = [Self::InDialog, Self::Known, Self::Unknown];
-}
+pub use pbx_core::gate::Class;
 
 /// The limits of the queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,7 +45,8 @@ impl Operations {
         Ok(rest)
     }
 
-    pub(super) fn filter(&self) -> Arc<dyn Filter> {
+    /// The filter of now.
+    pub(crate) fn filter(&self) -> Arc<dyn Filter> {
         Arc::clone(&self.inner.filter.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -44,10 +44,28 @@ impl Store {
             .collect()
     }
 
-    /// Keeps these over what was there, and forgets what is older than `oldest`, in one transaction.
-    pub async fn keep_known(&self, seen: &[StoredKnown], oldest: Timestamp) -> Result<(), StoreError> {
+    /// Forgets who is `gone` from an address, keeps these over what was there, and forgets what is older than
+    /// `oldest`, in one transaction. What is in both stays.
+    pub async fn keep_known(
+        &self,
+        seen: &[StoredKnown],
+        gone: &[(IpAddr, ExtensionId)],
+        oldest: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         async {
+            for chunk in gone.chunks(ROWS) {
+                let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM known WHERE (address, extension) IN (VALUES ");
+                let mut rows = query.separated(", ");
+                for (address, extension) in chunk {
+                    rows.push("(")
+                        .push_bind_unseparated(address.to_string())
+                        .push_unseparated(", ")
+                        .push_bind_unseparated(extension.0)
+                        .push_unseparated(")");
+                }
+                query.push(")").build().execute(&mut *transaction).await?;
+            }
             for chunk in seen.chunks(ROWS) {
                 let mut query =
                     QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO known (address, extension, last_success) ");

@@ -31,7 +31,7 @@ use crate::{
     time::Timestamp,
     transaction::{Bytes, Fields2543, Keys, Layer, Limits, Request, ServerId, ServerKey},
     transport::{
-        Flow, TransportId,
+        ConnectionId, Flow, TransportId,
         keepalive::{DATAGRAM, KeepAlives},
         nat::Reach,
     },
@@ -241,6 +241,11 @@ impl Pbx {
     /// All registrations, oldest first.
     pub fn bindings(&self) -> impl Iterator<Item = &crate::registrar::Binding> {
         self.registrar.bindings()
+    }
+
+    /// Whether somebody is registered over a connection.
+    pub fn is_registered(&self, connection: ConnectionId) -> bool {
+        self.registrar.is_registered(connection)
     }
 
     /// An administrator ends a registration; whether it was there.

@@ -176,6 +176,11 @@ impl Registrar {
         gone.into_iter().filter_map(|id| self.end(id, Ended::Revoked)).collect()
     }
 
+    /// Whether a binding is reached over this connection.
+    pub fn is_registered(&self, connection: ConnectionId) -> bool {
+        self.connections.contains_key(&connection)
+    }
+
     /// A connection is closed: its bindings stay, and wait for the phone to return.
     pub fn connection_closed(&mut self, connection: ConnectionId) -> Vec<BindingChange> {
         let ids = self.connections.remove(&connection).unwrap_or_default();

@@ -160,12 +160,32 @@ async fn known_addresses_keep_their_last_success_and_are_forgotten_when_they_are
     };
     let seen =
         [known("192.0.2.9", 1, 0), known("192.0.2.9", 2, 5), known("2001:db8::9", 1, 5), known("192.0.2.9", 77, 9)];
-    store.keep_known(&seen, NOW).await.unwrap();
-    store.keep_known(&[known("192.0.2.9", 2, 7)], NOW.saturating_add(Duration::from_secs(1))).await.unwrap();
+    store.keep_known(&seen, &[], NOW).await.unwrap();
+    store.keep_known(&[known("192.0.2.9", 2, 7)], &[], NOW.saturating_add(Duration::from_secs(1))).await.unwrap();
     assert_eq!(store.known(Timestamp::MIN).await.unwrap(), [known("192.0.2.9", 2, 7), known("2001:db8::9", 1, 5)]);
     let change = AccountChange { extensions_gone: &[ExtensionId(1)], ..AccountChange::default() };
     store.change_accounts(change).await.unwrap();
     assert_eq!(store.known(Timestamp::MIN).await.unwrap(), [known("192.0.2.9", 2, 7)]);
+}
+
+#[tokio::test]
+async fn who_is_gone_from_an_address_is_known_no_more_unless_it_was_seen_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = filled(&folder).await;
+    let known = |address: &str, extension: u32| StoredKnown {
+        address: address.parse().unwrap(),
+        extension: ExtensionId(extension),
+        last_success: NOW,
+    };
+    let gone = |known: StoredKnown| (known.address, known.extension);
+    let (one, two, three) = (known("192.0.2.9", 1), known("192.0.2.9", 2), known("2001:db8::9", 1));
+    store.keep_known(&[one, two, three], &[], NOW).await.unwrap();
+    let again = StoredKnown { last_success: NOW.saturating_add(Duration::from_secs(5)), ..three };
+    store.keep_known(&[again], &[gone(one), gone(three), gone(known("192.0.2.77", 2))], NOW).await.unwrap();
+    assert_eq!(store.known(Timestamp::MIN).await.unwrap(), [two, again]);
+    let many: Vec<_> = (0..2500_u32).map(|n| (std::net::Ipv4Addr::from_bits(n).into(), ExtensionId(2))).collect();
+    store.keep_known(&[], &[many, vec![gone(two)]].concat(), NOW).await.unwrap();
+    assert_eq!(store.known(Timestamp::MIN).await.unwrap(), [again]);
 }
 
 #[tokio::test]

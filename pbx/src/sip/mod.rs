@@ -1,0 +1,341 @@
+//! Signalling in the daemon: sockets, receive workers, core thread and keeper, put together. What they decide is
+//! decided in `pbx_core`; here is who runs it, and what passes between them.
+
+mod core;
+mod front;
+mod keeper;
+mod shared;
+mod view;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::AtomicU64,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use pbx_core::{
+    auth::{Key, Keys},
+    directory::{Directory, ExtensionId},
+    gate::Tags,
+    known::Success,
+    pbx::{Pbx, Restored, Seeds},
+    registrar::StoredBinding,
+    settings::Settings,
+    time::Timestamp,
+    transport::TransportId,
+};
+use tokio::{runtime::Runtime, sync::mpsc};
+
+use self::{
+    core::{Command, Core, Renewal},
+    front::Front,
+    keeper::{Keeper, Pending},
+    shared::{Drawn, Shared},
+};
+use crate::{
+    host::{Snapshot, clock},
+    net::{Clock, Outbox, Transports, certificate, external::External, stream},
+    ops::Operations,
+    secrets::Secrets,
+    signalling::{CertificatePair, Registration, Signalling, Transport, TransportStatus},
+    store::{Store, StoredKnown},
+    trace::{Direction, Trace},
+    xdp::UserFilter,
+};
+
+/// Commands that may wait for the core thread; who has one more waits.
+const COMMANDS: usize = 64;
+/// Challenges that may wait to be signed.
+const RENEWALS: usize = 1024;
+/// How long an operation waits for the core thread.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Threads that TCP and TLS run on.
+const STREAM_THREADS: usize = 2;
+
+/// What signalling starts with.
+pub struct Start<'a> {
+    /// Who exists.
+    pub directory: Arc<Directory>,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// Registrations of an earlier run.
+    pub bindings: Vec<StoredBinding>,
+    /// Passwords that were right, in earlier runs.
+    pub known: Vec<StoredKnown>,
+    /// Where secrets are drawn.
+    pub secrets: &'a Secrets,
+    /// The filter that asks for every datagram, when the kernel's does not.
+    pub user_filter: Option<Arc<UserFilter>>,
+}
+
+/// Signalling that runs.
+pub struct Sip {
+    shared: Arc<Shared>,
+    sockets: Arc<Transports>,
+    commands: SyncSender<Command>,
+    external: External,
+    /// Registrations and successes that the store has not taken yet.
+    unsaved: AtomicU64,
+    streams: Mutex<Option<Runtime>>,
+    core: Mutex<Option<thread::JoinHandle<()>>>,
+    handed: Mutex<Option<mpsc::Receiver<Pending>>>,
+}
+
+/// Now, as people tell it.
+fn wall() -> Timestamp {
+    Timestamp::from_millis(clock::wall_ms())
+}
+
+impl Sip {
+    /// Starts all threads; no transport is open yet. On a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The machine gives no random numbers or no threads.
+    pub fn start(start: Start<'_>) -> anyhow::Result<Arc<Self>> {
+        raise_open_files();
+        let Start { directory, settings, bindings, known, secrets, user_filter } = start;
+        let clock = Clock::start();
+        let words = || secrets.random::<16>().map(|bytes| halves(&bytes));
+        let tags = Tags::new(words()?);
+        let seeds = Seeds { transactions: secrets.random()?, known: words()?, tags, random: words()? };
+        let drawn = Drawn {
+            keys: Keys { current: Key::new(&secrets.random()?), former: None },
+            allowance: words()?,
+            nonces: words()?,
+            tags,
+        };
+        let success =
+            |known: StoredKnown| Success { addr: known.address, extension: known.extension, last: known.last_success };
+        let restored = Restored { bindings, successes: known.into_iter().map(success).collect() };
+        let pbx = Pbx::new(seeds, Arc::clone(&directory), settings, restored, (clock.now(), wall()));
+        let shared = Arc::new(Shared::new(clock, drawn, pbx.known_set(), settings, user_filter));
+        shared.directory.store(directory);
+
+        let streams = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(STREAM_THREADS)
+            .thread_name("pbx-streams")
+            .enable_all()
+            .build()
+            .context("cannot start the threads of TCP and TLS")?;
+        let front = Arc::new(Front(Arc::clone(&shared)));
+        let limits = limits(stream::Limits::default(), settings);
+        let sockets = Arc::new(Transports::new(front, streams.handle().clone(), clock, limits));
+        shared.hold_sockets(&sockets);
+        let external = External::start(settings.network.external_address.clone(), clock);
+
+        let (challenger, renewals) = sync_channel(RENEWALS);
+        let (keeper, handed) = mpsc::channel(1);
+        let (commands, commanded) = sync_channel(COMMANDS);
+        let (both, found) = ((Arc::clone(&shared), Arc::clone(&sockets)), Arc::clone(external.found()));
+        let mut core = Core::new(pbx, both.clone(), (keeper, challenger), found);
+        core.set_local_networks(settings.network.local_networks.clone());
+        core.carry_out();
+        thread::Builder::new()
+            .name("pbx-challenger".to_owned())
+            .spawn(move || challenge(&both, &renewals))
+            .context("cannot start the challenger")?;
+        let core = thread::Builder::new()
+            .name("pbx-core".to_owned())
+            .spawn(move || core.run(&commanded))
+            .context("cannot start the core thread")?;
+        Ok(Arc::new(Self {
+            shared,
+            sockets,
+            commands,
+            external,
+            unsaved: AtomicU64::new(0),
+            streams: Mutex::new(Some(streams)),
+            core: Mutex::new(Some(core)),
+            handed: Mutex::new(Some(handed)),
+        }))
+    }
+
+    /// What keeps registrations and tells the filter who is known: a part of the daemon that ends when signalling
+    /// does. Nothing the second time.
+    pub fn keep(self: &Arc<Self>, store: Store, operations: Operations) -> Option<impl Future<Output = ()> + use<>> {
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(Keeper { sip: Arc::clone(self), store, operations, handed }.run())
+    }
+
+    /// Closes all transports and ends all threads, when what had come in is handled. Blocks.
+    pub fn stop(&self) {
+        self.sockets.close_all();
+        let _ = self.call(|core| core.end());
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if core.is_some_and(|core| core.join().is_err()) {
+            tracing::error!("the core thread had broken off");
+        }
+        if let Some(streams) = self.streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            streams.shutdown_background();
+        }
+    }
+
+    /// Runs something on the core thread and waits for what it says. Blocks.
+    fn call<T: Send + 'static>(&self, call: impl FnOnce(&mut Core) -> T + Send + 'static) -> anyhow::Result<T> {
+        let (answer, answered) = sync_channel(1);
+        let command: Command = Box::new(move |core| {
+            // Whoever asked may have lost patience.
+            let _ = answer.send(call(core));
+        });
+        self.commands.send(command).map_err(|_| anyhow!("signalling has ended"))?;
+        self.shared.queues.wake();
+        answered.recv_timeout(PATIENCE).map_err(|_| anyhow!("signalling does not answer"))
+    }
+
+    /// [`Self::call`] for tasks.
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let sip = Arc::clone(self);
+        tokio::task::spawn_blocking(move || sip.call(call)).await?
+    }
+
+    /// The number of an extension, for people.
+    fn number(&self, id: ExtensionId) -> String {
+        let directory = self.shared.directory.load();
+        directory.extension_by_id(id).map_or_else(|| "an extension that is gone".to_owned(), |one| one.number.clone())
+    }
+}
+
+impl Signalling for Sip {
+    fn self_signed(&self) -> anyhow::Result<CertificatePair> {
+        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let host = host.filter(|name| !name.is_empty()).unwrap_or_else(|| "pbx".to_owned());
+        let addresses = Snapshot::read().map(|snapshot| snapshot.addresses).unwrap_or_default();
+        let addresses: Vec<IpAddr> = addresses.into_iter().map(|address| address.addr).collect();
+        certificate::self_signed(&host, std::slice::from_ref(&host), &addresses)
+    }
+
+    fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<Vec<String>> {
+        Ok(certificate::check(pair, wall())?.warnings)
+    }
+
+    fn open(&self, transport: &Transport) -> anyhow::Result<()> {
+        let id = transport.id;
+        // Before the first message comes in.
+        let before = self.shared.put_transport(id, Some(transport));
+        let listened = before.as_ref().map(|before| (before.transport.protocol, before.transport.port));
+        if let Err(error) = self.sockets.open(transport, wall()) {
+            self.shared.restore_transport(id, before);
+            return Err(error);
+        }
+        let moved = listened.is_some_and(|listened| listened != (transport.protocol, transport.port));
+        self.call(move |core| {
+            if moved {
+                core.close_transport(id);
+            }
+            core.set_external_ports();
+        })
+    }
+
+    fn close(&self, id: TransportId) -> anyhow::Result<()> {
+        self.sockets.close(id);
+        self.shared.put_transport(id, None);
+        self.call(move |core| {
+            core.close_transport(id);
+            core.set_external_ports();
+        })
+    }
+
+    fn transport(&self, id: TransportId) -> Option<TransportStatus> {
+        let mut status = self.sockets.status(id)?;
+        status.dropped.extend(self.shared.transport(id).map(|of| of.refused()).unwrap_or_default());
+        Some(status)
+    }
+
+    fn directory(&self, directory: Arc<Directory>) {
+        self.shared.directory.store(Arc::clone(&directory));
+        self.tell("the directory", move |core| core.set_directory(directory));
+    }
+
+    fn settings(&self, settings: &Settings) {
+        self.shared.policy.store(Arc::new(settings.into()));
+        let places = self.sockets.places();
+        places.limit(limits(places.limits(), settings));
+        self.external.look(settings.network.external_address.clone());
+        let settings = settings.clone();
+        self.tell("the settings", move |core| core.set_settings(&settings));
+    }
+
+    fn registrations(&self) -> anyhow::Result<Vec<Registration>> {
+        self.call(|core| core.pbx.bindings().map(view::registration).collect())
+    }
+
+    fn drop_registration(&self, id: &str) -> anyhow::Result<bool> {
+        let Some(id) = view::id(id) else { return Ok(false) };
+        self.call(move |core| core.drop_binding(id))
+    }
+
+    fn trace(&self) -> Trace {
+        self.shared.trace.clone()
+    }
+
+    fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {
+        let address = address.to_canonical();
+        self.call(move |core| core.pbx.successes(address).map(|one| (one.extension, one.last)).collect())
+    }
+}
+
+impl Sip {
+    fn tell(&self, what: &str, call: impl FnOnce(&mut Core) + Send + 'static) {
+        if let Err(error) = self.call(call) {
+            tracing::error!(%error, "{what} did not reach signalling");
+        }
+    }
+}
+
+/// Signs the challenges that the core asks for, until it ends.
+fn challenge((shared, sockets): &(Arc<Shared>, Arc<Transports>), renewals: &Receiver<Renewal>) {
+    let mut outbox = Outbox::new();
+    let mut out = Vec::new();
+    while let Ok(renewal) = renewals.recv() {
+        for renewal in std::iter::once(renewal).chain(renewals.try_iter().take(RENEWALS)) {
+            out.clear();
+            if let Some(flow) = shared.challenge(&renewal, &mut out) {
+                shared.trace.show(Direction::Sent, &flow, &out, wall);
+                outbox.push(flow, &out);
+            }
+        }
+        sockets.send_all(&mut outbox);
+    }
+}
+
+/// What connections may use, by the settings.
+fn limits(before: stream::Limits, settings: &Settings) -> stream::Limits {
+    let connections = &settings.sip.connections;
+    let frames = pbx_core::wire::stream::Limits::DEFAULT;
+    stream::Limits {
+        connections: connections.total.get() as usize,
+        of_source: connections.source.get() as usize,
+        frames: pbx_core::wire::stream::Limits {
+            idle: connections.idle.get(),
+            first_message: frames.first_message.min(connections.idle.get()),
+            ..before.frames
+        },
+        ..before
+    }
+}
+
+/// 128 bits as two words.
+fn halves(bytes: &[u8; 16]) -> [u64; 2] {
+    let bits = u128::from_le_bytes(*bytes);
+    [bits as u64, (bits >> 64) as u64]
+}
+
+/// A connection is an open file: as many as the machine allows.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files, and so of connections, stays low");
+    }
+}
