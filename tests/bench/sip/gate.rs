@@ -53,8 +53,8 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         out.clear();
         expected(black_box(&gate.pass(&flow, black_box(message), &mut out)))
     };
-    let challenged = |passed: &Passed<'_>| matches!(passed, Passed::Ended(Why::Challenged));
-    let wrong = |passed: &Passed<'_>| matches!(passed, Passed::Ended(Why::WrongPassword));
+    let challenged = |passed: &Passed<'_>| matches!(passed, Passed::Ended { why: Why::Challenged, .. });
+    let wrong = |passed: &Passed<'_>| matches!(passed, Passed::Ended { why: Why::WrongPassword, .. });
     let right = |passed: &Passed<'_>| matches!(passed, Passed::Delivered { credential: Some(_), .. });
     let cases: [(&str, Vec<u8>, &dyn Fn(&Passed<'_>) -> bool); 4] = [
         ("without credentials, challenged", request(""), &challenged),
