@@ -95,6 +95,34 @@ pub struct Registration {
     pub expires_at: Timestamp,
 }
 
+/// How much there is to do, and what was done and not done since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    /// 0: nothing is turned away, to 6: everything ([`pbx_core::overload`]).
+    pub level: u8,
+    /// How long the oldest message has been waiting (milliseconds).
+    pub queue_delay_ms: u64,
+    /// Bytes that the daemon uses.
+    pub memory_bytes: u64,
+    /// Bytes that it may use; 0: nobody set a limit.
+    pub memory_limit_bytes: u64,
+    /// Contacts that are registered now.
+    pub registrations: u64,
+    /// Addresses from which a password was proved.
+    pub known_sources: u64,
+    /// Messages that were handled.
+    pub handled: u64,
+    /// Requests that were turned away because there was too much to do, by class
+    /// ([`pbx_core::overload::Class::name`]); classes that never counted are left out.
+    pub shed: Vec<(String, u64)>,
+    /// Messages that went no further than the gate, by reason ([`pbx_core::gate::Why::name`]); reasons that never
+    /// counted are left out.
+    pub refused: Vec<(String, u64)>,
+    /// Changes of registrations and known sources that are not stored yet.
+    pub unsaved: u64,
+}
+
 /// The signalling side: transports, registrar, calls.
 pub trait Signalling: Send + Sync {
     /// A certificate for a transport that was given none: self-signed, with a new key.
@@ -119,6 +147,8 @@ pub trait Signalling: Send + Sync {
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool>;
     /// Where messages are shown to whoever wants to look on.
     fn trace(&self) -> Trace;
+    /// How much there is to do. Cheap: it is asked by whoever watches.
+    fn load(&self) -> Load;
     /// Who proved a password from this address in the last 30 days, and when last.
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>>;
 }
@@ -166,6 +196,10 @@ impl Signalling for Disabled {
 
     fn trace(&self) -> Trace {
         Trace::default()
+    }
+
+    fn load(&self) -> Load {
+        Load::default()
     }
 
     fn known(&self, _: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {

@@ -19,7 +19,6 @@ use pbx_core::{
     settings::Settings,
     time::Timestamp,
     transport::{ConnectionId, Flow, Protocol, TransportId},
-    wire::sip::{Message, Origin},
 };
 
 use crate::phone::{Answer, Scheme, digest};

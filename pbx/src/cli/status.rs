@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use pbx_core::settings::Enforcement;
+use pbx_core::{overload::Class, settings::Enforcement};
 
 use super::{
     Session,
     client::{query, typed},
     failure::Failure,
     firewall::say_filter,
-    render::{Columns, ago, clear, left, number, say, say_json},
+    render::{Columns, ago, bytes, clear, left, number, say, say_json},
 };
 use crate::{
     filter::{Finding, InterfaceCounters, Outcome, Severity, Talker},
     ops::{Explanation, Fate, KnownHere, Status, TransportState, TransportStatusView},
+    signalling::Load,
 };
 
 pub(super) async fn status(session: &Session) -> Result<(), Failure> {
@@ -45,11 +46,45 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
         TransportState::Deactivated => format!("{} {} CLOSED", one.protocol, one.port),
     };
     say(format!("         {}", status.transports.iter().map(transport).collect::<Vec<_>>().join(", ")));
+    load(&status.load).into_iter().for_each(say);
     say_filter(&status.filter);
     for warning in status.warnings.iter().filter(|warning| Some(*warning) != status.filter.problem.as_ref()) {
         say(format!("warning  {warning}"));
     }
     Ok(())
+}
+
+/// What the signalling side has to do, as lines under a heading.
+fn load(load: &Load) -> Vec<String> {
+    let limit = match load.memory_limit_bytes {
+        0 => String::new(),
+        limit => format!(" of {}", bytes(limit)),
+    };
+    let unsaved = match load.unsaved {
+        0 => String::new(),
+        unsaved => format!(", {} changes not stored yet", number(unsaved)),
+    };
+    let mut lines = vec![
+        format!(
+            "load     level {} of {}, messages wait {} ms, {}{limit} of memory",
+            load.level,
+            Class::ALL.len(),
+            number(load.queue_delay_ms),
+            bytes(load.memory_bytes)
+        ),
+        format!(
+            "         {} messages handled, {} known sources{unsaved}",
+            number(load.handled),
+            number(load.known_sources)
+        ),
+    ];
+    for (what, counts) in [("refused", &load.refused), ("turned away under load", &load.shed)] {
+        let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", number(*count))).collect();
+        if !counts.is_empty() {
+            lines.push(format!("         {what}: {}", counts.join(", ")));
+        }
+    }
+    lines
 }
 
 /// Exit code 1 when something is wrong, so that a script sees it.
@@ -189,4 +224,40 @@ pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> 
         say(format!("  {}  {}", event.at, event.message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_is_two_lines_and_what_was_refused_is_named() {
+        assert_eq!(
+            load(&Load::default()),
+            [
+                "load     level 0 of 6, messages wait 0 ms, 0 B of memory",
+                "         0 messages handled, 0 known sources"
+            ]
+        );
+        let busy = Load {
+            level: 2,
+            queue_delay_ms: 1234,
+            memory_bytes: 3_565_158,
+            memory_limit_bytes: 1 << 30,
+            handled: 65_536,
+            refused: vec![("challenged".into(), 4000), ("garbage".into(), 2)],
+            shed: vec![("unauthenticated".into(), 9)],
+            unsaved: 7,
+            ..Load::default()
+        };
+        assert_eq!(
+            load(&busy),
+            [
+                "load     level 2 of 6, messages wait 1 234 ms, 3.4 MiB of 1.0 GiB of memory",
+                "         65 536 messages handled, 0 known sources, 7 changes not stored yet",
+                "         refused: challenged 4 000, garbage 2",
+                "         turned away under load: unauthenticated 9"
+            ]
+        );
+    }
 }

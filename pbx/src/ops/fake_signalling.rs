@@ -18,7 +18,7 @@ use pbx_core::{
 
 use super::fake::BEGIN;
 use crate::{
-    signalling::{CertificatePair, Registration, Signalling, Transport, TransportStatus},
+    signalling::{CertificatePair, Load, Registration, Signalling, Transport, TransportStatus},
     trace::Trace,
 };
 
@@ -32,6 +32,7 @@ pub(crate) struct FakeSignalling {
     pub(crate) settings: Mutex<Option<Settings>>,
     pub(crate) registrations: Mutex<Vec<Registration>>,
     pub(crate) trace: Trace,
+    pub(crate) load: Mutex<Load>,
     pub(crate) known: Mutex<Vec<(IpAddr, ExtensionId, Timestamp)>>,
 }
 
@@ -132,6 +133,10 @@ impl Signalling for FakeSignalling {
 
     fn trace(&self) -> Trace {
         self.trace.clone()
+    }
+
+    fn load(&self) -> Load {
+        self.load.lock().unwrap().clone()
     }
 
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use pbx_core::settings::Enforcement;
+use pbx_core::{overload::Class, settings::Enforcement};
 use serde::{Deserialize, Serialize};
 
 use super::{Context, OpError, Operations, TransportState, TransportStatusView, pcap};
@@ -11,6 +11,7 @@ use crate::{
     filter::{
         Filter, FilterStatus, Finding, InterfaceCounters, NoSuchInterface, Outcome, Severity, Talker, TestVerdict,
     },
+    signalling::Load,
     store::EventKind,
 };
 
@@ -45,6 +46,9 @@ pub struct Status {
     /// Where phones reach the appliance.
     #[serde(default)]
     pub transports: Vec<TransportStatusView>,
+    /// How much the signalling side has to do.
+    #[serde(default)]
+    pub load: Load,
     /// The filter.
     pub filter: FilterStatus,
     /// What somebody should do something about, one sentence each.
@@ -116,6 +120,8 @@ impl Operations {
             let problem = closed.problem.as_deref().unwrap_or("it does not listen");
             warnings.push(format!("no phone reaches {} {}: {problem}", closed.protocol, closed.port));
         }
+        let load = self.with_signalling(|signalling| signalling.load()).await?;
+        warnings.extend(overload_warning(load.level));
         let extensions = self.accounts().extensions().count();
         let book = self.book();
         Ok(Status {
@@ -129,6 +135,7 @@ impl Operations {
             extensions,
             registrations,
             transports,
+            load,
             filter,
             warnings,
         })
@@ -225,5 +232,28 @@ impl Operations {
             would_drop: count(Outcome::WouldDrop),
             verdicts,
         })
+    }
+}
+
+/// What a level of overload means to whoever phones.
+fn overload_warning(level: u8) -> Option<String> {
+    let shed: Vec<&str> = Class::ALL.iter().take(level.into()).map(|class| in_words(*class)).collect();
+    let last = shed.last()?;
+    let before = shed[..shed.len() - 1].join(", ");
+    let shed = if before.is_empty() { (*last).to_owned() } else { format!("{before} and {last}") };
+    Some(format!(
+        "overloaded, level {level} of {}: {shed} are turned away; `pbx top` shows who sends most",
+        Class::ALL.len()
+    ))
+}
+
+const fn in_words(class: Class) -> &'static str {
+    match class {
+        Class::Unauthenticated => "strangers",
+        Class::NewCall => "new calls",
+        Class::NewRegistration => "phones that register anew",
+        Class::Refresh => "phones that stay registered",
+        Class::InDialog => "requests of calls that are up",
+        Class::Emergency => "emergency calls",
     }
 }

@@ -15,6 +15,7 @@ use pbx_core::{
     auth::Header,
     directory::{Directory, TenantId},
     moment::Moment,
+    overload::Class,
     pbx::{Input, Output, Pbx},
     registrar::BindingId,
     settings::{Prefixes, Settings},
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 use super::{keeper::Pending, shared::Shared};
 use crate::{
     net::{Outbox, Transports, external::Addresses},
+    signalling::Load,
     trace::Direction,
 };
 
@@ -295,14 +297,22 @@ impl Core {
         });
     }
 
-    /// Bytes that the daemon uses, as last measured.
-    pub(super) const fn memory(&self) -> u64 {
-        self.memory
-    }
-
-    /// How long the oldest message waits.
-    pub(super) fn queue_delay(&self) -> Duration {
-        self.shared.queues.longest_wait(self.shared.clock.now())
+    /// How much there is to do, as far as the core thread knows.
+    pub(super) fn load(&self) -> Load {
+        let (level, counts) = self.pbx.overload();
+        let shed = Class::ALL.into_iter().zip(counts.shed).filter(|(_, count)| *count > 0);
+        let queue_delay = self.shared.queues.longest_wait(self.shared.clock.now());
+        Load {
+            level: level.number(),
+            queue_delay_ms: u64::try_from(queue_delay.as_millis()).unwrap_or(u64::MAX),
+            memory_bytes: self.memory,
+            memory_limit_bytes: self.pbx.memory_limit(),
+            registrations: self.pbx.bindings().count() as u64,
+            known_sources: self.pbx.known_keys().count() as u64,
+            handled: counts.admitted.iter().sum(),
+            shed: shed.map(|(class, count)| (class.name().to_owned(), count)).collect(),
+            ..Load::default()
+        }
     }
 }
 

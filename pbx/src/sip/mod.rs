@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::AtomicU64,
+        atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -43,7 +43,7 @@ use crate::{
     net::{Clock, Outbox, Transports, certificate, external::External, stream},
     ops::Operations,
     secrets::Secrets,
-    signalling::{CertificatePair, Registration, Signalling, Transport, TransportStatus},
+    signalling::{CertificatePair, Load, Registration, Signalling, Transport, TransportStatus},
     store::{Store, StoredKnown},
     trace::{Direction, Trace},
     xdp::UserFilter,
@@ -276,6 +276,12 @@ impl Signalling for Sip {
 
     fn trace(&self) -> Trace {
         self.shared.trace.clone()
+    }
+
+    fn load(&self) -> Load {
+        let unsaved = self.unsaved.load(Relaxed);
+        let load = self.call(|core| core.load()).unwrap_or_default();
+        Load { refused: self.shared.refused(), unsaved, ..load }
     }
 
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {

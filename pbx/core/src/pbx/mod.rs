@@ -272,6 +272,11 @@ impl Pbx {
         (self.overload.level(), self.overload.counts())
     }
 
+    /// Bytes that the daemon may use.
+    pub const fn memory_limit(&self) -> u64 {
+        self.memory_limit
+    }
+
     fn memory_used(&self) -> u64 {
         self.layer.usage().bytes as u64 + self.registrar.len() as u64 * BINDING_BYTES
     }

@@ -32,6 +32,19 @@ async fn blocks_that_the_store_did_not_take_are_counted() {
 }
 
 #[tokio::test]
+async fn the_status_has_the_load_and_says_whom_an_overload_turns_away() {
+    let bench = Bench::new().await;
+    *bench.signalling.load.lock().unwrap() =
+        crate::signalling::Load { level: 3, handled: 17, ..crate::signalling::Load::default() };
+    let status = bench.operations.status().await.unwrap();
+    assert_eq!(status.load.handled, 17);
+    let shed = "level 3 of 6: strangers, new calls and phones that register anew are turned away";
+    assert!(status.warnings.iter().any(|warning| warning.contains(shed)), "{:?}", status.warnings);
+    let older = serde_json::from_str::<Status>(&serde_json::to_string(&status).unwrap()).unwrap();
+    assert_eq!(older, status);
+}
+
+#[tokio::test]
 async fn an_interface_is_attached_and_detached_by_its_name() {
     let bench = Bench::new().await;
     bench.operations.attach(&admin(), "eth0", true, false).await.unwrap();
