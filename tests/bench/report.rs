@@ -20,11 +20,31 @@ pub(crate) struct Compared {
     pub(crate) target: Option<f64>,
 }
 
+impl Compared {
+    /// The two of each round, in nanoseconds; nothing was aimed at.
+    ///
+    /// # Panics
+    /// Of nothing.
+    pub(crate) fn of(case: impl Into<String>, ours: &[f64], peer: impl Into<String>, theirs: &[f64]) -> Self {
+        Compared {
+            case: case.into(),
+            peer: peer.into(),
+            ours_ns: Spread::of(ours.iter().copied()).median,
+            peer_ns: Spread::of(theirs.iter().copied()).median,
+            ratio: Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs)),
+            target: None,
+        }
+    }
+}
+
 /// A number of its own.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) value: f64,
+    /// Of what the value is the median, when it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spread: Option<Spread>,
     pub(crate) unit: &'static str,
     /// At most so much was aimed at.
     pub(crate) target: Option<f64>,
@@ -61,7 +81,12 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn figure(&mut self, what: impl Into<String>, value: f64, unit: &'static str, target: Option<f64>) {
-        self.figures.push(Figure { what: what.into(), value, unit, target });
+        self.figures.push(Figure { what: what.into(), value, spread: None, unit, target });
+    }
+
+    /// The median, with the extremes beside it.
+    pub(crate) fn spread(&mut self, what: impl Into<String>, of: Spread, unit: &'static str, target: Option<f64>) {
+        self.figures.push(Figure { what: what.into(), value: of.median, spread: Some(of), unit, target });
     }
 
     pub(crate) fn json(&self) -> serde_json::Result<String> {
@@ -92,10 +117,18 @@ impl Report {
                 against(median, row.target)
             );
         }
-        let _ = writeln!(text, "\n{:<90} {:>12}  {:<10} {:>7}", "figure", "value", "unit", "target");
+        let _ = writeln!(text, "\n{:<90} {:>12} {:<19} {:<11} {:>7}", "figure", "value", "(min-max)", "unit", "target");
         for row in &self.figures {
-            let value = if row.value < 10.0 { format!("{:.3}", row.value) } else { format!("{:.1}", row.value) };
-            let _ = writeln!(text, "{:<90} {value:>12}  {:<10} {}", row.what, row.unit, against(row.value, row.target));
+            let number = |value: f64| if value < 10.0 { format!("{value:.3}") } else { format!("{value:.1}") };
+            let value = number(row.value);
+            let spread = row.spread.map(|of| format!("({}-{})", number(of.min), number(of.max))).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "{:<90} {value:>12} {spread:<19} {:<11} {}",
+                row.what,
+                row.unit,
+                against(row.value, row.target)
+            );
         }
         let missed = self.missed();
         let _ = match missed.as_slice() {

@@ -14,6 +14,7 @@ pub(crate) const ADDRESS: &str = "127.0.0.1:5060";
 /// A running daemon.
 pub(crate) struct Appliance {
     pub(crate) address: SocketAddr,
+    installation: Installation,
     daemon: Daemon,
 }
 
@@ -33,11 +34,26 @@ impl Appliance {
         let file = directory.join("extensions.csv");
         fs::write(&file, list)?;
         installation.run(&["ext", "import", file.to_str().context("a path of ASCII")?])?.ok()?;
-        Ok(Self { address: ADDRESS.parse()?, daemon })
+        Ok(Self { address: ADDRESS.parse()?, installation, daemon })
     }
 
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.daemon.pid()
+    }
+
+    /// How many messages its UDP transport refused or answered without state for this reason.
+    pub(crate) fn refused(&self, reason: &str) -> Result<u64> {
+        let status = self.installation.pbx("transport status udp:5060")?;
+        let counted = status["items"][0]["dropped"].as_array().context("a status without what was dropped")?;
+        let of = |one: &serde_json::Value| (one[0] == reason).then(|| one[1].as_u64()).flatten();
+        // A reason that never counted is left out.
+        Ok(counted.iter().filter_map(of).sum())
+    }
+
+    /// How many phones are registered.
+    pub(crate) fn registered(&self) -> Result<usize> {
+        let list = self.installation.pbx("reg list --limit 1000000")?;
+        Ok(list["items"].as_array().context("a list without items")?.len())
     }
 }

@@ -70,8 +70,8 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         ensure!(pass(message, expected), "the gate does something else with a REGISTER {case}");
         let costs = (0..effort.rounds).map(|_| timed(TIMES, || _ = pass(message, expected)));
         let costs = costs.collect::<Result<Vec<_>>>()?;
-        let median = Spread::of(costs.iter().map(|cost| cost.nanoseconds)).median;
-        report.figure(format!("at the gate: a REGISTER {case}"), median / 1000.0, "us", None);
+        let spread = Spread::of(costs.iter().map(|cost| cost.nanoseconds / 1000.0));
+        report.spread(format!("at the gate: a REGISTER {case}"), spread, "us", None);
         report.figure(
             format!("at the gate: a REGISTER {case}: allocations"),
             costs[0].allocations,

@@ -29,7 +29,7 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    pub(crate) const FULL: Self = Self { rounds: 5, strangers: 1_000_000, phones: 10_000 };
+    pub(crate) const FULL: Self = Self { rounds: 20, strangers: 1_000_000, phones: 10_000 };
     pub(crate) const QUICK: Self = Self { rounds: 3, strangers: 60_000, phones: 1_500 };
 }
 

@@ -11,6 +11,8 @@ use crate::report::{Report, Spread};
 
 const KNOWN: u32 = 100_000;
 const UNKNOWN: u32 = 500_000;
+/// A round asks all of them.
+const MOST_ROUNDS: usize = 5;
 
 /// Measures it.
 pub(super) fn measure(directory: &Path, effort: Effort, report: &mut Report) -> Result<()> {
@@ -23,6 +25,7 @@ pub(super) fn measure(directory: &Path, effort: Effort, report: &mut Report) -> 
         password: "Wrong-kestrel-58".to_owned(),
         window: 1,
         answers: true,
+        run: 0,
     };
     let numbers = crowd.numbers.clone();
     crowd.numbers.truncate(1000);
@@ -30,7 +33,11 @@ pub(super) fn measure(directory: &Path, effort: Effort, report: &mut Report) -> 
     crowd.numbers = numbers;
     let mut differences = Vec::new();
     let mut medians = [Vec::new(), Vec::new()];
-    for _ in 0..effort.rounds {
+    let rounds = effort.rounds.min(MOST_ROUNDS);
+    let refused = || Ok::<_, anyhow::Error>([appliance.refused("wrong_password")?, appliance.refused("wrong_user")?]);
+    let before = refused()?;
+    for _ in 0..rounds {
+        crowd.run += 1;
         let outcome = crowd.register()?;
         ensure!(
             outcome.refused.len() == crowd.numbers.len() && outcome.refused.iter().all(|(_, status)| *status == 401),
@@ -45,13 +52,18 @@ pub(super) fn measure(directory: &Path, effort: Effort, report: &mut Report) -> 
         medians[1].push(unknown);
         differences.push((known - unknown).abs() * 100.0 / known.min(unknown));
     }
-    let [known, unknown] = medians.map(|medians| Spread::of(medians).median);
-    let count = effort.phones;
-    report.figure(format!("answer to a wrong password, {count} users that exist, median"), known, "us", None);
-    report.figure(format!("answer to a wrong password, {count} users that do not, median"), unknown, "us", None);
-    let spread = Spread::of(differences);
-    report.figure("those two medians, apart by, median of the rounds", spread.median, "%", Some(5.0));
-    report.figure("those two medians, apart by, worst round", spread.max, "%", None);
+    let count = u64::from(effort.phones);
+    let after = refused()?;
+    let counted = [after[0] - before[0], after[1] - before[1]];
+    let expected = count * rounds as u64;
+    ensure!(
+        counted == [expected; 2],
+        "the daemon judged {counted:?} passwords of users that exist and that do not as wrong, not {expected} each"
+    );
+    let [known, unknown] = medians.map(Spread::of);
+    report.spread(format!("answer to a wrong password, {count} users that exist, median"), known, "us", None);
+    report.spread(format!("answer to a wrong password, {count} users that do not, median"), unknown, "us", None);
+    report.spread("those two medians of a round apart by", Spread::of(differences), "%", Some(5.0));
     Ok(())
 }
 

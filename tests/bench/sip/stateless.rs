@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     Effort,
@@ -29,40 +29,33 @@ pub(super) fn measure(directory: &Path, effort: Effort, report: &mut Report) -> 
     settle(appliance.pid())?;
     let before = resident(appliance.pid())?;
 
-    let (mut costs, mut peers, mut alone, mut answered) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let challenged = appliance.refused("challenged")?;
+    let (mut costs, mut peers, mut alone, mut answered) = (Vec::new(), Vec::new(), Vec::new(), [0, 0]);
     for _ in 0..effort.rounds {
-        let (cost, got) = cost(appliance.pid(), &mut ours, each, SOURCES)?;
+        let (cost, together) = cost(appliance.pid(), &mut ours, each, SOURCES)?;
         costs.push(cost);
-        answered += got;
         peers.push(self::cost(kamailio.pid(), &mut theirs, each / FEWER, SOURCES)?.0);
-        alone.push(self::cost(appliance.pid(), &mut ours, each / 10, 1)?.0);
+        let (cost, one_by_one) = self::cost(appliance.pid(), &mut ours, each / FEWER, 1)?;
+        alone.push(cost);
+        answered = [answered[0] + together, answered[1] + one_by_one];
     }
     let growth = resident(appliance.pid())? - before;
+    let challenged = appliance.refused("challenged")? - challenged;
+    ensure!(
+        challenged == u64::from(answered[0] + answered[1]),
+        "{answered:?} challenges came, and the daemon counted {challenged}"
+    );
 
     let case = format!("an unauthenticated REGISTER challenged, {SOURCES} at once from as many addresses");
-    report.figure(&case, Spread::of(costs.iter().copied()).median / 1000.0, "us", Some(20.0));
-    report.figure(
-        "an unauthenticated REGISTER challenged, one at a time",
-        Spread::of(alone).median / 1000.0,
-        "us",
-        None,
-    );
+    let us = |costs: &[f64]| Spread::of(costs.iter().map(|cost| cost / 1000.0));
+    report.spread(&case, us(&costs), "us", Some(20.0));
+    report.spread("an unauthenticated REGISTER challenged, one at a time", us(&alone), "us", None);
     let asked = each * effort.rounds as u32;
-    report.figure(
-        format!("of {asked} such requests answered"),
-        f64::from(answered) * 100.0 / f64::from(asked),
-        "%",
-        None,
-    );
-    report.figure(format!("growth of VmRSS over {asked} such requests"), growth / f64::from(1 << 20), "MiB", Some(1.0));
-    report.compared.push(Compared {
-        case,
-        peer: "Kamailio".to_owned(),
-        ours_ns: Spread::of(costs.iter().copied()).median,
-        peer_ns: Spread::of(peers.iter().copied()).median,
-        ratio: Spread::of(costs.iter().zip(&peers).map(|(ours, peer)| ours / peer)),
-        target: None,
-    });
+    let part = f64::from(answered[0]) * 100.0 / f64::from(asked);
+    report.figure(format!("of {asked} such requests, {SOURCES} at once, answered"), part, "%", None);
+    let growth = growth / f64::from(1 << 20);
+    report.figure(format!("growth of VmRSS over {challenged} such requests"), growth, "MiB", Some(1.0));
+    report.compared.push(Compared::of(case, &costs, "Kamailio", &peers));
     Ok(())
 }
 
