@@ -9,6 +9,7 @@ use std::{
 
 use pbx_core::{
     directory::{Directory, ExtensionId},
+    pbx::Pinged,
     settings::Settings,
     time::Timestamp,
     transport::{Protocol, TransportId},
@@ -145,6 +146,9 @@ pub trait Signalling: Send + Sync {
     fn registrations(&self) -> anyhow::Result<Vec<Registration>>;
     /// Ends a registration. `false`: there was none.
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool>;
+    /// Asks a phone whether it is there, over the flow of its registration. Blocks until it answers, 32 s at most.
+    /// The error is a [`PingError`](pbx_core::pbx::PingError), or signalling has ended.
+    fn ping(&self, id: &str) -> anyhow::Result<Pinged>;
     /// Where messages are shown to whoever wants to look on.
     fn trace(&self) -> Trace;
     /// How much there is to do. Cheap: it is asked by whoever watches.
@@ -192,6 +196,10 @@ impl Signalling for Disabled {
 
     fn drop_registration(&self, _: &str) -> anyhow::Result<bool> {
         Ok(false)
+    }
+
+    fn ping(&self, _: &str) -> anyhow::Result<Pinged> {
+        anyhow::bail!(Self::WHY)
     }
 
     fn trace(&self) -> Trace {

@@ -13,14 +13,14 @@ use pbx_core::{
     time::Timestamp,
     transport::{Flow, Protocol},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 /// Messages that a follower may lag behind.
 const BACKLOG: usize = 1024;
 
 /// Which way a message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// From the peer.
@@ -111,29 +111,52 @@ impl Drop for Follower {
 pub fn masked(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut masked = String::with_capacity(text.len());
-    let mut in_credentials = false;
-    for line in text.split_inclusive('\n') {
-        let folded = line.starts_with([' ', '\t']);
-        let name = line.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
-        in_credentials = matches!(name.as_str(), "authorization" | "proxy-authorization") || folded && in_credentials;
-        if in_credentials { masked.push_str(&without_response(line)) } else { masked.push_str(line) }
+    let mut rest = &*text;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(header_end(rest));
+        let name = line.split(':').next().unwrap_or_default().trim();
+        let is_credentials =
+            name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("proxy-authorization");
+        if is_credentials {
+            mask_responses(line, &mut masked)
+        } else {
+            masked.push_str(line)
+        }
+        rest = after;
     }
     masked
 }
 
-fn without_response(line: &str) -> String {
-    let lower = line.to_ascii_lowercase();
-    let Some(begin) = lower.match_indices("response").find_map(|(at, word)| {
-        let rest = &lower[at + word.len()..];
-        let equals = rest.len() - rest.trim_start().len();
-        rest[equals..].starts_with('=').then_some(at + word.len() + equals + 1)
-    }) else {
-        return line.to_owned();
-    };
-    let rest = &line[begin..];
-    let open = rest.len() - rest.trim_start_matches([' ', '\t', '"']).len();
-    let length = rest[open..].find(['"', ',', '\r', '\n']).unwrap_or(rest.len() - open);
-    format!("{}{}…{}", &line[..begin], &rest[..open], &rest[open + length..])
+/// Where the first header of a text ends, with the lines that are folded into it.
+fn header_end(text: &str) -> usize {
+    let mut end = 0;
+    loop {
+        end = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
+        if !text[end..].starts_with([' ', '\t']) {
+            return end;
+        }
+    }
+}
+
+/// Every one of them: a quoted text before the true one may look like it.
+fn mask_responses(header: &str, masked: &mut String) {
+    const WORD: &str = "response";
+    let lower = header.to_ascii_lowercase();
+    let mut done = 0;
+    while let Some(at) = lower[done..].find(WORD) {
+        let word_end = done + at + WORD.len();
+        let Some(value) = lower[word_end..].trim_start().strip_prefix('=') else {
+            masked.push_str(&header[done..word_end]);
+            done = word_end;
+            continue;
+        };
+        let value = value.trim_start_matches(|one: char| one.is_whitespace() || one == '"');
+        let begin = header.len() - value.len();
+        masked.push_str(&header[done..begin]);
+        masked.push('…');
+        done = begin + value.find(['"', ',', '\r', '\n']).unwrap_or(value.len());
+    }
+    masked.push_str(&header[done..]);
 }
 
 #[cfg(test)]
@@ -148,6 +171,10 @@ mod tests {
         assert!(shown.contains("response = \"…\", uri=\"sip:a\"") && shown.contains("response=…,nc=1"), "{shown}");
         assert!(shown.contains("X-response=\"kept\": 1"));
         assert_eq!(masked(b"response=\xff"), "response=\u{fffd}");
+        let decoy =
+            b"Authorization: Digest username=\"response=x\", Response =\r\n\t\"0123abcd\"\r\nresponse: response=1";
+        let expected = "Authorization: Digest username=\"response=…\", Response =\r\n\t\"…\"\r\nresponse: response=1";
+        assert_eq!(masked(decoy), expected);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod overload;
 mod phone;
+mod pings;
 mod properties;
 mod refusals;
 mod registering;

@@ -14,7 +14,7 @@ use pbx_core::{
     gate::{Class, Gate, Passed, Tags, Why, answer_flow},
     known::{self, KnownSet, Success},
     moment::Moment,
-    pbx::{Event, Input, Output, Pbx, Received, Restored, Seeds, Stored},
+    pbx::{Event, Input, Output, Pbx, PingError, Pinged, Received, Restored, Seeds, Stored},
     registrar::{BindingId, Ended, StoredBinding},
     settings::Settings,
     time::Timestamp,
@@ -68,6 +68,8 @@ pub(crate) struct Scene {
     pub(crate) store: Store,
     pub(crate) filter: BTreeSet<known::Key>,
     pub(crate) ended: Vec<Ended>,
+    /// How phones took it that they were asked.
+    pub(crate) pinged: Vec<(u64, Pinged)>,
     /// Why messages ended at the gate.
     pub(crate) why: BTreeMap<&'static str, usize>,
     booted: Timestamp,
@@ -193,6 +195,7 @@ impl Scene {
             store: Store::default(),
             filter: BTreeSet::new(),
             ended: Vec::new(),
+            pinged: Vec::new(),
             why: BTreeMap::new(),
             booted,
             keys: keys(1),
@@ -306,6 +309,13 @@ impl Scene {
         self.carry_out();
     }
 
+    /// A phone is asked whether it is there; what is sent then.
+    pub(crate) fn ping(&mut self, id: BindingId, number: u64) -> Result<Vec<Sent>, PingError> {
+        self.pbx.ping(id, number, self.now)?;
+        self.carry_out();
+        Ok(std::mem::take(&mut self.sent))
+    }
+
     /// Time goes on; what is sent meanwhile.
     pub(crate) fn advance(&mut self, span: Duration) -> Vec<Sent> {
         let until = self.now + span;
@@ -345,6 +355,7 @@ impl Scene {
                 Output::Store(stored) => self.keep(stored),
                 Output::Filter { key, known: true } => assert!(self.filter.insert(key), "{key:?} told twice"),
                 Output::Filter { key, known: false } => assert!(self.filter.remove(&key), "{key:?} was not told"),
+                Output::Pinged { number, outcome } => self.pinged.push((number, outcome)),
                 Output::Event(Event::Registered(_)) => {}
                 Output::Event(Event::Unregistered(_, why)) => self.ended.push(why),
             }

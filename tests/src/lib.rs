@@ -18,4 +18,6 @@ pub mod daemon;
 
 pub mod fuzz;
 
+pub mod interrupt;
+
 mod wire;

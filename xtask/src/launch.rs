@@ -1,6 +1,11 @@
-//! `cargo xtask run` and `cargo xtask bench`: build, then become the lab or the bench.
+//! `cargo xtask run`, `demo` and `bench`: build, then become the registrar, the lab or the bench.
 
-use std::{os::unix::process::CommandExt, path::PathBuf, process::Command};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
@@ -9,6 +14,48 @@ use crate::{setup, step};
 
 #[derive(Args)]
 pub(crate) struct Run {
+    /// Filter on this interface instead of the one of the default route (root)
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+    /// End by itself after so many seconds; without it Ctrl-C ends it
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Begin anew: asks, then removes the extensions, passwords, registrations and rules of earlier runs
+    #[arg(long)]
+    fresh: bool,
+    /// Do not ask before --fresh removes
+    #[arg(long, requires = "fresh")]
+    yes: bool,
+    /// When it is ready, print its facts as one line of JSON, passwords included, instead of the guide
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub(crate) fn start(self) -> Result<()> {
+        setup::ensure(&[setup::Task::Build])?;
+        // The development build: ready sooner, and the kernel program is optimized in every build.
+        step::run("build", &mut programs(&[]))?;
+        become_program("debug", "pbx-run", &self.arguments(&target_folder()?.join("run")))
+    }
+
+    fn arguments(&self, folder: &Path) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--folder".into(), folder.into()];
+        if let Some(interface) = &self.interface {
+            arguments.extend(["--interface".into(), interface.into()]);
+        }
+        if let Some(seconds) = self.seconds {
+            arguments.extend(["--seconds".into(), seconds.to_string().into()]);
+        }
+        for (given, flag) in [(self.fresh, "--fresh"), (self.yes, "--yes"), (self.json, "--json")] {
+            arguments.extend(given.then(|| flag.into()));
+        }
+        arguments
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
     /// End by itself after so many seconds; without it Ctrl-C ends it
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
@@ -20,26 +67,23 @@ pub(crate) struct Run {
     enforce: bool,
 }
 
-impl Run {
+impl Demo {
     pub(crate) fn start(self) -> Result<()> {
-        setup::require_root("run")?;
-        setup::ensure(&[setup::Task::Run])?;
-        // The development build: ready sooner, and the kernel program is optimized in every build.
+        setup::require_root("demo")?;
+        setup::ensure(&[setup::Task::Demo])?;
         step::run("build", &mut programs(&[]))?;
         become_program("debug", "pbx-lab", &self.arguments())
     }
 
-    fn arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
         if let Some(seconds) = self.seconds {
-            arguments.extend(["--seconds".to_owned(), seconds.to_string()]);
+            arguments.extend(["--seconds".into(), seconds.to_string().into()]);
         }
         if let Some(interface) = &self.interface {
-            arguments.extend(["--interface".to_owned(), interface.clone()]);
+            arguments.extend(["--interface".into(), interface.into()]);
         }
-        if self.enforce {
-            arguments.push("--enforce".to_owned());
-        }
+        arguments.extend(self.enforce.then(|| "--enforce".into()));
         arguments
     }
 }
@@ -86,7 +130,7 @@ fn programs(profile: &[&str]) -> Command {
 }
 
 /// Replaces this process, so that Ctrl-C and the exit code are the program's own.
-fn become_program(profile: &str, name: &str, arguments: &[String]) -> Result<()> {
+fn become_program(profile: &str, name: &str, arguments: &[impl AsRef<OsStr>]) -> Result<()> {
     let program = target_folder()?.join(profile).join(name);
     ensure!(program.is_file(), "the build made no {name} (looked for {})", program.display());
     let error = Command::new(&program).args(arguments).exec();
@@ -101,12 +145,33 @@ fn target_folder() -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
     #[test]
-    fn what_run_was_told_reaches_the_lab() {
-        let run = Run { seconds: Some(20), interface: Some("eth0".into()), enforce: true };
-        assert_eq!(run.arguments(), ["--seconds", "20", "--interface", "eth0", "--enforce"]);
+    fn what_run_was_told_reaches_the_registrar() {
+        let words = ["run", "--fresh", "--yes", "--interface", "eth0", "--seconds", "20", "--json"];
+        let run = Line::try_parse_from(words).unwrap().run;
+        assert_eq!(
+            run.arguments(Path::new("/t/run")),
+            ["--folder", "/t/run", "--interface", "eth0", "--seconds", "20", "--fresh", "--yes", "--json"]
+        );
+        let bare = Line::try_parse_from(["run"]).unwrap().run;
+        assert_eq!(bare.arguments(Path::new("/t/run")), ["--folder", "/t/run"]);
+        assert!(Line::try_parse_from(["run", "--yes"]).is_err(), "there is nothing to ask");
+    }
+
+    #[test]
+    fn what_demo_was_told_reaches_the_lab() {
+        let demo = Demo { seconds: Some(20), interface: Some("eth0".into()), enforce: true };
+        assert_eq!(demo.arguments(), ["--seconds", "20", "--interface", "eth0", "--enforce"]);
     }
 
     #[test]

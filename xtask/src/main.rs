@@ -30,8 +30,10 @@ enum Task {
         #[arg(long)]
         long: bool,
     },
-    /// Show the filter at work: a lab with an appliance, a good and a bad neighbour (root)
+    /// Start the registrar with two extensions and say how to register a softphone; as root with the kernel's filter
     Run(launch::Run),
+    /// Show the filter at work: a lab with an appliance, a good and a bad neighbour (root)
+    Demo(launch::Demo),
     /// Build and run all tests (root)
     Test(test::Test),
     /// Formatting, lints, documentation, dependencies, traceability; needs no root
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup { long } => setup::everything(long),
         Task::Run(run) => run.start(),
+        Task::Demo(demo) => demo.start(),
         Task::Test(test) => test.start(),
         Task::Check => check::start(),
         Task::Bench(bench) => bench.start(),

@@ -1,6 +1,6 @@
 //! `/security/events`, `/audit_logs` and the live stream `/events`.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -10,7 +10,10 @@ use axum::{
 use pbx_core::time::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    mpsc,
+};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
 use super::{Api, ApiError, extract::Query, listener::ended};
@@ -44,33 +47,52 @@ pub(super) async fn audit_log(
     Ok(Json(api.operations.audit_log(&options).await?))
 }
 
+/// What a live stream is made of.
+pub(super) trait Source: Send + 'static {
+    /// The next event, whenever it comes; none: there will be no more.
+    fn next(&mut self) -> impl Future<Output = Option<sse::Event>> + Send;
+}
+
 /// Server-sent events from now on. A follower that is too slow gets an event `lost` with the number of those
 /// it missed. The stream ends with the daemon.
 pub(super) async fn follow(State(api): State<Api>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let mut events = api.operations.follow();
+    live(&api, api.operations.follow())
+}
+
+/// Sends what a source gives until it, the follower or the daemon ends; then the source is dropped.
+pub(super) fn live<S: Source>(
+    api: &Api,
+    mut source: S,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>> + use<S>> {
     let mut ending = api.ending.clone();
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     tokio::spawn(async move {
         loop {
             let next = tokio::select! {
-                next = events.recv() => next,
+                next = source.next() => next,
                 () = ended(&mut ending) => break,
                 () = sender.closed() => break,
             };
-            let event = match next {
-                Ok(event) => {
-                    let data = serde_json::to_string(event.as_ref()).unwrap_or_default();
-                    sse::Event::default().id(event.id.to_string()).event(event.kind.as_str()).data(data)
-                }
-                Err(RecvError::Lagged(lost)) => {
-                    sse::Event::default().event("lost").data(json!({ "lost": lost }).to_string())
-                }
-                Err(RecvError::Closed) => break,
-            };
+            let Some(event) = next else { break };
             if sender.send(Ok(event)).await.is_err() {
                 break;
             }
         }
     });
     Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+impl Source for Receiver<Arc<Event>> {
+    async fn next(&mut self) -> Option<sse::Event> {
+        match self.recv().await {
+            Ok(event) => {
+                let data = serde_json::to_string(event.as_ref()).unwrap_or_default();
+                Some(sse::Event::default().id(event.id.to_string()).event(event.kind.as_str()).data(data))
+            }
+            Err(RecvError::Lagged(lost)) => {
+                Some(sse::Event::default().event("lost").data(json!({ "lost": lost }).to_string()))
+            }
+            Err(RecvError::Closed) => None,
+        }
+    }
 }

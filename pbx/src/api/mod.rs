@@ -1,5 +1,6 @@
 //! The REST API over the unix socket: names, verbs and shapes. Handlers are empty: extract, call an operation,
-//! answer. GET reads and needs the role `View`, POST changes and needs `Admin`.
+//! answer. GET reads and needs the role `View`, POST changes and needs `Admin`; so does
+//! `/api/trace`, which shows who calls whom.
 
 mod error;
 mod events;
@@ -8,6 +9,7 @@ mod identity;
 mod listener;
 mod rules;
 mod security;
+mod trace;
 mod transports;
 mod users;
 
@@ -85,6 +87,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/extension_numbers/{number}"),
     ("GET", "/api/registrations"),
     ("POST", "/api/registrations/{id}/destroy"),
+    ("POST", "/api/registrations/{id}/ping"),
     ("GET", "/api/tenants"),
     ("POST", "/api/tenants"),
     ("GET", "/api/tenants/{id}"),
@@ -100,6 +103,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/transports/{id}/certificate"),
     ("GET", "/api/audit_logs"),
     ("GET", "/api/events"),
+    ("GET", "/api/trace"),
 ];
 
 /// The whole API.
@@ -143,6 +147,7 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/extension_numbers/{number}", get(users::by_number))
         .route("/api/registrations", get(users::registrations))
         .route("/api/registrations/{id}/destroy", post(users::destroy_registration))
+        .route("/api/registrations/{id}/ping", post(users::ping_registration))
         .route("/api/tenants", get(users::tenants).post(users::create_tenant))
         .route("/api/tenants/{id}", get(users::show_tenant).post(users::update_tenant))
         .route("/api/tenants/{id}/destroy", post(users::destroy_tenant))
@@ -156,6 +161,7 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         )
         .route("/api/audit_logs", get(events::audit_log))
         .route("/api/events", get(events::follow))
+        .route("/api/trace", get(trace::follow))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_verb)
         .layer(middleware::from_fn_with_state(authority, identity::admit))

@@ -41,7 +41,7 @@ impl Served {
         let response = sender.send_request(request).await.unwrap();
         let status = response.status();
         let mut body = response.into_body();
-        let bytes = if path == "/api/events" && status == StatusCode::OK {
+        let bytes = if is_stream(path) && status == StatusCode::OK {
             Bytes::new()
         } else {
             let mut bytes = Vec::new();
@@ -53,6 +53,11 @@ impl Served {
         connection.abort();
         (status, bytes)
     }
+}
+
+/// Streams go on until somebody hangs up.
+fn is_stream(path: &str) -> bool {
+    matches!(path, "/api/events" | "/api/trace")
 }
 
 /// A request that an administrator may make and that works on a bench with one rule.
@@ -113,7 +118,7 @@ async fn every_route_asks_who_it_is() {
             let reads = *method == "GET";
             let expected = match role {
                 None => StatusCode::FORBIDDEN,
-                Some(Role::View) if !reads => StatusCode::FORBIDDEN,
+                Some(Role::View) if !reads || *path == "/api/trace" => StatusCode::FORBIDDEN,
                 _ => StatusCode::OK,
             };
             assert_eq!(status, expected, "{role:?} {method} {path}: {answer}");
@@ -123,8 +128,13 @@ async fn every_route_asks_who_it_is() {
             let now_audited = served.bench.store().audit_rows(100).await.unwrap().len();
             if status == StatusCode::FORBIDDEN || reads {
                 assert_eq!(now_audited, audited, "{method} {path} changed something");
-            } else if !matches!(*path, "/api/security/test" | "/api/security/mode" | "/api/security/settings/reset")
-                && !path.contains("interfaces")
+            } else if !matches!(
+                *path,
+                "/api/security/test"
+                    | "/api/security/mode"
+                    | "/api/security/settings/reset"
+                    | "/api/registrations/{id}/ping"
+            ) && !path.contains("interfaces")
             {
                 assert!(now_audited > audited, "{method} {path} is not in the audit");
             }
@@ -171,6 +181,8 @@ async fn errors_have_one_shape_and_the_status_of_their_kind() {
         ("POST", "/api/ip_filters/import", "198.51.100.1\n10.0.0.300\n", 400, "VALIDATE_FAILED"),
         ("POST", "/api/security/profiles/none", "", 404, "NOT_FOUND"),
         ("POST", "/api/security/mode", r#"{"mode":"fast"}"#, 400, "VALIDATE_FAILED"),
+        ("GET", "/api/trace?ip=10.0.0.1&ip=x", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/trace?colour=1", "", 400, "VALIDATE_FAILED"),
     ] {
         let (got, answer) = served.ask(method, path, body).await;
         assert_eq!(
@@ -236,6 +248,43 @@ async fn live_events_arrive_and_the_stream_ends_with_the_daemon() {
 }
 
 #[tokio::test]
+async fn messages_arrive_while_somebody_follows_and_nobody_is_counted_when_he_hangs_up() {
+    let served = Served::to(Some(Role::Admin)).await;
+    let trace = &served.bench.signalling.trace;
+    let stream = UnixStream::connect(&served.socket).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let path = "/api/trace?ip=198.51.100.0%2F24&ip=2001%3Adb8%3A%3A1";
+    let request = Request::builder().uri(path).header("host", "pbx").body(Full::new(Bytes::new())).unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    assert!(trace.is_followed());
+    for remote in ["203.0.113.7:5060", "198.51.100.7:5060"] {
+        let flow = pbx_core::transport::Flow {
+            transport: pbx_core::transport::TransportId(1),
+            protocol: pbx_core::transport::Protocol::Udp,
+            local: "192.0.2.5:5060".parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            connection: None,
+        };
+        let bytes = b"OPTIONS sip:a SIP/2.0\r\nAuthorization: Digest response=77\r\nX: \x1b[2J\r\n\r\n";
+        trace.show(crate::trace::Direction::Received, &flow, bytes, || served.bench.now());
+    }
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(frame.into()).unwrap();
+    assert!(text.starts_with("event: message\ndata: {\"time\":\"2026-"), "{text}");
+    assert!(text.contains(r#""direction":"received","protocol":"UDP""#) && text.contains(r#""start_line":"OPTIONS"#));
+    assert!(text.contains("198.51.100.7:5060") && !text.contains("203.0.113.7"), "{text}");
+    assert!(text.contains("response=…") && !text.contains('\x1b'), "{text}");
+    connection.abort();
+    let nobody = async {
+        while trace.is_followed() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), nobody).await.expect("the follower is gone");
+}
+
+#[tokio::test]
 async fn a_follower_that_is_too_slow_is_told_how_much_it_lost() {
     let served = Served::to(Some(Role::Admin)).await;
     let mut follower = served.bench.operations.follow();
@@ -274,9 +323,15 @@ async fn extensions_transports_and_tenants_have_the_shapes_of_the_vendor_and_no_
     assert_eq!(status, StatusCode::OK, "{answer}");
     let (_, certificate) = served.ask("GET", "/api/transports/3/certificate", Bytes::new()).await;
     assert_eq!(certificate["certificate"], "chain");
+    served.bench.signalling.register("phone", 1, "198.51.100.77:5062");
+    let (_, explained) = served.ask("GET", "/api/security/explain?ip=198.51.100.77", Bytes::new()).await;
+    let phone = &explained["registered"][0];
+    assert_eq!((&phone["extension_number"], &phone["remote"]), (&json!("101"), &json!("198.51.100.77:5062")));
+    let (_, status) = served.ask("GET", "/api/security/status", Bytes::new()).await;
+    assert_eq!((&status["load"]["level"], &status["registrations"]), (&json!(0), &json!(1)));
     let (_, state) = served.ask("GET", "/api/transports/1/status", Bytes::new()).await;
     assert_eq!((&state["state"], &state["protocol"]), (&json!("ACTIVATED"), &json!("UDP")));
-    for (method, path) in ROUTES.iter().filter(|(method, path)| *method == "GET" && *path != "/api/events") {
+    for (method, path) in ROUTES.iter().filter(|(method, path)| *method == "GET" && !is_stream(path)) {
         let (filled, _) = sample(method, path);
         let (status, bytes) = served.raw(method, &filled, Bytes::new()).await;
         let text = String::from_utf8_lossy(&bytes);

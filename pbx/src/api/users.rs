@@ -15,7 +15,7 @@ use super::{
 };
 use crate::ops::{
     AddExtension, AddTenant, ExtensionAnswer, ExtensionsImported, How, ImportExtensions, ListOptions, OpError, Page,
-    RegistrationView, SetPassword, TenantAnswer, TenantView, UpdateExtension, UpdateTenant, User, UserStatus,
+    PingView, RegistrationView, SetPassword, TenantAnswer, TenantView, UpdateExtension, UpdateTenant, User, UserStatus,
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,6 +131,14 @@ pub(super) async fn destroy_registration(
     OptionalBody(how): OptionalBody<How>,
 ) -> Result<Json<RegistrationView>, ApiError> {
     Ok(Json(api.operations.drop_registration(&context, &id, how).await?))
+}
+
+pub(super) async fn ping_registration(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<PingView>, ApiError> {
+    Ok(Json(api.operations.ping_registration(&context, &id).await?))
 }
 
 pub(super) async fn tenants(

@@ -97,6 +97,15 @@ pub enum Command {
     /// Transports: where phones reach the appliance
     #[command(subcommand)]
     Transport(Transport),
+    /// SIP messages as they come and go, a line each, until Ctrl-C; for administrators
+    Trace {
+        /// Only those of this peer, an address or range; several add up
+        #[arg(long, value_name = "ADDRESS|RANGE")]
+        ip: Vec<String>,
+        /// The whole messages too; what proves a password is masked
+        #[arg(long)]
+        sip: bool,
+    },
     /// Tenants: the companies on this appliance
     #[command(subcommand)]
     Tenant(Tenant),

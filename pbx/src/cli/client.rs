@@ -55,9 +55,9 @@ impl Client {
         decode(&self.request(Method::POST, path, "application/octet-stream", body.into()).await?)
     }
 
-    /// Opens the stream of live events; the caller reads it.
-    pub(super) async fn events(&self) -> Result<EventStream, Failure> {
-        let response = self.send(Method::GET, "/api/events", "text/event-stream", Bytes::new()).await?;
+    /// Opens a stream of live events; the caller reads it.
+    pub(super) async fn stream(&self, path: &str) -> Result<EventStream, Failure> {
+        let response = self.send(Method::GET, path, "text/event-stream", Bytes::new()).await?;
         if response.status() != StatusCode::OK {
             return Err(refusal(response.status(), &body(response).await?));
         }

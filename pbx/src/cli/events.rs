@@ -36,7 +36,7 @@ pub(super) async fn events(
             .await;
     }
     // The stream is opened first, so that nothing falls between the list and it; what comes twice is left out.
-    let mut stream = session.client.events().await?;
+    let mut stream = session.client.stream("/api/events").await?;
     let mut last = 0;
     if since.is_some() || !list.filter.is_empty() {
         let listed = session.list("/api/security/events", list, &[], None, &extra).await?;

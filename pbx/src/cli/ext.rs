@@ -17,8 +17,8 @@ use super::{
     render::{Columns, ago, left, number, say, say_json},
 };
 use crate::ops::{
-    AddExtension, Did, ExtensionAnswer, ExtensionsImported, RegistrationView, SetPassword, UpdateExtension, User,
-    UserStatus,
+    AddExtension, Did, ExtensionAnswer, ExtensionsImported, PingView, RegistrationView, SetPassword, UpdateExtension,
+    User, UserStatus,
 };
 
 pub(super) async fn ext(session: &Session, command: Ext) -> Result<(), Failure> {
@@ -75,6 +75,13 @@ pub(super) async fn reg(session: &Session, command: Reg) -> Result<(), Failure> 
         Reg::Drop { id, change, .. } => {
             drop_all(session, id.into_iter().collect(), "there is no such registration", change).await
         }
+        Reg::Ping { number: Some(number), tenant, .. } => {
+            let (id, _) = find(session, &number, &tenant).await?;
+            let status: UserStatus = typed(session.client.get(&format!("/api/users/{id}/status")).await?)?;
+            let ids = status.items.into_iter().map(|one| one.id).collect();
+            ping_all(session, ids, &format!("nothing is registered for {number}")).await
+        }
+        Reg::Ping { id, .. } => ping_all(session, id.into_iter().collect(), "there is no such registration").await,
     }
 }
 
@@ -254,13 +261,37 @@ fn marks(phone: &RegistrationView) -> String {
     format!("{nat}{gone}")
 }
 
-async fn drop_all(session: &Session, ids: Vec<String>, none: &str, change: Change) -> Result<(), Failure> {
-    if ids.is_empty() {
-        return Err(Failure::Answer {
-            status: hyper::StatusCode::NOT_FOUND,
-            errors: vec![crate::ops::OpError::not_found(format!("{none}; `pbx reg list` shows all"))],
-        });
+/// Asks each, and fails unless all answer.
+async fn ping_all(session: &Session, ids: Vec<String>, none: &str) -> Result<(), Failure> {
+    some(&ids, none)?;
+    let (mut silent, mut items) = (0, Vec::new());
+    for id in ids {
+        let value = session.client.post(&format!("/api/registrations/{}/ping", encoded(&id)), &json!({})).await?;
+        let ping: PingView = typed(value.clone())?;
+        silent += usize::from(!ping.answered);
+        if session.json {
+            items.push(value);
+            continue;
+        }
+        let PingView { registration: RegistrationView { extension_number, remote, protocol, .. }, .. } = &ping;
+        let outcome = match (ping.status, ping.milliseconds, &ping.problem) {
+            (Some(status), Some(after), _) => format!("answered {status} after {after} ms"),
+            (.., Some(problem)) => format!("NOT THERE: {problem}"),
+            _ => "NOT THERE".to_owned(),
+        };
+        say(format!("{extension_number} at {remote} over {protocol}: {outcome}"));
     }
+    if session.json {
+        say_json(&json!({ "items": items }));
+    }
+    if silent > 0 {
+        return Err(Failure::Failed(format!("{silent} did not answer")));
+    }
+    Ok(())
+}
+
+async fn drop_all(session: &Session, ids: Vec<String>, none: &str, change: Change) -> Result<(), Failure> {
+    some(&ids, none)?;
     let mut dropped = Vec::new();
     for id in ids {
         let path = format!("/api/registrations/{}/destroy", encoded(&id));
@@ -274,6 +305,17 @@ async fn drop_all(session: &Session, ids: Vec<String>, none: &str, change: Chang
     for value in dropped {
         let phone: RegistrationView = typed(value)?;
         say(format!("{} of {} at {} {would}no longer registered", phone.extension_number, phone.tenant, phone.remote));
+    }
+    Ok(())
+}
+
+/// An error, and its words, when there is none.
+fn some(ids: &[String], none: &str) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Err(Failure::Answer {
+            status: hyper::StatusCode::NOT_FOUND,
+            errors: vec![crate::ops::OpError::not_found(format!("{none}; `pbx reg list` shows all"))],
+        });
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod list;
 mod render;
 mod status;
 mod tenant;
+mod trace;
 mod transport;
 
 use std::{
@@ -80,6 +81,7 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Ext(command) => ext::ext(&session, command).await,
         Command::Reg(command) => ext::reg(&session, command).await,
         Command::Transport(command) => transport::run(&session, command).await,
+        Command::Trace { ip, sip } => trace::trace(&session, &ip, sip).await,
         Command::Tenant(command) => tenant::run(&session, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

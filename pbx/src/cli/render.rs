@@ -1,6 +1,7 @@
 //! Answers for people: tables without borders, numbers with blanks, times as "12m ago".
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal, Write},
     net::IpAddr,
     time::{Duration, SystemTime},
@@ -60,9 +61,33 @@ impl std::fmt::Display for Columns {
     }
 }
 
-/// Prints a text and a line's end. A reader that went away (`| head`) is no error.
+/// A text without anything that a terminal obeys but line ends and tabs: messages of strangers are shown. What is
+/// taken out is written as JSON writes it, so that JSON means the same as before.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if is_obeyed(char) {
+            plain.push_str(&format!("\\u{:04x}", u32::from(char)));
+        } else {
+            plain.push(char);
+        }
+    }
+    plain.into()
+}
+
+/// Control characters (C0, C1, DEL), and those that turn the direction of writing round. All are in the plane that
+/// four digits can name.
+fn is_obeyed(char: char) -> bool {
+    char.is_control() && !matches!(char, '\n' | '\t')
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Prints a text and a line's end, [`plain`]. A reader that went away (`| head`) is no error.
 pub(super) fn say(text: impl std::fmt::Display) {
-    let written = writeln!(io::stdout().lock(), "{text}");
+    let written = writeln!(io::stdout().lock(), "{}", plain(&text.to_string()));
     if written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         // Nobody will read the rest, and what is watched would go on for ever.
         std::process::exit(0);
@@ -167,6 +192,12 @@ mod tests {
         assert_eq!(span(Duration::from_secs(439_200)), "5d 2h");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(3_565_158), "3.4 MiB");
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_written_out() {
+        assert_eq!(plain("é → 1\t2\n"), "é → 1\t2\n");
+        assert_eq!(plain("\x1b[2J\r\x7f\u{9b}\u{202e}"), r"\u001b[2J\u000d\u007f\u009b\u202e");
     }
 
     #[test]

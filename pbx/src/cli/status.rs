@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     filter::{Finding, InterfaceCounters, Outcome, Severity, Talker},
-    ops::{Explanation, Fate, KnownHere, Status, TransportState, TransportStatusView},
+    ops::{Explanation, Fate, KnownHere, RegistrationView, Status, TransportState, TransportStatusView},
     signalling::Load,
 };
 
@@ -202,18 +202,7 @@ pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> 
     if !registered.is_empty() || !known.is_empty() {
         say("");
     }
-    for phone in registered {
-        let name = phone.display_name.map(|name| format!(" ({name})")).unwrap_or_default();
-        say(format!(
-            "  registered        {} of {}{name} over {} from {}, {} left{}",
-            phone.extension_number,
-            phone.tenant,
-            phone.protocol,
-            phone.remote,
-            left(Some(phone.expires_at)),
-            phone.user_agent.map(|agent| format!(", {agent}")).unwrap_or_default()
-        ));
-    }
+    registered.into_iter().map(phone).for_each(say);
     for KnownHere { extension_number, tenant, last_success } in known {
         say(format!("  known             {extension_number} of {tenant} proved its password {}", ago(last_success)));
     }
@@ -226,9 +215,52 @@ pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> 
     Ok(())
 }
 
+/// A phone that is registered from the address.
+fn phone(phone: RegistrationView) -> String {
+    let name = phone.display_name.map(|name| format!(" ({name})")).unwrap_or_default();
+    format!(
+        "  registered        {} of {}{name} over {} from {}, {} left{}{}{}",
+        phone.extension_number,
+        phone.tenant,
+        phone.protocol,
+        phone.remote,
+        left(Some(phone.expires_at)),
+        if phone.behind_nat { ", behind NAT" } else { "" },
+        if phone.reachable { "" } else { ", CANNOT BE REACHED: its connection is gone" },
+        phone.user_agent.map(|agent| format!(", {agent}")).unwrap_or_default()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registered_phone_says_whose_it_is_and_whether_it_can_be_reached() {
+        let view = RegistrationView {
+            id: "1".into(),
+            extension_number: "101".into(),
+            display_name: Some("Alice".into()),
+            tenant: "default".into(),
+            contact: "sip:101@192.0.2.9".into(),
+            user_agent: Some("baresip".into()),
+            instance: None,
+            protocol: pbx_core::transport::Protocol::Udp,
+            remote: "198.51.100.77:5062".parse().unwrap(),
+            local: "192.0.2.5:5060".parse().unwrap(),
+            reachable: true,
+            behind_nat: false,
+            since: pbx_core::time::Timestamp::EPOCH,
+            expires_at: pbx_core::time::Timestamp::EPOCH,
+        };
+        assert_eq!(
+            phone(view.clone()),
+            "  registered        101 of default (Alice) over UDP from 198.51.100.77:5062, 0s left, baresip"
+        );
+        let gone =
+            RegistrationView { reachable: false, behind_nat: true, display_name: None, user_agent: None, ..view };
+        assert!(phone(gone).ends_with("0s left, behind NAT, CANNOT BE REACHED: its connection is gone"));
+    }
 
     #[test]
     fn load_is_two_lines_and_what_was_refused_is_named() {

@@ -14,7 +14,7 @@ use crate::{
 struct Machine {
     bench: Bench,
     socket: PathBuf,
-    _ending: watch::Sender<bool>,
+    ending: watch::Sender<bool>,
 }
 
 impl Machine {
@@ -24,7 +24,7 @@ impl Machine {
         let (ending, ended) = watch::channel(false);
         let router = router(bench.operations.clone(), Arc::new(move |_, _| role), ended.clone());
         tokio::spawn(Server::new(bind(&socket).unwrap(), router, ended).run());
-        Self { bench, socket, _ending: ending }
+        Self { bench, socket, ending }
     }
 
     /// The exit code of a command.
@@ -169,6 +169,7 @@ async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
         ("ext remove 104 --yes", 0),
         ("ext remove 104 --yes", 3),
         ("reg drop 101", 3),
+        ("reg ping 101", 3),
         ("tenant list", 0),
         ("tenant add branch --domain Sip.Example.com --policy min_length=10", 0),
         ("tenant add other --domain sip.example.com", 2),
@@ -212,6 +213,8 @@ async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
         ("transport add udp 5074", 7),
         ("block add 198.51.100.77", 7),
         ("reg drop 101 --dry-run", 0),
+        ("reg ping 101", 0),
+        ("reg ping --id nobody", 3),
         ("reg drop --id phone", 0),
         ("reg drop --id phone", 3),
     ] {
@@ -234,8 +237,24 @@ async fn a_viewer_looks_and_a_stranger_does_nothing() {
     let viewer = Machine::of(Some(Role::View)).await;
     assert_eq!(viewer.pbx("status").await, 0);
     assert_eq!(viewer.pbx("block add 198.51.100.7").await, 4);
+    assert_eq!(viewer.pbx("trace").await, 4);
     let stranger = Machine::of(None).await;
     assert_eq!(stranger.pbx("status").await, 4);
+}
+
+#[tokio::test]
+async fn messages_are_shown_until_the_daemon_ends() {
+    let machine = Machine::of(Some(Role::Admin)).await;
+    assert_eq!(machine.pbx("trace --ip 10.0.0.300").await, 2);
+    let trace = &machine.bench.signalling.trace;
+    let end = async {
+        while !trace.is_followed() {
+            tokio::task::yield_now().await;
+        }
+        machine.ending.send(true).unwrap();
+    };
+    let (code, ()) = tokio::join!(machine.pbx("trace --ip 198.51.100.0/24 --sip"), end);
+    assert_eq!((code, trace.is_followed()), (5, false));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
 
 use pbx_core::{
     directory::{Directory, ExtensionId},
+    pbx::{PingError, Pinged},
     settings::Settings,
     time::Timestamp,
     transport::{Protocol, TransportId},
@@ -129,6 +130,13 @@ impl Signalling for FakeSignalling {
         let before = registrations.len();
         registrations.retain(|one| one.id != id);
         Ok(registrations.len() < before)
+    }
+
+    fn ping(&self, id: &str) -> anyhow::Result<Pinged> {
+        let registrations = self.registrations.lock().unwrap();
+        let one = registrations.iter().find(|one| one.id == id).ok_or(PingError::NotRegistered)?;
+        anyhow::ensure!(one.reachable, PingError::Unreachable);
+        Ok(Pinged::Answered { code: 200, after: std::time::Duration::from_millis(12) })
     }
 
     fn trace(&self) -> Trace {

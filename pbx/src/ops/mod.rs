@@ -27,6 +27,7 @@ mod rules;
 mod settings;
 mod state;
 mod tenants;
+mod trace;
 mod transports;
 
 use std::{
@@ -53,10 +54,11 @@ pub use self::{
     import::{ImportAnswer, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
     query::{ListOptions, PAGE, Page},
-    registrations::{RegistrationView, UserStatus},
+    registrations::{PingView, RegistrationView, UserStatus},
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
+    trace::{MessageKind, MessageView, Messages},
     transports::{
         AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
         TransportView, UpdateTransport,

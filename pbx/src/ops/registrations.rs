@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use pbx_core::{address::Prefix, lockout::Peer, time::Timestamp, transport::Protocol};
+use pbx_core::{address::Prefix, lockout::Peer, pbx::Pinged, time::Timestamp, transport::Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -58,7 +58,53 @@ pub struct UserStatus {
     pub items: Vec<RegistrationView>,
 }
 
+/// How a phone took it that somebody asked whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingView {
+    /// Its registration.
+    pub registration: RegistrationView,
+    /// Whether it answered, which proves that it is there, whatever it says.
+    pub answered: bool,
+    /// The status that it answered with.
+    pub status: Option<u16>,
+    /// After how long (milliseconds).
+    pub milliseconds: Option<u64>,
+    /// Why there is no answer.
+    pub problem: Option<String>,
+}
+
 impl Operations {
+    /// Asks a phone whether it is there, by an OPTIONS over the flow of its registration. Takes up to 32 s.
+    pub async fn ping_registration(&self, context: &Context, id: &str) -> Result<PingView, OpError> {
+        context.may_change()?;
+        let found = self.all_registrations().await?.into_iter().find(|one| one.id == id);
+        let found = found.ok_or_else(|| {
+            OpError::not_found(format!("there is no registration {}; `pbx reg list` shows all", shown(id)))
+        })?;
+        let asked = found.id.clone();
+        let outcome = self.with_signalling(move |signalling| signalling.ping(&asked)).await?;
+        let registration = RegistrationView::of(found, &self.accounts());
+        let silent = |problem: String| PingView {
+            registration: registration.clone(),
+            answered: false,
+            status: None,
+            milliseconds: None,
+            problem: Some(problem),
+        };
+        Ok(match outcome {
+            Ok(Pinged::Answered { code, after }) => PingView {
+                answered: true,
+                status: Some(code),
+                milliseconds: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+                problem: None,
+                ..silent(String::new())
+            },
+            Ok(Pinged::Silent) => silent("no answer in 32 s".to_owned()),
+            Ok(Pinged::NotSent) => silent("the request could not be sent".to_owned()),
+            Err(error) => silent(format!("{error:#}")),
+        })
+    }
+
     /// A page of everything that is registered, by default in the order of numbers.
     pub async fn registrations(&self, options: &ListOptions) -> Result<Page<RegistrationView>, OpError> {
         let query = Query::parse::<RegistrationView>(options).map_err(OpError::usage)?;

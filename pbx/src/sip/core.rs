@@ -16,7 +16,7 @@ use pbx_core::{
     directory::{Directory, TenantId},
     moment::Moment,
     overload::Class,
-    pbx::{Input, Output, Pbx},
+    pbx::{Input, Output, Pbx, PingError, Pinged},
     registrar::BindingId,
     settings::{Prefixes, Settings},
     transport::{ConnectionId, Flow, TransportId, nat::Reach},
@@ -61,6 +61,9 @@ pub(super) struct Core {
     challenger: SyncSender<Renewal>,
     found: Arc<arc_swap::ArcSwap<Addresses>>,
     reached: Reached,
+    /// Who waits for which ping.
+    pings: BTreeMap<u64, SyncSender<Pinged>>,
+    next_ping: u64,
     next_measure: Moment,
     next_memory: Moment,
     memory: u64,
@@ -93,6 +96,8 @@ impl Core {
             challenger,
             found,
             reached: Reached::default(),
+            pings: BTreeMap::new(),
+            next_ping: 0,
             next_measure: now,
             next_memory: now,
             memory: 0,
@@ -203,6 +208,12 @@ impl Core {
                 }
                 Output::Store(stored) => self.pending.store(stored),
                 Output::Filter { key, known } => self.pending.filter(key, known),
+                Output::Pinged { number, outcome } => {
+                    if let Some(waits) = self.pings.remove(&number) {
+                        // Whoever asked may have lost patience.
+                        let _ = waits.try_send(outcome);
+                    }
+                }
                 Output::Event(event) => self.pending.event(event, super::wall()),
             }
         }
@@ -220,6 +231,7 @@ impl Core {
         }
         // Not ready: what is pending goes on growing together, an entry for each thing that changed.
         if let Ok(place) = self.keeper.try_reserve() {
+            self.shared.handed.fetch_add(self.pending.unsaved(), Relaxed);
             place.send(std::mem::take(&mut self.pending));
         }
     }
@@ -272,6 +284,15 @@ impl Core {
         self.pbx.drop_binding(id, self.shared.clock.now())
     }
 
+    /// Asks a phone whether it is there; `waits` is told how it took it.
+    pub(super) fn ping(&mut self, id: BindingId, waits: SyncSender<Pinged>) -> Result<(), PingError> {
+        let number = self.next_ping;
+        self.next_ping += 1;
+        self.pbx.ping(id, number, self.shared.clock.now())?;
+        self.pings.insert(number, waits);
+        Ok(())
+    }
+
     /// The local networks are these from now on.
     pub(super) fn set_local_networks(&mut self, networks: Prefixes) {
         self.reached.settings = networks;
@@ -311,6 +332,7 @@ impl Core {
             known_sources: self.pbx.known_keys().count() as u64,
             handled: counts.admitted.iter().sum(),
             shed: shed.map(|(class, count)| (class.name().to_owned(), count)).collect(),
+            unsaved: self.pending.unsaved(),
             ..Load::default()
         }
     }

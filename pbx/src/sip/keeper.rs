@@ -2,7 +2,15 @@
 //! an entry for each thing, and kept by a task that may take its time. What the store does not take is kept in memory
 //! and tried again.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, Release},
+    },
+    time::Duration,
+};
 
 use pbx_core::{
     directory::ExtensionId,
@@ -77,8 +85,8 @@ impl Pending {
     }
 
     /// Entries for the store.
-    fn unsaved(&self) -> usize {
-        self.bindings.len() + self.successes.len()
+    pub(super) fn unsaved(&self) -> u64 {
+        (self.bindings.len() + self.successes.len()) as u64
     }
 
     /// Takes what came later over what is here.
@@ -146,7 +154,11 @@ impl Keeper {
         loop {
             let open = match timeout_at((Instant::now() + LOOK).max(next_try), self.handed.recv()).await {
                 Ok(Some(more)) => {
+                    let handed = more.unsaved();
                     pending.take(more);
+                    // In this order: whoever adds both up may count some twice, and never too few.
+                    self.sip.unsaved.store(pending.unsaved(), Relaxed);
+                    self.sip.shared.handed.fetch_sub(handed, Release);
                     true
                 }
                 Ok(None) => false,
@@ -173,7 +185,7 @@ impl Keeper {
                         next_try = Instant::now() + AGAIN;
                     }
                 }
-                self.sip.unsaved.store(pending.unsaved() as u64, std::sync::atomic::Ordering::Relaxed);
+                self.sip.unsaved.store(pending.unsaved(), Relaxed);
             }
             if !open {
                 return;

@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Acquire},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -24,7 +24,7 @@ use pbx_core::{
     directory::{Directory, ExtensionId},
     gate::Tags,
     known::Success,
-    pbx::{Pbx, Restored, Seeds},
+    pbx::{Pbx, PingError, Pinged, Restored, Seeds},
     registrar::StoredBinding,
     settings::Settings,
     time::Timestamp,
@@ -55,6 +55,8 @@ const COMMANDS: usize = 64;
 const RENEWALS: usize = 1024;
 /// How long an operation waits for the core thread.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an operation waits for a phone: longer than the transaction does.
+const PING_PATIENCE: Duration = Duration::from_secs(35);
 /// Threads that TCP and TLS run on.
 const STREAM_THREADS: usize = 2;
 
@@ -80,7 +82,7 @@ pub struct Sip {
     sockets: Arc<Transports>,
     commands: SyncSender<Command>,
     external: External,
-    /// Registrations and successes that the store has not taken yet.
+    /// Registrations and successes that the keeper has and the store has not taken yet.
     unsaved: AtomicU64,
     streams: Mutex<Option<Runtime>>,
     core: Mutex<Option<thread::JoinHandle<()>>>,
@@ -274,13 +276,21 @@ impl Signalling for Sip {
         self.call(move |core| core.drop_binding(id))
     }
 
+    fn ping(&self, id: &str) -> anyhow::Result<Pinged> {
+        let id = view::id(id).ok_or(PingError::NotRegistered)?;
+        let (waits, answer) = sync_channel(1);
+        self.call(move |core| core.ping(id, waits))??;
+        answer.recv_timeout(PING_PATIENCE).map_err(|_| anyhow!("signalling does not answer"))
+    }
+
     fn trace(&self) -> Trace {
         self.shared.trace.clone()
     }
 
     fn load(&self) -> Load {
-        let unsaved = self.unsaved.load(Relaxed);
         let load = self.call(|core| core.load()).unwrap_or_default();
+        // In the order in which entries travel: core, keeper's door, keeper.
+        let unsaved = load.unsaved + self.shared.handed.load(Acquire) + self.unsaved.load(Acquire);
         Load { refused: self.shared.refused(), unsaved, ..load }
     }
 
@@ -339,8 +349,10 @@ fn halves(bytes: &[u8; 16]) -> [u64; 2] {
 /// A connection is an open file: as many as the machine allows.
 fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(now, most)| {
+        // A unit that sets the limit may forbid the call.
+        if now == most { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, most, most) }
+    });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files, and so of connections, stays low");
     }

@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub(super) level: AtomicU8,
     /// Connections over which somebody registered.
     pub(super) registered: Mutex<BTreeSet<ConnectionId>>,
+    /// Entries for the store that the core has handed over and the keeper has not taken yet.
+    pub(super) handed: AtomicU64,
     /// Connections that ended while the queue was full.
     pub(super) closed: Mutex<Vec<ConnectionId>>,
     keys: Keys,
@@ -144,6 +146,7 @@ impl Shared {
             tags: drawn.tags,
             level: AtomicU8::new(0),
             registered: Mutex::default(),
+            handed: AtomicU64::new(0),
             closed: Mutex::default(),
             keys: drawn.keys,
             allowance: Allowance::new(drawn.allowance),

@@ -1,9 +1,10 @@
 //! An installation of `pbx` in a directory of the test's, and commands against it.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -104,19 +105,28 @@ impl Installation {
     }
 
     fn call(&self, options: &[&str], words: &[&str]) -> Result<Answer> {
-        let output = Command::new(&self.binary)
-            .arg("--socket")
-            .arg(&self.socket)
-            .args(options)
-            .args(words)
-            .output()
+        let output = self.command(options, words).output().with_context(|| format!("run {}", self.binary.display()))?;
+        Ok(Answer::of(words.join(" "), &output))
+    }
+
+    fn command(&self, options: &[&str], words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--socket").arg(&self.socket).args(options).args(words);
+        command
+    }
+
+    /// Runs a command, given as one line, that may fail, with this on its standard input.
+    pub fn feed(&self, line: &str, input: &str) -> Result<Answer> {
+        let mut child = self
+            .command(&["--json"], &line.split_whitespace().collect::<Vec<_>>())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .with_context(|| format!("run {}", self.binary.display()))?;
-        Ok(Answer {
-            words: words.join(" "),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        // One that complains of its arguments reads nothing; what it says is looked at below.
+        let _ = child.stdin.take().context("a pipe")?.write_all(input.as_bytes());
+        Ok(Answer::of(line.to_owned(), &child.wait_with_output()?))
     }
 
     /// Runs a command, given as one line, that may fail.
@@ -176,6 +186,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn of(words: String, output: &Output) -> Self {
+        Self {
+            words,
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// The JSON that it printed; an error says what it was instead. Nothing printed is null.
     pub fn json(&self) -> Result<Value> {
         if self.stdout.trim().is_empty() {

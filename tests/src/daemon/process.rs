@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
@@ -25,6 +26,8 @@ pub struct Daemon {
     log: Arc<Log>,
     expected: Vec<String>,
     ended: bool,
+    /// Stays open, or the daemon would tell its log that nobody listens to its end.
+    _notify: Option<UnixDatagram>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +40,7 @@ struct Log {
 struct LogState {
     lines: Vec<String>,
     closed: bool,
+    shown: bool,
 }
 
 impl Daemon {
@@ -63,8 +67,9 @@ impl Daemon {
             let log = log.clone();
             move || log.read(reader)
         });
-        let mut daemon = Self { child, log, expected: Vec::new(), ended: false };
+        let mut daemon = Self { child, log, expected: Vec::new(), ended: false, _notify: None };
         daemon.wait_ready(&ready)?;
+        daemon._notify = Some(ready);
         Ok(daemon)
     }
 
@@ -105,6 +110,21 @@ impl Daemon {
     /// Everything that it logged so far.
     pub fn log_text(&self) -> String {
         self.log.lock().lines.join("\n")
+    }
+
+    /// Lets what it logs from now on go to standard error instead, for a person to read: it is kept no more, and no
+    /// alarm.
+    pub fn show_log(&self) {
+        self.log.lock().shown = true;
+    }
+
+    /// Something that can be read once it has ended.
+    pub fn ended(&self) -> Result<OwnedFd> {
+        // SAFETY: a system call on numbers; the child is ours and not waited for, so its id is no one else's.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.child.id(), 0) };
+        ensure!(fd >= 0, "watch pbx serve: {}", std::io::Error::last_os_error());
+        // SAFETY: the kernel made this descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 
     /// Waits for a line of the log that holds `text`; that line.
@@ -179,7 +199,14 @@ impl Log {
     fn read(&self, pipe: PipeReader) {
         for line in BufReader::new(pipe).lines() {
             let Ok(line) = line else { break };
-            self.lock().lines.push(line);
+            let mut state = self.lock();
+            if state.shown {
+                drop(state);
+                eprintln!("{line}");
+                continue;
+            }
+            state.lines.push(line);
+            drop(state);
             self.changed.notify_all();
         }
         self.lock().closed = true;

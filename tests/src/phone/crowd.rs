@@ -3,14 +3,14 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
     io::ErrorKind,
     net::{SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use md5::{Digest as _, Md5};
+use anyhow::{Context, Result};
+
+use super::digest;
 
 /// Who registers where.
 #[derive(Clone, Debug)]
@@ -105,17 +105,22 @@ impl Crowd {
     ) -> Result<()> {
         let text = std::str::from_utf8(bytes).context("an answer that is no text")?;
         let status: u16 = text.get(8..11).and_then(|status| status.parse().ok()).context("an answer without status")?;
-        let number = header(text, "Call-ID").and_then(|id| id.split('-').next()?.parse().ok());
+        let number = digest::header(text, "Call-ID").and_then(|id| id.split('-').next()?.parse().ok());
         let number: u32 = number.with_context(|| format!("an answer to nobody:\n{text}"))?;
         let Some(state) = waiting.get_mut(&number) else { return Ok(()) };
-        let to_second = header(text, "CSeq").is_some_and(|cseq| cseq.starts_with('2'));
+        let to_second = digest::header(text, "CSeq").is_some_and(|cseq| cseq.starts_with('2'));
         if status < 200 || to_second != state.answered_challenge {
             return Ok(());
         }
         if status == 401 && !state.answered_challenge {
             outcome.challenged += 1;
             if self.answers {
-                state.message = self.message(local, number, 2, &self.credentials(number, text)?);
+                state.message = self.message(
+                    local,
+                    number,
+                    2,
+                    &digest::authorization(&number.to_string(), &self.password, &self.domain, text)?,
+                );
                 state.answered_challenge = true;
                 (state.sent, state.tries) = (Instant::now(), 1);
                 let _ = socket.send(state.message.as_bytes());
@@ -130,29 +135,6 @@ impl Crowd {
         }
         waiting.remove(&number);
         Ok(())
-    }
-
-    fn credentials(&self, number: u32, challenge: &str) -> Result<String> {
-        let challenge = challenge
-            .lines()
-            .filter_map(|line| line.strip_prefix("WWW-Authenticate: Digest "))
-            .find(|challenge| !challenge.contains("SHA-256"))
-            .context("no MD5 challenge")?;
-        let quoted = |name: &str| -> Option<&str> {
-            let (_, rest) = challenge.split_once(&format!("{name}=\""))?;
-            rest.split('"').next()
-        };
-        let (Some(realm), Some(nonce)) = (quoted("realm"), quoted("nonce")) else {
-            bail!("a challenge without realm or nonce: {challenge}")
-        };
-        let uri = format!("sip:{}", self.domain);
-        let ha1 = hex(&format!("{number}:{realm}:{}", self.password));
-        let ha2 = hex(&format!("REGISTER:{uri}"));
-        let response = hex(&format!("{ha1}:{nonce}:00000001:c0ffee:auth:{ha2}"));
-        Ok(format!(
-            "Authorization: Digest username=\"{number}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-             response=\"{response}\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"c0ffee\"\r\n"
-        ))
     }
 
     fn message(&self, local: SocketAddr, number: u32, cseq: u32, credentials: &str) -> String {
@@ -187,15 +169,4 @@ fn repeat(socket: &UdpSocket, waiting: &mut HashMap<u32, Waiting>, outcome: &mut
         let _ = socket.send(state.message.as_bytes());
         true
     });
-}
-
-fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
-fn hex(text: &str) -> String {
-    Md5::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }

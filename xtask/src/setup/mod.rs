@@ -20,7 +20,7 @@ use packages::Package;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Task {
     Build,
-    Run,
+    Demo,
     Test,
     Bench,
     Long,
@@ -35,7 +35,7 @@ struct Missing {
 
 /// `cargo xtask setup`.
 pub(crate) fn everything(long: bool) -> Result<()> {
-    let tasks = [Task::Run, Task::Test, Task::Bench, Task::Long];
+    let tasks = [Task::Demo, Task::Test, Task::Bench, Task::Long];
     let changed = ensure(if long { &tasks } else { &tasks[..3] })?;
     eprintln!("{}", if changed { "setup: done" } else { "setup: all is there, nothing to do" });
     Ok(())

@@ -17,17 +17,17 @@ pub(super) struct Package {
     needed_by: &'static [Task],
 }
 
-use Task::{Bench, Build, Long, Run, Test};
+use Task::{Bench, Build, Demo, Long, Test};
 
 /// None of these starts a service when it is installed.
 const PACKAGES: &[Package] = &[
     Package { name: "build-essential", proof: "cc", why: "links programs, compiles SQLite", needed_by: &[Build] },
-    Package { name: "iproute2", proof: "ip", why: "interfaces of the lab", needed_by: &[Run, Test, Bench] },
+    Package { name: "iproute2", proof: "ip", why: "interfaces of the lab", needed_by: &[Demo, Test, Bench] },
     Package {
         name: "ethtool",
         proof: "ethtool",
         why: "offloads of the lab's interfaces",
-        needed_by: &[Run, Test, Bench],
+        needed_by: &[Demo, Test, Bench],
     },
     Package {
         name: "bpftool",

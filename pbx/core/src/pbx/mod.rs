@@ -3,10 +3,11 @@
 
 mod input;
 mod output;
+mod ping;
 mod register;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     hash::Hasher as _,
     net::IpAddr,
     sync::Arc,
@@ -18,6 +19,7 @@ use siphasher::sip::SipHasher13;
 pub use self::{
     input::{Input, Received},
     output::{Event, Output, Stored},
+    ping::{PingError, Pinged},
 };
 use crate::{
     auth::{Header, Replay, Reuse},
@@ -29,7 +31,7 @@ use crate::{
     registrar::{BindingChange, BindingId, Registrar, StoredBinding},
     settings::Settings,
     time::Timestamp,
-    transaction::{Bytes, Fields2543, Keys, Layer, Limits, Request, ServerId, ServerKey},
+    transaction::{Bytes, ClientId, Fields2543, Keys, Layer, Limits, Request, Response, ServerId, ServerKey},
     transport::{
         ConnectionId, Flow, TransportId,
         keepalive::{DATAGRAM, KeepAlives},
@@ -80,6 +82,7 @@ pub struct Pbx {
     memory_limit: u64,
     emergency: BTreeSet<String>,
     reach: Reach,
+    pings: BTreeMap<ClientId, ping::Ping>,
     next_sweep: Moment,
     outputs: VecDeque<Output>,
     /// Messages are written here before they are shared.
@@ -133,6 +136,7 @@ impl Pbx {
             memory_limit: megabytes(settings),
             emergency: sip.emergency_numbers.iter().map(str::to_owned).collect(),
             reach: Reach::default(),
+            pings: BTreeMap::new(),
             next_sweep: now + SWEEP,
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -442,8 +446,9 @@ impl Pbx {
         let (Ok(via), Ok(cseq), Some(code)) = (message.via(), message.cseq(), message.code()) else { return };
         let Some(branch) = via.branch() else { return };
         let key = self.keys.client(cseq.method.text(), branch);
-        // Nothing of ours waits for one yet but what the layer itself knows of.
-        let _ = self.layer.receive_response(key, code, now, |_| Bytes::default());
+        if let Response::New(client) = self.layer.receive_response(key, code, now, |_| Bytes::default()) {
+            self.ping_answered(client, code, now);
+        }
     }
 
     fn key<B: AsRef<[u8]>>(&self, method: Method<'_>, message: &Message<B>, flow: &Flow) -> Option<ServerKey> {
@@ -505,7 +510,7 @@ impl Pbx {
                     self.outputs.push_back(Output::Send { flow, bytes, owner: Some(owner) });
                 }
                 // Nobody waits for the outcome of an answer.
-                crate::transaction::Output::Event(_) => {}
+                crate::transaction::Output::Event(event) => self.ping_ended(event),
             }
         }
         self.tell_known();

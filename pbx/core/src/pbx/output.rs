@@ -1,5 +1,6 @@
 //! What the core wants done.
 
+use super::Pinged;
 use crate::{
     auth::Header,
     directory::{ExtensionId, TenantId},
@@ -44,6 +45,13 @@ pub enum Output {
     },
     /// An administrator may want to know.
     Event(Event),
+    /// How a phone took a [ping](super::Pbx::ping).
+    Pinged {
+        /// The caller's number.
+        number: u64,
+        /// How.
+        outcome: Pinged,
+    },
 }
 
 /// A change for the store.

@@ -123,6 +123,18 @@ pub enum Reg {
         #[command(flatten)]
         change: Change,
     },
+    /// Ask the phones of an extension, or one of them, whether they are there: by an OPTIONS over the way that calls
+    /// would take. Waits up to 32 s for each
+    Ping {
+        /// The extension's number
+        #[arg(required_unless_present = "id", conflicts_with = "id")]
+        number: Option<String>,
+        #[command(flatten)]
+        tenant: InTenant,
+        /// One registration, by its id in `pbx reg list --json`
+        #[arg(long)]
+        id: Option<String>,
+    },
 }
 
 /// `pbx transport`

@@ -67,6 +67,8 @@ fn every_command_is_understood() {
         "reg list --watch",
         "reg drop 101 --dry-run",
         "reg drop --id 5",
+        "reg ping 101",
+        "reg ping --id 5 --json",
         "transport list",
         "transport add tls 5071 --external-port 443 --algorithms sha256,md5 --certificate a --key b",
         "transport set udp:5060 --port 5070 --dry-run",
@@ -75,6 +77,8 @@ fn every_command_is_understood() {
         "transport status tls:5061 --watch",
         "transport certificate tls:5061",
         "transport certificate 3 --self-signed",
+        "trace",
+        "trace --ip 192.0.2.1 --ip 2001:db8::/32 --sip --json",
         "tenant list",
         "tenant add branch --domain a.example --domain b.example --realm x --policy min_length=10",
         "tenant set branch --default --no-domains",
@@ -110,6 +114,7 @@ fn what_is_not_a_command_is_a_usage_error() {
         ("reg drop 101 --id 5", ErrorKind::ArgumentConflict),
         ("transport add tls 5071 --certificate a", ErrorKind::MissingRequiredArgument),
         ("transport certificate 3 --self-signed --certificate a --key b", ErrorKind::ArgumentConflict),
+        ("trace 192.0.2.1", ErrorKind::UnknownArgument),
         ("nonsense", ErrorKind::InvalidSubcommand),
     ] {
         let words = std::iter::once("pbx").chain(line.split(' '));

@@ -10,6 +10,7 @@ mod registrations;
 mod rules;
 mod settings;
 mod tenants;
+mod trace;
 mod transports;
 
 use pbx_core::rule::Action;

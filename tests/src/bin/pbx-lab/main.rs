@@ -1,8 +1,7 @@
 //! The packet filter at work, for a person to watch: a lab in network namespaces where a neighbour floods, or a
-//! real interface. Started by `cargo xtask run`; leaves nothing behind, however it ends.
+//! real interface. Started by `cargo xtask demo`; leaves nothing behind, however it ends.
 
 mod display;
-mod interrupt;
 mod workplace;
 
 use std::net::SocketAddr;
@@ -12,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use pbx_tests::daemon::{Daemon, Installation};
 use pbx_tests::flood::{Plan, Receiver, Sender};
+use pbx_tests::interrupt::Interrupt;
 use pbx_tests::lab::{Lab, Neighbour};
 use pbx_tests::sandbox::Sandbox;
 
 use display::Display;
-use interrupt::Interrupt;
 use workplace::Workplace;
 
 /// Watch the packet filter at work.
@@ -36,8 +35,9 @@ struct Arguments {
     seconds: Option<u64>,
 }
 
-/// The port that both neighbours send to: SIP.
-const PORT: u16 = 5060;
+/// The port that both neighbours send to: protected like those of SIP, and none that the daemon listens on, so that
+/// what arrives can be counted here.
+const PORT: u16 = 5065;
 /// Packets a second of the good neighbour, far below level 1.
 const GOOD_RATE: u32 = 50;
 /// Packets a second of the bad neighbour, far above level 2.

@@ -1,0 +1,204 @@
+//! Messages as they come and go, for an administrator who looks on: only those of the peers that were asked for, read
+//! as far as they can be, and without what a digest answers. Remembers nothing: what nobody looked at is gone.
+
+use std::net::SocketAddr;
+
+use pbx_core::{
+    address::{self, Prefix},
+    time::Timestamp,
+    transport::Protocol,
+    wire::{
+        demux::{Content, classify},
+        sip::{Message, Method, Name, Origin, StartLine},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Context, OpError, Operations, Role};
+use crate::trace::{Direction, Follower, Traced, masked};
+
+/// Addresses and ranges that one follower may name.
+const MOST_PEERS: usize = 64;
+
+/// What a message, or what was sent in the place of one, is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    /// A request or response; also one that is none after all, which `problem` says.
+    Sip,
+    /// STUN (RFC 8489).
+    Stun,
+    /// ZRTP (RFC 6189).
+    Zrtp,
+    /// DTLS (RFC 9147).
+    Dtls,
+    /// TURN's ChannelData (RFC 8656).
+    TurnChannel,
+    /// RTP or RTCP (RFC 3550).
+    Rtp,
+    /// Keeps a NAT's binding open.
+    KeepAlive,
+    /// No bytes.
+    Empty,
+    /// Nothing that belongs on a port of SIP.
+    Unknown,
+}
+
+/// A message as the API shows it. Texts are as the peer wrote them, control characters and all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageView {
+    /// When it came or went.
+    pub time: Timestamp,
+    /// Which way.
+    pub direction: Direction,
+    /// Over what.
+    pub protocol: Protocol,
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// What it is.
+    pub kind: MessageKind,
+    /// How long it is (bytes).
+    pub bytes: usize,
+    /// Why it cannot be read as SIP, although it begins like it.
+    pub problem: Option<String>,
+    /// The first line, of SIP.
+    pub start_line: Option<String>,
+    /// The method; of a response, the one that CSeq names.
+    pub method: Option<String>,
+    /// The status, of a response.
+    pub status: Option<u16>,
+    /// `Call-ID`.
+    pub call_id: Option<String>,
+    /// `CSeq`: a number and a method.
+    pub cseq: Option<String>,
+    /// The URI in `From`.
+    pub from: Option<String>,
+    /// The URI in `To`.
+    pub to: Option<String>,
+    /// All of it, of SIP; what a digest answers is masked.
+    pub message: Option<String>,
+}
+
+/// Follows from when it was made until it is dropped.
+#[derive(Debug)]
+pub struct Messages {
+    follower: Follower,
+    /// Empty: everybody.
+    peers: Vec<Prefix>,
+}
+
+impl Operations {
+    /// Follows the messages of these peers (addresses or ranges; none named: of all) from now on.
+    pub async fn trace(&self, context: &Context, peers: &[String]) -> Result<Messages, OpError> {
+        if context.role < Role::Admin {
+            return Err(OpError::denied(format!(
+                "{0} may not look at messages, which say who calls whom: ask root, or join the group pbx-admin \
+                 (`usermod -aG pbx-admin {0}`)",
+                context.actor
+            )));
+        }
+        if peers.len() > MOST_PEERS {
+            return Err(OpError::usage(format!(
+                "ip: {} addresses and ranges are too many: at most {MOST_PEERS}",
+                peers.len()
+            )));
+        }
+        let peers = peers.iter().map(|text| match address::parse(text) {
+            Ok(typed) => Ok(typed.prefix),
+            Err(error) => Err(OpError::usage(format!("ip: {error}"))),
+        });
+        let peers = peers.collect::<Result<_, _>>()?;
+        let trace = self.with_signalling(|signalling| signalling.trace()).await?;
+        Ok(Messages { follower: trace.follow(), peers })
+    }
+}
+
+impl Messages {
+    /// The next message, or how many (of all peers) were lost before it because they came faster than they were
+    /// asked for; none: the signalling side ends.
+    pub async fn next(&mut self) -> Option<Result<MessageView, u64>> {
+        loop {
+            match self.follower.next().await? {
+                Ok(traced) if self.is_asked_for(&traced) => return Some(Ok(MessageView::of(&traced))),
+                Ok(_) => {}
+                Err(lost) => return Some(Err(lost)),
+            }
+        }
+    }
+
+    fn is_asked_for(&self, traced: &Traced) -> bool {
+        let peer = traced.remote.ip().to_canonical();
+        self.peers.is_empty() || self.peers.iter().any(|prefix| prefix.contains(peer))
+    }
+}
+
+impl MessageView {
+    fn of(traced: &Traced) -> Self {
+        let Traced { at, direction, protocol, local, remote, ref bytes } = *traced;
+        let kind = classify(bytes).into();
+        let view = Self {
+            time: at,
+            direction,
+            protocol,
+            local,
+            remote,
+            kind,
+            bytes: bytes.len(),
+            problem: None,
+            start_line: None,
+            method: None,
+            status: None,
+            call_id: None,
+            cseq: None,
+            from: None,
+            to: None,
+            message: None,
+        };
+        if kind == MessageKind::Sip { view.with_sip(bytes) } else { view }
+    }
+
+    /// The same with what can be read of a message, of a broken one too.
+    fn with_sip(mut self, bytes: &[u8]) -> Self {
+        let message = masked(bytes);
+        self.start_line = message.trim_start_matches(['\r', '\n']).lines().next().map(str::to_owned);
+        self.message = Some(message);
+        let origin = if self.protocol == Protocol::Udp { Origin::Datagram } else { Origin::Stream };
+        let parsed = match Message::parse(bytes, origin) {
+            Ok(parsed) => parsed,
+            Err(error) => return Self { problem: Some(error.to_string()), ..self },
+        };
+        let uri = |name| parsed.address(name).ok().map(|address| text(address.uri));
+        let method = |method: Method<'_>| text(method.text());
+        self.method = match parsed.start_line() {
+            StartLine::Request { method: own, .. } => Some(method(own)),
+            StartLine::Response { .. } => parsed.cseq().ok().map(|cseq| method(cseq.method)),
+        };
+        self.status = parsed.code();
+        self.call_id = parsed.value(Name::CallId).map(text);
+        self.cseq = parsed.value(Name::CSeq).map(text);
+        (self.from, self.to) = (uri(Name::From), uri(Name::To));
+        self
+    }
+}
+
+impl From<Content> for MessageKind {
+    fn from(content: Content) -> Self {
+        match content {
+            Content::Sip => Self::Sip,
+            Content::Stun => Self::Stun,
+            Content::Zrtp => Self::Zrtp,
+            Content::Dtls => Self::Dtls,
+            Content::TurnChannel => Self::TurnChannel,
+            Content::Rtp => Self::Rtp,
+            Content::KeepAlive => Self::KeepAlive,
+            Content::Empty => Self::Empty,
+            Content::Unknown => Self::Unknown,
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,155 @@
+//! The registrar end to end: the real daemon, phones that nobody here wrote, and callers that mean no good.
+
+mod abuse;
+mod accounts;
+mod crowds;
+mod phones;
+mod routers;
+mod scanners;
+mod survival;
+mod transports;
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+};
+
+use anyhow::{Context, Result, ensure};
+use pbx_tests::{
+    daemon::{Daemon, Installation},
+    lab::{Lab, Neighbour},
+    phone::{Baresip, Line},
+    sandbox::Sandbox,
+};
+use serde_json::Value;
+
+/// Where the transports of a new installation listen.
+const UDP: u16 = 5060;
+const TCP: u16 = 5063;
+const TLS: u16 = 5061;
+
+/// What every test here works on.
+struct Site<'a> {
+    sandbox: &'a Sandbox,
+    lab: Lab,
+    pbx: Installation,
+}
+
+/// Runs `test` beside a daemon that enforces on both links.
+fn on_site(test: impl FnOnce(&Site, Daemon) -> Result<()> + Send) {
+    Sandbox::run(|sandbox| {
+        let run = || {
+            let lab = Lab::build(sandbox)?;
+            let site = Site { pbx: Installation::new(sandbox, &lab.interfaces())?, sandbox, lab };
+            let daemon = site.pbx.start()?;
+            site.pbx.pbx("firewall mode enforce")?;
+            test(&site, daemon)
+        };
+        run().unwrap_or_else(|error| panic!("{error:?}"));
+    });
+}
+
+impl Site<'_> {
+    /// Adds an extension; its password.
+    fn add(&self, number: &str) -> Result<String> {
+        let added = self.pbx.pbx(&format!("ext add {number}"))?;
+        added["generated_password"].as_str().map(str::to_owned).with_context(|| format!("no password in {added:#}"))
+    }
+
+    /// Offers MD5 alone, as an administrator does whose phones give up at a challenge that they do not know, even
+    /// beside one that they do: baresip 1.0 is one of them.
+    fn offer_md5_alone(&self) -> Result<()> {
+        for transport in [format!("udp:{UDP}"), format!("tcp:{TCP}"), format!("tls:{TLS}")] {
+            self.pbx.pbx(&format!("transport set {transport} --algorithms md5"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts a baresip beside the appliance; `over` is `;transport=tcp` or the like, and may have a port before it.
+    fn baresip(&self, neighbour: &Neighbour, number: &str, password: &str, over: &str) -> Result<Baresip> {
+        let registrar = format!("{}{over}", neighbour.appliance_v4());
+        self.baresip_in(&neighbour.network, number, password, &registrar)
+    }
+
+    /// Starts a baresip in a namespace. It registers for as long as it may, so that it does not return soon.
+    fn baresip_in(
+        &self,
+        network: &pbx_tests::sandbox::Namespace,
+        number: &str,
+        password: &str,
+        registrar: &str,
+    ) -> Result<Baresip> {
+        let account = format!("<sip:{number}@{registrar}>;auth_pass={password};regint=3600");
+        Baresip::start(network, &self.sandbox.directory().join(format!("baresip-{number}")), &account)
+    }
+
+    /// A line from a neighbour by UDP.
+    fn udp(&self, neighbour: &Neighbour) -> Result<Line> {
+        Line::udp(&neighbour.network, neighbour.v4().into(), server(neighbour, UDP))
+    }
+
+    /// A line from a neighbour by TCP.
+    fn tcp(&self, neighbour: &Neighbour) -> Result<Line> {
+        Line::tcp(&neighbour.network, server(neighbour, TCP))
+    }
+
+    /// A line from a neighbour by TLS.
+    fn tls(&self, neighbour: &Neighbour) -> Result<Line> {
+        Line::tls(&neighbour.network, server(neighbour, TLS))
+    }
+
+    /// What is registered for an extension.
+    fn registered(&self, number: &str) -> Result<Vec<Value>> {
+        Ok(of(&self.pbx.pbx("reg list --limit 1000")?, number))
+    }
+
+    /// Waits until what is registered for an extension is so; that.
+    fn wait_registered(&self, number: &str, mut enough: impl FnMut(&[Value]) -> bool) -> Result<Vec<Value>> {
+        Ok(of(&self.pbx.wait("reg list --limit 1000", |list| enough(&of(list, number)))?, number))
+    }
+
+    /// Asserts that the phones of an extension answer when they are asked whether they are there.
+    fn assert_answers(&self, number: &str) -> Result<()> {
+        let pings = self.pbx.pbx(&format!("reg ping {number}"))?;
+        let items = pings["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        ensure!(!items.is_empty() && items.iter().all(|ping| ping["answered"] == true), "{pings:#}");
+        Ok(())
+    }
+
+    /// How often a transport, such as `udp:5060`, has counted this reason.
+    fn dropped(&self, transport: &str, reason: &str) -> Result<u64> {
+        Ok(dropped(&self.pbx.pbx(&format!("transport status {transport}"))?, reason))
+    }
+
+    /// Waits until a transport has counted this reason so often.
+    fn wait_dropped(&self, transport: &str, reason: &str, count: u64) -> Result<()> {
+        let line = format!("transport status {transport}");
+        self.pbx.wait(&line, |status| dropped(status, reason) >= count).with_context(|| format!("for {reason}"))?;
+        Ok(())
+    }
+}
+
+/// Where a neighbour reaches the appliance.
+fn server(neighbour: &Neighbour, port: u16) -> SocketAddr {
+    (IpAddr::from(neighbour.appliance_v4()), port).into()
+}
+
+/// The registrations of an extension in a list.
+fn of(list: &Value, number: &str) -> Vec<Value> {
+    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    items.iter().filter(|item| item["extension_number"] == number).cloned().collect()
+}
+
+/// How often the transports in an answer have counted this reason.
+fn dropped(status: &Value, reason: &str) -> u64 {
+    let transports = status["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let reasons = transports.iter().filter_map(|transport| transport["dropped"].as_array()).flatten();
+    reasons.filter(|counted| counted[0] == reason).filter_map(|counted| counted[1].as_u64()).sum()
+}
+
+/// Memory of the daemon, in KiB.
+fn memory(daemon: &Daemon) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
