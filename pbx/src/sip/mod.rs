@@ -313,11 +313,11 @@ impl Signalling for Sip {
         self.shared.trace.clone()
     }
 
-    fn load(&self) -> Load {
-        let load = self.call(|core| core.load()).unwrap_or_default();
+    fn load(&self) -> anyhow::Result<Load> {
+        let load = self.call(|core| core.load())?;
         // In the order in which entries travel: core, keeper's door, keeper.
         let unsaved = load.unsaved + self.shared.handed.load(Acquire) + self.unsaved.load(Acquire);
-        Load { refused: self.shared.refused(), unsaved, ..load }
+        Ok(Load { refused: self.shared.refused(), unsaved, ..load })
     }
 
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {
