@@ -73,14 +73,15 @@ fn add(pbx: &Installation, number: &str, password: Option<&str>) -> Result<KeptE
     command.arg("--socket").arg(pbx.socket()).args(["--json", "ext", "add", number]);
     command.args(password.map(|_| "--password-stdin"));
     let mut child = command
-        .stdin(Stdio::piped())
+        .stdin(if password.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("run {}", pbx.binary().display()))?;
-    let mut input = child.stdin.take().context("the command's standard input")?;
-    writeln!(input, "{}", password.unwrap_or_default()).context("tell the command the password")?;
-    drop(input);
+    if let (Some(mut input), Some(password)) = (child.stdin.take(), password) {
+        // A command that ended before it read the password says why below.
+        let _ = writeln!(input, "{password}");
+    }
     let output = child.wait_with_output()?;
     ensure!(
         output.status.success(),

@@ -6,6 +6,8 @@ use std::{
     io::{self, BufRead, IsTerminal, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +20,9 @@ const LOCK: &str = "run.lock";
 const KEPT: &str = "kept.json";
 /// Where the pins of the filter are, while there are any.
 const BPFFS: &str = "bpf";
+
+/// How long the daemon of a run that was killed may take to end.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// The folder, locked.
 #[derive(Debug)]
@@ -68,6 +73,7 @@ impl Place {
                 path.display()
             );
         }
+        wait_for_daemon(&path);
         Ok(Self { path, _lock: lock })
     }
 
@@ -164,6 +170,16 @@ fn confirm(folder: &Path) -> Result<()> {
     io::stdin().lock().read_line(&mut answer)?;
     ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "nothing was removed, nothing was started");
     Ok(())
+}
+
+/// Waits for the daemon of a run that was killed: the kernel ends it as well, a moment later. One that stays is named
+/// by the next daemon, which does not start.
+fn wait_for_daemon(path: &Path) {
+    let Ok(lock) = File::open(path.join("data/lock")) else { return };
+    let deadline = Instant::now() + ENDING;
+    while matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[cfg(test)]
