@@ -53,6 +53,7 @@ fn malformed_datagrams_get_the_status_of_the_rfc_or_silence_and_are_counted() {
             ("a Content-Length below zero", Some(400), |request| request.length = Some("-1".to_owned())),
             ("10,000 contacts", Some(400), |request| request.more = format!("m: {}\r\n", ["<a:b>"; 10_000].join(","))),
             ("no message", None, |request| request.version = "HTTP/1.1".to_owned()),
+            ("what begins like STUN", None, |request| request.method = "\u{0}\u{1}".to_owned()),
         ];
         let mut counted = 0;
         for (name, status, change) in cases {
