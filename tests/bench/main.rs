@@ -1,6 +1,8 @@
-//! `pbx-bench filter`: the packet filter measured against xdp-filter, LPM tries, an LRU hash and nftables, all in
-//! one run, in namespaces of its own. Measures and says what was aimed at; asserts nothing.
+//! `pbx-bench filter`: the packet filter measured against xdp-filter, LPM tries, an LRU hash and nftables;
+//! `pbx-bench sip`: messages and registrations, against rsip and Kamailio. Each in one run, in namespaces of its own.
+//! Measures and says what was aimed at; asserts nothing.
 
+mod allocations;
 mod cases;
 mod changes;
 mod flood;
@@ -10,6 +12,7 @@ mod programs;
 mod report;
 mod run;
 mod sharing;
+mod sip;
 
 use std::process::ExitCode;
 
@@ -45,13 +48,37 @@ enum What {
         #[arg(long, value_name = "N")]
         rounds: Option<usize>,
     },
+    /// SIP: lexing, the gate, stateless answers, registrations, memory, and whether answers tell who exists
+    Sip {
+        /// The figures as JSON on standard output
+        #[arg(long)]
+        json: bool,
+        /// Fewer rounds and phones: less certain
+        #[arg(long)]
+        quick: bool,
+        /// Only the rows whose names contain this text: lexing, gate, stateless, registration, secrecy
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+        /// So many rounds
+        #[arg(long, value_name = "N")]
+        rounds: Option<usize>,
+    },
 }
 
 fn main() -> ExitCode {
-    let What::Filter { json, quick, only, rounds } = Arguments::parse().what;
-    let mut effort = if quick { Effort::QUICK } else { Effort::FULL };
-    effort.rounds = rounds.unwrap_or(effort.rounds).max(1);
-    match filter(effort, only.as_deref(), json) {
+    let (report, json) = match Arguments::parse().what {
+        What::Filter { json, quick, only, rounds } => {
+            let mut effort = if quick { Effort::QUICK } else { Effort::FULL };
+            effort.rounds = rounds.unwrap_or(effort.rounds).max(1);
+            (filter(effort, only.as_deref()), json)
+        }
+        What::Sip { json, quick, only, rounds } => {
+            let mut effort = if quick { sip::Effort::QUICK } else { sip::Effort::FULL };
+            effort.rounds = rounds.unwrap_or(effort.rounds).clamp(1, 100);
+            (sip(effort, only.as_deref()), json)
+        }
+    };
+    match report.and_then(|report| show(&report, json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pbx-bench: {error:#}");
@@ -60,10 +87,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn filter(effort: Effort, only: Option<&str>, json: bool) -> Result<()> {
-    let report = Sandbox::run(|sandbox| -> Result<Report> {
+fn filter(effort: Effort, only: Option<&str>) -> Result<Report> {
+    Sandbox::run(|sandbox| {
         run::pin()?;
-        let mut report = Report { conditions: conditions(effort), ..Report::default() };
+        let mut report = Report { unit: "a packet", conditions: conditions(effort), ..Report::default() };
         cases::measure_all(&sandbox.bpffs(), effort, only, &mut report)?;
         if only.is_none() {
             sharing::measure(&mut report)?;
@@ -71,7 +98,20 @@ fn filter(effort: Effort, only: Option<&str>, json: bool) -> Result<()> {
             changes::measure(&mut report)?;
         }
         Ok(report)
-    })?;
+    })
+}
+
+fn sip(effort: sip::Effort, only: Option<&str>) -> Result<Report> {
+    Sandbox::run(|sandbox| {
+        let mut conditions = vec![format!("{}; load average {}", machine(), load_average())];
+        conditions.extend(sip::conditions(effort));
+        let mut report = Report { unit: "a piece", conditions, ..Report::default() };
+        sip::measure(sandbox, effort, only, &mut report)?;
+        Ok(report)
+    })
+}
+
+fn show(report: &Report, json: bool) -> Result<()> {
     if json {
         println!("{}", report.json()?);
     } else {
@@ -81,18 +121,27 @@ fn filter(effort: Effort, only: Option<&str>, json: bool) -> Result<()> {
 }
 
 fn conditions(effort: Effort) -> Vec<String> {
-    let kernel = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
     vec![
-        format!("kernel {}, CPU {}", kernel.unwrap_or_default(), model.trim_start_matches(['\t', ' ', ':'])),
+        machine(),
         format!(
             "{} interleaved rounds of {} packets, pinned to CPU {}, thread CPU time; load average {}",
             effort.rounds,
             effort.repeat,
             run::cpu(),
-            std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or("?")
+            load_average()
         ),
         "a ratio is the median over the rounds of pbx / peer in the same round, with its extremes".to_owned(),
     ]
+}
+
+fn machine() -> String {
+    let kernel = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
+    format!("kernel {}, CPU {}", kernel.unwrap_or_default(), model.trim_start_matches(['\t', ' ', ':']))
+}
+
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("?").to_owned()
 }

@@ -7,11 +7,11 @@ use serde::Serialize;
 /// Two programs on the same packets, in the same rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Compared {
-    /// What the packets are.
+    /// What the packets are, or what is done.
     pub(crate) case: String,
-    /// With what the filter is compared.
+    /// With what it is compared.
     pub(crate) peer: String,
-    /// Median nanoseconds of CPU a packet.
+    /// Median nanoseconds of CPU.
     pub(crate) ours_ns: f64,
     pub(crate) peer_ns: f64,
     /// Ratios of the pairs of rounds.
@@ -20,11 +20,31 @@ pub(crate) struct Compared {
     pub(crate) target: Option<f64>,
 }
 
+impl Compared {
+    /// The two of each round, in nanoseconds; nothing was aimed at.
+    ///
+    /// # Panics
+    /// Of nothing.
+    pub(crate) fn of(case: impl Into<String>, ours: &[f64], peer: impl Into<String>, theirs: &[f64]) -> Self {
+        Compared {
+            case: case.into(),
+            peer: peer.into(),
+            ours_ns: Spread::of(ours.iter().copied()).median,
+            peer_ns: Spread::of(theirs.iter().copied()).median,
+            ratio: Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs)),
+            target: None,
+        }
+    }
+}
+
 /// A number of its own.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) value: f64,
+    /// Of what the value is the median, when it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spread: Option<Spread>,
     pub(crate) unit: &'static str,
     /// At most so much was aimed at.
     pub(crate) target: Option<f64>,
@@ -51,6 +71,8 @@ impl Spread {
 /// Everything.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
+    /// What the nanoseconds of [`Compared`] are for: "a packet".
+    pub(crate) unit: &'static str,
     /// Where and how.
     pub(crate) conditions: Vec<String>,
     pub(crate) compared: Vec<Compared>,
@@ -59,7 +81,12 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn figure(&mut self, what: impl Into<String>, value: f64, unit: &'static str, target: Option<f64>) {
-        self.figures.push(Figure { what: what.into(), value, unit, target });
+        self.figures.push(Figure { what: what.into(), value, spread: None, unit, target });
+    }
+
+    /// The median, with the extremes beside it.
+    pub(crate) fn spread(&mut self, what: impl Into<String>, of: Spread, unit: &'static str, target: Option<f64>) {
+        self.figures.push(Figure { what: what.into(), value: of.median, spread: Some(of), unit, target });
     }
 
     pub(crate) fn json(&self) -> serde_json::Result<String> {
@@ -71,17 +98,18 @@ impl Report {
         for condition in &self.conditions {
             let _ = writeln!(text, "{condition}");
         }
+        let heading = format!("nanoseconds of CPU {}", self.unit);
         let _ = writeln!(
             text,
-            "\n{:<62} {:>9} {:>9}  {:<20} {:>22}  {:>7}",
-            "nanoseconds of CPU a packet", "pbx", "peer", "peer", "ratio (min-max)", "target"
+            "\n{heading:<78} {:>9} {:>9}  {:<20} {:>22}  {:>7}",
+            "pbx", "peer", "peer", "ratio (min-max)", "target"
         );
         for row in &self.compared {
             let Spread { median, min, max } = row.ratio;
             let ratio = format!("{median:.2} ({min:.2}-{max:.2})");
             let _ = writeln!(
                 text,
-                "{:<62} {:>9.1} {:>9.1}  {:<20} {ratio:>22}  {}",
+                "{:<78} {:>9.1} {:>9.1}  {:<20} {ratio:>22}  {}",
                 row.case,
                 row.ours_ns,
                 row.peer_ns,
@@ -89,10 +117,18 @@ impl Report {
                 against(median, row.target)
             );
         }
-        let _ = writeln!(text, "\n{:<75} {:>12}  {:<10} {:>7}", "figure", "value", "unit", "target");
+        let _ = writeln!(text, "\n{:<90} {:>12} {:<19} {:<11} {:>7}", "figure", "value", "(min-max)", "unit", "target");
         for row in &self.figures {
-            let value = if row.value < 10.0 { format!("{:.3}", row.value) } else { format!("{:.1}", row.value) };
-            let _ = writeln!(text, "{:<75} {value:>12}  {:<10} {}", row.what, row.unit, against(row.value, row.target));
+            let number = |value: f64| if value < 10.0 { format!("{value:.3}") } else { format!("{value:.1}") };
+            let value = number(row.value);
+            let spread = row.spread.map(|of| format!("({}-{})", number(of.min), number(of.max))).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "{:<90} {value:>12} {spread:<19} {:<11} {}",
+                row.what,
+                row.unit,
+                against(row.value, row.target)
+            );
         }
         let missed = self.missed();
         let _ = match missed.as_slice() {

@@ -90,7 +90,7 @@ impl Demo {
 
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// What to measure: `filter`
+    /// What to measure: `filter` or `sip`
     name: String,
     /// The figures as JSON on standard output
     #[arg(long)]

@@ -12,7 +12,8 @@ use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use super::{Store, StoreError, millis};
 
-/// Rows of one statement: 17 columns, and SQLite takes 32,766 values.
+/// Rows of one statement: 17 columns, and SQLite takes 32,766 values. None is kept prepared: there is one for each number
+/// of rows, and they are large.
 const ROWS: usize = 1000;
 
 impl Store {
@@ -43,7 +44,7 @@ impl Store {
                     list.push_bind(id.0.cast_signed());
                 }
                 list.push_unseparated(")");
-                query.build().execute(&mut *transaction).await?;
+                query.build().persistent(false).execute(&mut *transaction).await?;
             }
             for chunk in changed.chunks(ROWS) {
                 let mut query = QueryBuilder::<Sqlite>::new(
@@ -71,7 +72,7 @@ impl Store {
                         .push_bind(millis(binding.since))
                         .push_bind(millis(binding.expires_at));
                 });
-                query.build().execute(&mut *transaction).await?;
+                query.build().persistent(false).execute(&mut *transaction).await?;
             }
             Ok(())
         }

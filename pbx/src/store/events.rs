@@ -2,12 +2,15 @@
 
 use pbx_core::{address::Prefix, time::Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, millis};
 
 /// Rows that are kept.
 pub const EVENTS_KEPT: i64 = 100_000;
+/// Rows of one statement: five columns, and SQLite takes 32,766 values. A statement of several rows is not kept prepared:
+/// there is one for each number of rows, and they are large.
+const ROWS: usize = 1000;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,17 +156,22 @@ impl Store {
 
 pub(super) async fn insert(connection: &mut SqliteConnection, events: &[NewEvent]) -> Result<Vec<Event>, sqlx::Error> {
     let mut stored = Vec::with_capacity(events.len());
-    for event in events {
-        let NewEvent { at, kind, prefix, interface, message } = event.clone();
-        let done = sqlx::query("INSERT INTO events (at, kind, prefix, interface, message) VALUES (?, ?, ?, ?, ?)")
-            .bind(millis(at))
-            .bind(kind.as_str())
-            .bind(prefix.map(|prefix| prefix.to_string()))
-            .bind(&interface)
-            .bind(&message)
-            .execute(&mut *connection)
-            .await?;
-        stored.push(Event { id: done.last_insert_rowid(), at, kind, prefix, interface, message });
+    for chunk in events.chunks(ROWS) {
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO events (at, kind, prefix, interface, message) ");
+        query.push_values(chunk, |mut row, event| {
+            row.push_bind(millis(event.at))
+                .push_bind(event.kind.as_str())
+                .push_bind(event.prefix.map(|prefix| prefix.to_string()))
+                .push_bind(event.interface.as_deref())
+                .push_bind(event.message.as_str());
+        });
+        let query = query.build().persistent(chunk.len() == 1);
+        // The rows of a statement get ids in their order, one after the other: nobody else writes meanwhile.
+        let first = query.execute(&mut *connection).await?.last_insert_rowid() + 1 - chunk.len() as i64;
+        stored.extend((first..).zip(chunk).map(|(id, event)| {
+            let NewEvent { at, kind, prefix, interface, message } = event.clone();
+            Event { id, at, kind, prefix, interface, message }
+        }));
     }
     if let Some(last) = stored.last() {
         sqlx::query("DELETE FROM events WHERE id <= ?").bind(last.id - EVENTS_KEPT).execute(connection).await?;

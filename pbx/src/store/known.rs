@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{Store, StoreError, millis};
 
-/// Rows of one statement.
+/// Rows of one statement. None is kept prepared: there is one for each number of rows, and they are large.
 const ROWS: usize = 1000;
 
 /// Who proved a password from where, and when last.
@@ -64,7 +64,7 @@ impl Store {
                         .push_bind_unseparated(extension.0)
                         .push_unseparated(")");
                 }
-                query.push(")").build().execute(&mut *transaction).await?;
+                query.push(")").build().persistent(false).execute(&mut *transaction).await?;
             }
             for chunk in seen.chunks(ROWS) {
                 let mut query =
@@ -74,7 +74,7 @@ impl Store {
                         .push_bind(known.extension.0)
                         .push_bind(millis(known.last_success));
                 });
-                query.build().execute(&mut *transaction).await?;
+                query.build().persistent(false).execute(&mut *transaction).await?;
             }
             sqlx::query("DELETE FROM known WHERE last_success < ?")
                 .bind(millis(oldest))

@@ -159,6 +159,19 @@ async fn settings_keep_their_revision_and_defaults_are_not_stored() {
 }
 
 #[tokio::test]
+async fn events_get_the_ids_that_they_are_stored_under_however_many_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let many: Vec<NewEvent> = (0..2500).map(|number| event(&format!("event {number}"))).collect();
+    let mut told = store.add_events(&many[..1]).await.unwrap();
+    told.extend(store.add_events(&many[1..]).await.unwrap());
+    let messages: Vec<&str> = told.iter().map(|event| event.message.as_str()).collect();
+    assert!(messages.iter().eq(many.iter().map(|event| &event.message)), "in the order in which they were given");
+    told.reverse();
+    assert_eq!(store.events(Timestamp::EPOCH, 10_000).await.unwrap(), told);
+}
+
+#[tokio::test]
 async fn events_are_bounded_and_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;

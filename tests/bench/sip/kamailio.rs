@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// A running Kamailio; killed when it is dropped.
+/// Where it listens in this bench.
+pub(crate) const ADDRESS: &str = "127.0.0.1:5070";
+
+/// A running Kamailio; ended when it is dropped.
 pub(crate) struct Kamailio {
     child: Child,
     /// Where it listens.

@@ -1,33 +1,46 @@
 //! What a process costs: CPU time from the scheduler's own accounts, and memory.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    time::{ClockId, clock_gettime},
+    unistd::Pid,
+};
 
-/// CPU time that a process, its threads and its children have used so far.
+/// CPU time that a process and its children have used so far, in user space and in the kernel, threads that have ended
+/// included. On a kernel without `IRQ_TIME_ACCOUNTING` it includes what the network did while the process ran.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     for pid in family(pid)? {
-        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
-        for thread in threads.flatten() {
-            // The first number is nanoseconds on a CPU; a thread that just ended is no loss worth an error.
-            let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
-            let on_cpu: u64 = text.split(' ').next().and_then(|word| word.parse().ok()).context("schedstat")?;
-            total += Duration::from_nanos(on_cpu);
-        }
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32)).context("the CPU clock of a process")?;
+        total += Duration::from(clock_gettime(clock)?);
     }
     Ok(total)
 }
 
-/// Memory of a process and its children that no other process shares, in bytes.
-pub(crate) fn memory(pid: u32) -> Result<u64> {
-    let mut total = 0;
-    for pid in family(pid)? {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
-        let private = text.lines().filter(|line| line.starts_with("Private_"));
-        total += private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() * 1024;
+/// Memory of a process that is resident (`VmRSS`), in bytes.
+pub(crate) fn resident(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: f64 = line.split_whitespace().next().context("VmRSS without a number")?.parse()?;
+    Ok(kilobytes * 1024.0)
+}
+
+/// Waits until a process does nothing any more but what it always does: less than 1 % of a CPU.
+pub(crate) fn settle(pid: u32) -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(250);
+    let mut before = cpu_time(pid)?;
+    for _ in 0..120 {
+        thread::sleep(LOOK);
+        let now = cpu_time(pid)?;
+        if now.saturating_sub(before) < LOOK / 100 {
+            return Ok(());
+        }
+        before = now;
     }
-    Ok(total)
+    ensure!(false, "process {pid} was still busy 30 s after the last answer");
+    Ok(())
 }
 
 /// The process and whoever it started, the oldest first.

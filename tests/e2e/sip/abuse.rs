@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What all of it together may cost, KiB.
 const BOUND: u64 = 64 * 1024;
 
-/// What is wrong with a request, the status that it gets, and how it is made of one in order.
+/// What is wrong with a request, the status that answers it (none: silence), and how a good one is made so.
 type Case = (&'static str, Option<u16>, fn(&mut Request));
 
 #[test]

@@ -29,6 +29,8 @@ pub struct Crowd {
     pub window: usize,
     /// Whether a challenge is answered; if not, the challenge is the end.
     pub answers: bool,
+    /// Part of their Call-IDs and branches: another one each time that the same phones register, as after a restart.
+    pub run: u32,
 }
 
 /// What became of them.
@@ -136,14 +138,14 @@ impl Crowd {
     }
 
     fn message(&self, local: SocketAddr, number: u32, cseq: u32, credentials: &str) -> String {
-        let domain = &self.domain;
+        let Self { domain, run, .. } = self;
         format!(
             "REGISTER sip:{domain} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {local};branch=z9hG4bK-{number}-{cseq};rport\r\n\
+             Via: SIP/2.0/UDP {local};branch=z9hG4bK-{number}-{run}-{cseq};rport\r\n\
              Max-Forwards: 70\r\n\
              From: <sip:{number}@{domain}>;tag=crowd-{number}\r\n\
              To: <sip:{number}@{domain}>\r\n\
-             Call-ID: {number}-{local}\r\n\
+             Call-ID: {number}-{run}-{local}\r\n\
              CSeq: {cseq} REGISTER\r\n\
              Contact: <sip:{number}@{local}>\r\n\
              Expires: 300\r\n\
