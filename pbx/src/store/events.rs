@@ -8,8 +8,8 @@ use super::{Store, StoreError, millis};
 
 /// Rows that are kept.
 pub const EVENTS_KEPT: i64 = 100_000;
-/// Rows of one statement: five columns, and SQLite takes 32,766 values. A statement of several rows is not kept prepared:
-/// there is one for each number of rows, and they are large.
+/// Rows of one statement: five columns, and SQLite takes 32,766 values. A statement of several rows is not kept
+/// prepared: there is one for each number of rows, and they are large.
 const ROWS: usize = 1000;
 
 /// What kind of thing happened.
