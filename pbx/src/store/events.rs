@@ -13,8 +13,8 @@ pub const EVENTS_KEPT: i64 = 100_000;
 const REGISTRATIONS_KEPT: i64 = 20_000;
 /// Rows that come in between one cleaning and the next: looking for the oldest row of a kind costs milliseconds.
 const CLEANING: i64 = 1000;
-/// Rows of one statement: five columns, and SQLite takes 32,766 values. A statement of several rows is not kept prepared:
-/// there is one for each number of rows, and they are large.
+/// Rows of one statement: five columns, and SQLite takes 32,766 values. A statement of several rows is not kept
+/// prepared: there is one for each number of rows, and they are large.
 const ROWS: usize = 1000;
 
 /// What kind of thing happened.
