@@ -256,21 +256,24 @@ impl Signalling for Sip {
             return Err(error);
         }
         let moved = listened.is_some_and(|listened| listened != (transport.protocol, transport.port));
-        self.call(move |core| {
+        // It is open, whatever the core says to it.
+        self.tell("a transport that was opened", move |core| {
             if moved {
                 core.close_transport(id);
             }
             core.set_external_ports();
-        })
+        });
+        Ok(())
     }
 
     fn close(&self, id: TransportId) -> anyhow::Result<()> {
         self.sockets.close(id);
         self.shared.put_transport(id, None);
-        self.call(move |core| {
+        self.tell("a transport that was closed", move |core| {
             core.close_transport(id);
             core.set_external_ports();
-        })
+        });
+        Ok(())
     }
 
     fn transport(&self, id: TransportId) -> Option<TransportStatus> {
