@@ -92,7 +92,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
     tracing::info!(socket = %config.socket.display(), "ready");
     let outcome = tokio::select! {
-        () = signals.wait_for_end() => Ok(()),
+        () = signals.wait_for_end(|| sip.is_alive()) => Ok(()),
         broken = parts.broken() => Err(broken),
     };
 
@@ -182,7 +182,8 @@ impl Signals {
         })
     }
 
-    async fn wait_for_end(mut self) {
+    /// Until it is told to end. Tells the service manager's watchdog that all is well as long as it is.
+    async fn wait_for_end(mut self, is_alive: impl Fn() -> bool) {
         // Half of what the unit's watchdog grants.
         let watchdog = sd_notify::watchdog_enabled().map(|granted| granted / 2);
         let mut alive = interval(watchdog.unwrap_or(Duration::from_secs(3600)));
@@ -192,7 +193,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => tracing::info!("the configuration file is read at a start only; settings change live"),
                 _ = alive.tick() => {
-                    if watchdog.is_some() {
+                    if watchdog.is_some() && is_alive() {
                         notify(&[sd_notify::NotifyState::Watchdog]);
                     }
                 }

@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc, PoisonError,
         atomic::Ordering::Relaxed,
-        mpsc::{Receiver, SyncSender, TrySendError},
+        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError},
     },
     time::Duration,
 };
@@ -124,11 +124,20 @@ impl Core {
             if taken > 0 {
                 self.next_measure = self.next_measure.min(now + BUSY);
             }
-            for command in commands.try_iter() {
-                command(&mut self);
-                self.carry_out();
+            loop {
+                match commands.try_recv() {
+                    Ok(command) => {
+                        command(&mut self);
+                        self.carry_out();
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        self.ended = true;
+                        break;
+                    }
+                }
             }
-            if shared.queues.is_empty() {
+            if shared.queues.len(gate::Class::Known) == 0 {
                 self.end_connections();
             }
             let now = shared.clock.now();
@@ -243,6 +252,7 @@ impl Core {
     }
 
     fn measure(&mut self, now: Moment, busy: bool) {
+        self.shared.last_round.store(now.as_micros(), Relaxed);
         if now >= self.next_memory {
             self.next_memory = now + IDLE;
             self.memory = memory_in_use().unwrap_or(self.memory);

@@ -41,7 +41,13 @@ impl Receiver for Front {
         match classify(bytes) {
             Content::Sip => return self.sip(flow, bytes, &of, answers),
             Content::Stun => {
-                let Some(answer) = stun::answer(bytes, flow.remote) else { return Heard::Ignored };
+                let Some(answer) = stun::answer(bytes, flow.remote) else {
+                    // An indication (RFC 8489 §6.3.2) has no answer; what only begins like STUN is none.
+                    if stun::parse(bytes).is_err() {
+                        of.other.fetch_add(1, Relaxed);
+                    }
+                    return Heard::Ignored;
+                };
                 match shared.at_gate(&[], |gate| gate.may_have_answer(flow)) {
                     Ok(()) => self.answer(*flow, answer.as_ref(), answers),
                     Err(why) => of.count(why),

@@ -149,7 +149,7 @@ impl Keeper {
         let mut pending = Pending::default();
         // Another filter than last time knows nobody.
         let mut told: Option<Arc<dyn Filter>> = None;
-        let mut fails = false;
+        let (mut fails, mut filter_fails) = (false, false);
         let mut next_try = Instant::now();
         loop {
             let open = match timeout_at((Instant::now() + LOOK).max(next_try), self.handed.recv()).await {
@@ -164,7 +164,7 @@ impl Keeper {
                 Ok(None) => false,
                 Err(_) => true,
             };
-            self.tell_filter(&mut pending, &mut told).await;
+            self.tell_filter(&mut pending, &mut told, &mut filter_fails).await;
             self.tell_events(&mut pending).await;
             if (pending.unsaved() > 0 || pending.lost) && (Instant::now() >= next_try || !open) {
                 if std::mem::take(&mut pending.lost) {
@@ -195,7 +195,7 @@ impl Keeper {
     }
 
     /// The filter learns who is known: from a new filter's first moment all, then the changes.
-    async fn tell_filter(&self, pending: &mut Pending, told: &mut Option<Arc<dyn Filter>>) {
+    async fn tell_filter(&self, pending: &mut Pending, told: &mut Option<Arc<dyn Filter>>, fails: &mut bool) {
         let filter = self.operations.filter();
         let is_same = told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &filter));
         if is_same && pending.filter.is_empty() {
@@ -218,10 +218,16 @@ impl Keeper {
         let taker = Arc::clone(&filter);
         let outcome = tokio::task::spawn_blocking(move || taker.known(&change)).await;
         match outcome.map_err(anyhow::Error::from).flatten() {
-            Ok(()) => *told = Some(filter),
+            Ok(()) => {
+                *told = Some(filter);
+                if std::mem::take(fails) {
+                    tracing::info!("the filter learns who has registered again");
+                }
+            }
             Err(error) => {
                 // All of them again, when it takes something again.
-                if told.take().is_some() {
+                *told = None;
+                if !std::mem::replace(fails, true) {
                     tracing::warn!("the filter does not learn who has registered: {error:#}");
                 }
             }

@@ -12,10 +12,10 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Acquire},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, anyhow};
@@ -24,6 +24,7 @@ use pbx_core::{
     directory::{Directory, ExtensionId},
     gate::Tags,
     known::Success,
+    moment::Moment,
     pbx::{Pbx, PingError, Pinged, Restored, Seeds},
     registrar::StoredBinding,
     settings::Settings,
@@ -57,6 +58,8 @@ const RENEWALS: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an operation waits for a phone: longer than the transaction does.
 const PING_PATIENCE: Duration = Duration::from_secs(35);
+/// The pause before a command is put into a full queue again.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 /// Threads that TCP and TLS run on.
 const STREAM_THREADS: usize = 2;
 
@@ -186,9 +189,32 @@ impl Sip {
             // Whoever asked may have lost patience.
             let _ = answer.send(call(core));
         });
-        self.commands.send(command).map_err(|_| anyhow!("signalling has ended"))?;
-        self.shared.queues.wake();
+        self.command(command)?;
         answered.recv_timeout(PATIENCE).map_err(|_| anyhow!("signalling does not answer"))
+    }
+
+    /// Puts a command into the queue of the core thread, which may be full for a while.
+    fn command(&self, mut command: Command) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return Err(anyhow!("signalling has ended")),
+                Err(TrySendError::Full(_)) if Instant::now() >= deadline => {
+                    return Err(anyhow!("signalling does not answer"));
+                }
+                Err(TrySendError::Full(back)) => command = back,
+            }
+            thread::sleep(FULL_PAUSE);
+        }
+        self.shared.queues.wake();
+        Ok(())
+    }
+
+    /// Whether the core thread does its rounds.
+    pub fn is_alive(&self) -> bool {
+        let last = Moment::from_micros(self.shared.last_round.load(std::sync::atomic::Ordering::Relaxed));
+        self.shared.clock.now().since(last) < PATIENCE
     }
 
     /// [`Self::call`] for tasks.
@@ -230,21 +256,24 @@ impl Signalling for Sip {
             return Err(error);
         }
         let moved = listened.is_some_and(|listened| listened != (transport.protocol, transport.port));
-        self.call(move |core| {
+        // It is open, whatever the core says to it.
+        self.tell("a transport that was opened", move |core| {
             if moved {
                 core.close_transport(id);
             }
             core.set_external_ports();
-        })
+        });
+        Ok(())
     }
 
     fn close(&self, id: TransportId) -> anyhow::Result<()> {
         self.sockets.close(id);
         self.shared.put_transport(id, None);
-        self.call(move |core| {
+        self.tell("a transport that was closed", move |core| {
             core.close_transport(id);
             core.set_external_ports();
-        })
+        });
+        Ok(())
     }
 
     fn transport(&self, id: TransportId) -> Option<TransportStatus> {
@@ -287,16 +316,26 @@ impl Signalling for Sip {
         self.shared.trace.clone()
     }
 
-    fn load(&self) -> Load {
-        let load = self.call(|core| core.load()).unwrap_or_default();
+    fn load(&self) -> anyhow::Result<Load> {
+        let load = self.call(|core| core.load())?;
         // In the order in which entries travel: core, keeper's door, keeper.
         let unsaved = load.unsaved + self.shared.handed.load(Acquire) + self.unsaved.load(Acquire);
-        Load { refused: self.shared.refused(), unsaved, ..load }
+        Ok(Load { refused: self.shared.refused(), unsaved, ..load })
     }
 
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {
         let address = address.to_canonical();
         self.call(move |core| core.pbx.successes(address).map(|one| (one.extension, one.last)).collect())
+    }
+}
+
+impl Drop for Sip {
+    fn drop(&mut self) {
+        // A runtime that is dropped in the usual way waits for its tasks, which one that is dropped on another
+        // runtime's thread must not.
+        if let Some(streams) = self.streams.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            streams.shutdown_background();
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) tags: Tags,
     /// Who is turned away, as [`Level::number`].
     pub(super) level: AtomicU8,
+    /// When the core thread last measured its load (microseconds of the clock).
+    pub(super) last_round: AtomicU64,
     /// Connections over which somebody registered.
     pub(super) registered: Mutex<BTreeSet<ConnectionId>>,
     /// Entries for the store that the core has handed over and the keeper has not taken yet.
@@ -148,6 +150,7 @@ impl Shared {
             known,
             tags: drawn.tags,
             level: AtomicU8::new(0),
+            last_round: AtomicU64::new(clock.now().as_micros()),
             registered: Mutex::default(),
             handed: AtomicU64::new(0),
             closed: Mutex::default(),

@@ -12,8 +12,8 @@ use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use super::{Store, StoreError, millis};
 
-/// Rows of one statement: 17 columns, and SQLite takes 32,766 values. None is kept prepared: there is one for each number
-/// of rows, and they are large.
+/// Rows of one statement: 17 columns, and SQLite takes 32,766 values. None is kept prepared: there is one for each
+/// number of rows, and they are large.
 const ROWS: usize = 1000;
 
 impl Store {

@@ -1,5 +1,5 @@
-//! Whether the time of an answer tells who exists: users that exist and users that do not answer challenges with a wrong
-//! password, one request at a time, in an order that nothing foresees.
+//! Whether the time of an answer tells who exists: users that exist and users that do not answer challenges with a
+//! wrong password, one request at a time, in an order that nothing foresees.
 
 use std::{path::Path, time::Duration};
 

@@ -1,25 +1,28 @@
 //! What no phone sends: it is refused and counted, costs bounded memory, and nobody else notices.
 
 use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pbx_tests::{
     daemon::Daemon,
     phone::{Heard, Line, Request},
 };
 
-use super::{Site, memory, on_site};
+use super::{Site, TLS, memory, on_site, server};
 
 /// Longer than any limit on streams.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What all of it together may cost, KiB.
 const BOUND: u64 = 64 * 1024;
 
-/// What it is, the status that answers it (none: silence), and what is done to a good request.
-type Case<'a> = (&'a str, Option<u16>, &'a dyn Fn(&mut Request));
+/// What is wrong with a request, the status that answers it (none: silence), and how a good one is made so.
+type Case = (&'static str, Option<u16>, fn(&mut Request));
 
 #[test]
 fn malformed_datagrams_get_the_status_of_the_rfc_or_silence_and_are_counted() {
@@ -27,38 +30,35 @@ fn malformed_datagrams_get_the_status_of_the_rfc_or_silence_and_are_counted() {
         let (password, before) = warm(site, &daemon)?;
         site.pbx.pbx("guard set sip.challenges.source=1000")?;
         let mut line = site.udp(&site.lab.bad)?;
-        let request = |line: &mut Line, change: &dyn Fn(&mut Request)| {
-            let mut request = line.request("100");
-            change(&mut request);
-            request
-        };
-        let cases: &[Case<'_>] = &[
-            ("another version", Some(505), &|request| request.version = "SIP/3.0".to_owned()),
-            ("an unknown method", Some(501), &|request| {
+        let cases: &[Case] = &[
+            ("another version", Some(505), |request| request.version = "SIP/3.0".to_owned()),
+            ("an unknown method", Some(501), |request| {
                 (request.method, request.cseq) = ("NEWMETHOD".to_owned(), "1 NEWMETHOD".to_owned());
             }),
-            ("a telephone number", Some(416), &|request| request.uri = "tel:+4930123".to_owned()),
-            ("an unknown extension", Some(420), &|request| request.more += "Require: nothingSupportsThis\r\n"),
-            ("another method in CSeq", Some(400), &|request| request.cseq = "1 OPTIONS".to_owned()),
-            ("a CSeq that is no number", Some(400), &|request| request.cseq = "one REGISTER".to_owned()),
-            ("a second Call-ID", Some(400), &|request| request.more += "Call-ID: 2\r\n"),
-            ("a header of 60 KiB", Some(400), &|request| {
+            ("a telephone number", Some(416), |request| request.uri = "tel:+4930123".to_owned()),
+            ("an unknown extension", Some(420), |request| request.more += "Require: nothingSupportsThis\r\n"),
+            ("another method in CSeq", Some(400), |request| request.cseq = "1 OPTIONS".to_owned()),
+            ("a CSeq that is no number", Some(400), |request| request.cseq = "one REGISTER".to_owned()),
+            ("a second Call-ID", Some(400), |request| request.more += "Call-ID: 2\r\n"),
+            ("a header of 60 KiB", Some(400), |request| {
                 request.more += &format!("X-Long: {}\r\n", "x".repeat(60 * 1024));
             }),
-            ("a hundred Vias", Some(400), &|request| {
+            ("a hundred Vias", Some(400), |request| {
                 request.more += &"Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n".repeat(100);
             }),
-            ("a thousand Vias", None, &|request| {
+            ("a thousand Vias", None, |request| {
                 request.more += &"Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\n".repeat(1000);
             }),
-            ("a Content-Length beyond the datagram", Some(400), &|request| request.length = Some("500".to_owned())),
-            ("a Content-Length below zero", Some(400), &|request| request.length = Some("-1".to_owned())),
-            ("10,000 contacts", Some(400), &|request| request.more = format!("m: {}\r\n", ["<a:b>"; 10_000].join(","))),
-            ("no message", None, &|request| request.version = "HTTP/1.1".to_owned()),
+            ("a Content-Length beyond the datagram", Some(400), |request| request.length = Some("500".to_owned())),
+            ("a Content-Length below zero", Some(400), |request| request.length = Some("-1".to_owned())),
+            ("10,000 contacts", Some(400), |request| request.more = format!("m: {}\r\n", ["<a:b>"; 10_000].join(","))),
+            ("no message", None, |request| request.version = "HTTP/1.1".to_owned()),
+            ("what begins like STUN", None, |request| request.method = "\u{0}\u{1}".to_owned()),
         ];
         let mut counted = 0;
         for (name, status, change) in cases {
-            let bad = request(&mut line, change);
+            let mut bad = line.request("100");
+            change(&mut bad);
             let bytes = line.bytes(&bad);
             line.send(&bytes)?;
             // Answers come in order: what follows is heard first only if there is none to this.
@@ -90,28 +90,28 @@ fn bad_streams_are_answered_and_closed_and_counted() {
     on_site(|site, daemon| {
         let (password, before) = warm(site, &daemon)?;
         site.pbx.pbx("guard set sip.challenges.source=1000")?;
-        let cases: &[Case<'_>] = &[
-            ("a body of 64 KiB", Some(413), &|request| {
+        let cases: &[Case] = &[
+            ("a body of 64 KiB", Some(413), |request| {
                 (request.length, request.body) = (Some("65536".to_owned()), vec![b'x'; 65_536]);
             }),
-            ("a body of a gigabyte", Some(413), &|request| request.length = Some("1073741824".to_owned())),
-            ("a Content-Length of many digits", Some(413), &|request| request.length = Some("9".repeat(40))),
-            ("a thousand Vias", Some(400), &|request| {
+            ("a body of a gigabyte", Some(413), |request| request.length = Some("1073741824".to_owned())),
+            ("a Content-Length of many digits", Some(413), |request| request.length = Some("9".repeat(40))),
+            ("a thousand Vias", Some(400), |request| {
                 request.more += &"Via: SIP/2.0/TCP a\r\n".repeat(1000);
             }),
-            ("a header of 60 KiB", Some(513), &|request| {
+            ("a header of 60 KiB", Some(513), |request| {
                 request.more += &format!("X-Long: {}\r\n", "x".repeat(60 * 1024));
             }),
-            ("10,000 contacts", Some(513), &|request| {
+            ("10,000 contacts", Some(513), |request| {
                 request.more = format!("Contact: {}\r\n", ["<sip:100@192.0.2.1>"; 10_000].join(", "));
             }),
-            ("a Content-Length below zero", Some(400), &|request| request.length = Some("-5".to_owned())),
-            ("Content-Length twice", Some(400), &|request| request.more += "Content-Length: 0\r\n"),
-            ("no Content-Length", Some(400), &|request| request.length = None),
-            ("a Content-Length that is too small", Some(401), &|request| {
+            ("a Content-Length below zero", Some(400), |request| request.length = Some("-5".to_owned())),
+            ("Content-Length twice", Some(400), |request| request.more += "Content-Length: 0\r\n"),
+            ("no Content-Length", Some(400), |request| request.length = None),
+            ("a Content-Length that is too small", Some(401), |request| {
                 (request.length, request.body) = (Some("2".to_owned()), b"v=0 and what is no message\r\n".to_vec());
             }),
-            ("no message", None, &|request| request.version = "HTTP/1.1".to_owned()),
+            ("no message", None, |request| request.version = "HTTP/1.1".to_owned()),
         ];
         let mut counted = 0;
         for over in ["tcp", "tls"] {
@@ -224,10 +224,61 @@ fn idle_tls_connections_of_one_source_are_limited_closed_in_time_and_leave_room_
 }
 
 #[test]
+fn ten_thousand_idle_tls_connections_are_refused_or_closed_and_counted_in_bounded_memory() {
+    const SOURCES: u64 = 100;
+    const TRIED: u64 = 10_000;
+    const CALLERS: u64 = 8;
+    on_site(|site, daemon| {
+        let (password, before) = warm(site, &daemon)?;
+        let bad = &site.lab.bad;
+        let source = |index: u64| IpAddr::from([10, 77, 2, 100 + (index % SOURCES) as u8]);
+        (0..SOURCES).try_for_each(|index| bad.add_address(source(index)))?;
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+
+        let (ended, most) = (AtomicBool::new(false), AtomicU64::new(0));
+        let held: Result<Vec<Line>> = thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                while !ended.load(Relaxed) {
+                    most.fetch_max(memory(&daemon)?, Relaxed);
+                    thread::sleep(Duration::from_millis(100));
+                }
+                Ok::<(), anyhow::Error>(())
+            });
+            let caller = |caller: u64| {
+                let calls = (0..TRIED / CALLERS).map(move |call| source(call * CALLERS + caller));
+                calls.filter_map(|source| Line::tls(&bad.network, Some(source), server(bad, TLS)).ok()).collect()
+            };
+            let callers: Vec<_> = (0..CALLERS).map(|index| scope.spawn(move || caller(index))).collect();
+            let mut held = Vec::new();
+            for caller in callers {
+                let lines: Vec<Line> = caller.join().map_err(|_| anyhow!("a caller panicked"))?;
+                held.extend(lines);
+            }
+            // In the middle of it.
+            phone_next_to_it_registers(site, &password)?;
+            assert_eq!(site.tls(&site.lab.good)?.register("100", &password)?, 200);
+            ended.store(true, Relaxed);
+            watch.join().map_err(|_| anyhow!("the watch panicked"))??;
+            Ok(held)
+        });
+        let held = held?;
+        let status = site.pbx.wait("transport status tls:5061", |status| status["items"][0]["connections"] == 0)?;
+        let reasons = ["idle", "too_many_connections_of_source", "handshake_too_slow", "handshake_failed"];
+        let counted: u64 = reasons.iter().map(|reason| super::dropped(&status, reason)).sum();
+        assert_eq!(counted, TRIED, "{status:#}");
+        let most = most.into_inner();
+        ensure!(most < before + 256 * 1024, "{before} KiB became {most} with {} held", held.len());
+        phone_next_to_it_registers(site, &password)?;
+        daemon.stop()
+    });
+}
+
+#[test]
 fn phones_register_at_once_while_others_send_nothing_but_rubbish() {
     on_site(|site, daemon| {
         let (password, before) = warm(site, &daemon)?;
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         let sent: Result<u64> = thread::scope(|scope| {
             let rubbish = scope.spawn(|| {
                 let mut line = site.udp(&site.lab.bad)?;
@@ -235,7 +286,7 @@ fn phones_register_at_once_while_others_send_nothing_but_rubbish() {
                 request.version = "SIP/9.9".to_owned();
                 let bytes = line.bytes(&request);
                 let mut sent = 0;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stop.load(Relaxed) {
                     // Below the filter's level: what it stops does not come here.
                     line.send(&bytes)?;
                     line.send(&[0xff; 1200])?;
@@ -248,9 +299,9 @@ fn phones_register_at_once_while_others_send_nothing_but_rubbish() {
             for _ in 0..50 {
                 registered = registered.and_then(|()| phone_next_to_it_registers(site, &password));
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            stop.store(true, Relaxed);
             registered?;
-            rubbish.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
+            rubbish.join().map_err(|_| anyhow!("the sender panicked"))?
         });
         let sent = sent?;
         let counted = ["malformed", "garbage", "not_sip"]

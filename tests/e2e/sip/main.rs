@@ -95,7 +95,7 @@ impl Site<'_> {
 
     /// A line from a neighbour by TLS.
     fn tls(&self, neighbour: &Neighbour) -> Result<Line> {
-        Line::tls(&neighbour.network, server(neighbour, TLS))
+        Line::tls(&neighbour.network, None, server(neighbour, TLS))
     }
 
     /// What is registered for an extension.

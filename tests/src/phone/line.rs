@@ -5,11 +5,16 @@ use std::{
     fmt,
     io::{ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use nix::sys::{
+    socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt::SendTimeout},
+    time::{TimeVal, TimeValLike as _},
+};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -101,15 +106,16 @@ impl Line {
 
     /// A line by TCP.
     pub fn tcp(network: &Namespace, server: SocketAddr) -> Result<Self> {
-        let stream = network.enter(|| Ok(TcpStream::connect_timeout(&server, DEADLINE)?))?;
+        let stream = network.enter(|| connect(None, server))?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
         Ok(Self { way: Way::Tcp(stream), local, server, unread: Vec::new(), calls: 0 })
     }
 
-    /// A line by TLS, which takes any certificate; when it is there, the handshake is done.
-    pub fn tls(network: &Namespace, server: SocketAddr) -> Result<Self> {
-        let mut stream = network.enter(|| Ok(TcpStream::connect_timeout(&server, DEADLINE)?))?;
+    /// A line by TLS, from this address of the namespace if one is named. It takes any certificate; when it is there,
+    /// the handshake is done.
+    pub fn tls(network: &Namespace, source: Option<IpAddr>, server: SocketAddr) -> Result<Self> {
+        let mut stream = network.enter(|| connect(source, server))?;
         stream.set_read_timeout(Some(DEADLINE))?;
         let local = stream.local_addr()?;
         let provider = Arc::new(ring::default_provider());
@@ -312,6 +318,18 @@ impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Line({} {} to {})", self.protocol(), self.local, self.server)
     }
+}
+
+/// Connects in the namespace of the calling thread.
+fn connect(source: Option<IpAddr>, server: SocketAddr) -> Result<TcpStream> {
+    let Some(source) = source else { return Ok(TcpStream::connect_timeout(&server, DEADLINE)?) };
+    let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
+    // As long as writing may take, so may connecting (socket(7)).
+    socket::setsockopt(&socket, SendTimeout, &TimeVal::seconds(DEADLINE.as_secs() as i64))?;
+    socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(server)).with_context(|| format!("connect {server}"))?;
+    Ok(socket.into())
 }
 
 fn is_answer(heard: &Heard, request: &Request) -> bool {
