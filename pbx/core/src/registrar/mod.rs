@@ -103,7 +103,7 @@ impl Registrar {
             ContactSet::Star => self.take_back_all(request, &mut changes)?,
             ContactSet::List(contacts) => {
                 let common = Common::of(request)?;
-                let wanted = Wanted::all(contacts, request, &self.limits)?;
+                let wanted = Wanted::all(contacts, request, &self.limits, self.of(request.extension).count())?;
                 outbound = wanted.iter().any(|wanted| wanted.reg_id.is_some());
                 for Planned { existing, step } in self.plan(request, &wanted)? {
                     match (existing, step) {
