@@ -438,7 +438,7 @@ fn udp_bindings_survive_a_restart_and_the_others_wait() {
 
     let mut later = Site { seconds: 100, ..Site::new() };
     let wall = later.wall();
-    let changes = later.registrar.restore(stored.clone(), after(100), wall);
+    let changes = later.registrar.restore(stored.clone(), |_| true, (after(100), wall));
     assert_eq!(kinds(&changes), ["expired"]);
     assert_eq!(later.contacts(), [("sip:udp@10.0.0.1".to_owned(), 200), ("sip:tls@10.0.0.2".to_owned(), 200)]);
     let flows: Vec<_> = later.registrar.of(EXTENSION).map(Binding::flow).collect();
@@ -452,8 +452,13 @@ fn udp_bindings_survive_a_restart_and_the_others_wait() {
     // A clock that was set back a year.
     let mut earlier = Site::new();
     let past = wall.saturating_sub(Duration::from_secs(365 * 86_400));
-    earlier.registrar.restore(stored, Moment::ZERO, past);
+    earlier.registrar.restore(stored.clone(), |_| true, (Moment::ZERO, past));
     assert!(earlier.contacts().iter().all(|(_, left)| *left == 3600));
+    // Nobody listens there any more.
+    let mut elsewhere = Site::new();
+    elsewhere.registrar.restore(stored, |binding| binding.transport != TransportId(1), (Moment::ZERO, past));
+    assert!(elsewhere.registrar.bindings().all(|binding| binding.flow().is_none()));
+    assert_eq!(elsewhere.contacts().len(), 3);
 }
 
 #[test]
@@ -470,6 +475,7 @@ fn administrators_end_bindings_and_so_do_their_extensions() {
     assert_eq!(site.registrar.drop_binding(id), None);
     assert_eq!(kinds(&site.registrar.revoke(|extension| extension != ExtensionId(101))), ["revoked"; 2]);
     assert_eq!(site.registrar.len(), 3);
+    assert_eq!(site.registrar.counts().collect::<Vec<_>>(), [(ExtensionId(102), 1), (ExtensionId(103), 2)]);
     site.check();
 }
 
