@@ -151,8 +151,8 @@ pub trait Signalling: Send + Sync {
     fn ping(&self, id: &str) -> anyhow::Result<Pinged>;
     /// Where messages are shown to whoever wants to look on.
     fn trace(&self) -> Trace;
-    /// How much there is to do. Cheap: it is asked by whoever watches.
-    fn load(&self) -> Load;
+    /// How much there is to do. Cheap: it is asked by whoever watches. The error: signalling does not answer.
+    fn load(&self) -> anyhow::Result<Load>;
     /// Who proved a password from this address in the last 30 days, and when last.
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>>;
 }
@@ -206,8 +206,8 @@ impl Signalling for Disabled {
         Trace::default()
     }
 
-    fn load(&self) -> Load {
-        Load::default()
+    fn load(&self) -> anyhow::Result<Load> {
+        Ok(Load::default())
     }
 
     fn known(&self, _: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {

@@ -1,15 +1,17 @@
-//! Messages as they come and go, for whoever looks on. Costs one atomic load a message while nobody does; a follower
-//! that is too slow loses messages and is told how many.
+//! Messages as they come and go, for whoever looks on. Costs one atomic load a message while nobody does. Only messages
+//! of the peers that somebody follows are copied; a follower that is too slow loses some of them and is told how many.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use arc_swap::ArcSwap;
 use pbx_core::{
+    address::Prefix,
     time::Timestamp,
     transport::{Flow, Protocol},
 };
@@ -47,51 +49,78 @@ pub struct Traced {
 }
 
 /// Where messages are shown to followers. A handle: clones share the followers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Trace {
-    followers: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// How many there are. All that a message costs while there are none.
+    count: AtomicUsize,
+    seats: ArcSwap<Vec<Arc<Seat>>>,
+}
+
+/// A follower, as whoever shows sees it.
+#[derive(Debug)]
+struct Seat {
+    /// Empty: everybody.
+    peers: Vec<Prefix>,
+    /// Only this follower's: nobody else's messages push out its own.
     sender: broadcast::Sender<Arc<Traced>>,
 }
 
 /// Follows from when it was made until it is dropped.
 #[derive(Debug)]
 pub struct Follower {
-    followers: Arc<AtomicUsize>,
+    seat: Weak<Seat>,
+    shared: Weak<Shared>,
     receiver: broadcast::Receiver<Arc<Traced>>,
-}
-
-impl Default for Trace {
-    fn default() -> Self {
-        Self { followers: Arc::default(), sender: broadcast::channel(BACKLOG).0 }
-    }
 }
 
 impl Trace {
     /// Whether anybody looks on.
     pub fn is_followed(&self) -> bool {
-        self.followers.load(Ordering::Relaxed) > 0
+        self.shared.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Shows a message to the followers, if there are any; `now` is asked only then.
+    /// Shows a message to the followers of its peer, if there are any; `now` is asked only then, and only then the
+    /// message is copied.
     pub fn show(&self, direction: Direction, flow: &Flow, bytes: &[u8], now: impl FnOnce() -> Timestamp) {
         if !self.is_followed() {
             return;
         }
         let Flow { protocol, local, remote, .. } = *flow;
-        let traced = Traced { at: now(), direction, protocol, local, remote, bytes: bytes.into() };
-        // Nobody there any more is no loss.
-        let _ = self.sender.send(Arc::new(traced));
+        let peer = remote.ip().to_canonical();
+        let seats = self.shared.seats.load();
+        let mut following = seats.iter().filter(|seat| seat.follows(peer));
+        let Some(first) = following.next() else { return };
+        let traced = Arc::new(Traced { at: now(), direction, protocol, local, remote, bytes: bytes.into() });
+        for seat in std::iter::once(first).chain(following) {
+            // Nobody there any more is no loss.
+            let _ = seat.sender.send(Arc::clone(&traced));
+        }
     }
 
-    /// Follows from now on.
-    pub fn follow(&self) -> Follower {
-        self.followers.fetch_add(1, Ordering::Relaxed);
-        Follower { followers: Arc::clone(&self.followers), receiver: self.sender.subscribe() }
+    /// Follows the messages of these peers from now on; of all when none are named.
+    pub fn follow(&self, peers: Vec<Prefix>) -> Follower {
+        let (sender, receiver) = broadcast::channel(BACKLOG);
+        let seat = Arc::new(Seat { peers, sender });
+        let follower = Follower { seat: Arc::downgrade(&seat), shared: Arc::downgrade(&self.shared), receiver };
+        self.shared.seats.rcu(|seats| seats.iter().chain([&seat]).cloned().collect::<Vec<_>>());
+        self.shared.count.fetch_add(1, Ordering::Relaxed);
+        follower
+    }
+}
+
+impl Seat {
+    fn follows(&self, peer: IpAddr) -> bool {
+        self.peers.is_empty() || self.peers.iter().any(|prefix| prefix.contains(peer))
     }
 }
 
 impl Follower {
-    /// The next message, or how many were lost before it; none: the daemon ends.
+    /// The next message, or how many of those that are followed were lost before it; none: the daemon ends.
     pub async fn next(&mut self) -> Option<Result<Arc<Traced>, u64>> {
         match self.receiver.recv().await {
             Ok(traced) => Some(Ok(traced)),
@@ -103,7 +132,10 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.followers.fetch_sub(1, Ordering::Relaxed);
+        let Some(shared) = self.shared.upgrade() else { return };
+        let is_own = |seat: &Arc<Seat>| Arc::as_ptr(seat) == self.seat.as_ptr();
+        shared.seats.rcu(|seats| seats.iter().filter(|seat| !is_own(seat)).cloned().collect::<Vec<_>>());
+        shared.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -177,26 +209,63 @@ mod tests {
         assert_eq!(masked(decoy), expected);
     }
 
-    #[tokio::test]
-    async fn a_message_is_shown_only_while_somebody_follows() {
-        let trace = Trace::default();
+    fn show(trace: &Trace, remote: &str, bytes: &[u8]) {
         let flow = Flow {
             transport: pbx_core::transport::TransportId(1),
             protocol: Protocol::Udp,
             local: "192.0.2.1:5060".parse().unwrap(),
-            remote: "192.0.2.2:5060".parse().unwrap(),
+            remote: remote.parse().unwrap(),
             connection: None,
         };
-        trace.show(Direction::Received, &flow, b"before", || panic!("nobody looks on"));
-        let mut follower = trace.follow();
-        trace.show(Direction::Sent, &flow, b"seen", || Timestamp::EPOCH);
-        let traced = follower.next().await.unwrap().unwrap();
+        trace.show(Direction::Sent, &flow, bytes, || {
+            assert_ne!(bytes, b"of nobody");
+            Timestamp::EPOCH
+        });
+    }
+
+    async fn next(follower: &mut Follower) -> Arc<Traced> {
+        follower.next().await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_message_is_shown_only_while_somebody_follows() {
+        let trace = Trace::default();
+        show(&trace, "192.0.2.2:5060", b"of nobody");
+        let mut follower = trace.follow(Vec::new());
+        show(&trace, "192.0.2.2:5060", b"seen");
+        let traced = next(&mut follower).await;
         assert_eq!((&*traced.bytes, traced.direction), (b"seen".as_slice(), Direction::Sent));
         for _ in 0..BACKLOG + 10 {
-            trace.show(Direction::Sent, &flow, b"fast", || Timestamp::EPOCH);
+            show(&trace, "192.0.2.2:5060", b"fast");
         }
         assert_eq!(follower.next().await.unwrap().unwrap_err(), 10);
         drop(follower);
         assert!(!trace.is_followed());
+        show(&trace, "192.0.2.2:5060", b"of nobody");
+        let mut last = trace.follow(Vec::new());
+        drop(trace);
+        assert!(last.next().await.is_none(), "the daemon ends");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_others_costs_a_follower_nothing() {
+        let trace = Trace::default();
+        let mut one = trace.follow(vec!["192.0.2.2".parse().unwrap()]);
+        show(&trace, "[::ffff:192.0.2.2]:5060", b"before");
+        for _ in 0..3 * BACKLOG {
+            // Nobody follows it: it is not even copied.
+            show(&trace, "198.51.100.7:5060", b"of nobody");
+        }
+        let mut all = trace.follow(Vec::new());
+        for _ in 0..3 * BACKLOG {
+            show(&trace, "198.51.100.7:5060", b"flood");
+        }
+        show(&trace, "192.0.2.2:5060", b"after");
+        assert_eq!(&*next(&mut one).await.bytes, b"before");
+        assert_eq!(&*next(&mut one).await.bytes, b"after");
+        assert_eq!(all.next().await.unwrap().unwrap_err(), 2 * BACKLOG as u64 + 1, "its own only");
+        drop(one);
+        assert!(trace.is_followed());
+        assert_eq!(&*next(&mut all).await.bytes, b"flood");
     }
 }

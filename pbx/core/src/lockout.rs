@@ -23,6 +23,9 @@ pub struct Surroundings {
     pub resolvers: Vec<IpAddr>,
     /// The far ends of established connections that an administrator may depend on.
     pub peers: Vec<Peer>,
+    /// The TCP ports on which sshd listens.
+    #[serde(default)]
+    pub ssh_ports: Vec<u16>,
 }
 
 /// The far end of an established connection.
@@ -99,7 +102,7 @@ pub fn check_blocks<'a>(
     surroundings: &Surroundings,
     forced: bool,
 ) -> Vec<Refusal> {
-    let Surroundings { own, connected: _, gateways, resolvers, peers } = surroundings;
+    let Surroundings { own, connected: _, gateways, resolvers, peers, ssh_ports: _ } = surroundings;
     let peers = peers.iter().map(|peer| &peer.addr);
     let mut watched: Vec<IpAddr> =
         own.iter().chain(gateways).chain(resolvers).chain(peers).map(IpAddr::to_canonical).collect();
@@ -174,7 +177,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 fn vital(prefix: &Prefix, surroundings: &Surroundings) -> Vec<Vital> {
-    let Surroundings { own, connected: _, gateways, resolvers, peers: _ } = surroundings;
+    let Surroundings { own, connected: _, gateways, resolvers, peers: _, ssh_ports: _ } = surroundings;
     let covered = |addrs: &[IpAddr], vital: fn(IpAddr) -> Vital| -> Vec<Vital> {
         addrs.iter().filter(|addr| prefix.contains(**addr)).map(|addr| vital(addr.to_canonical())).collect()
     };

@@ -18,7 +18,7 @@ use super::{
 use crate::ops::{Messages, OpError};
 
 /// Server-sent events `message`, from now on, of the peers that `ip` names, as often as needed. A follower that is
-/// too slow gets an event `lost` with the number of messages, of all peers, that were not looked at.
+/// too slow gets an event `lost` with the number of their messages that it missed.
 pub(super) async fn follow(
     State(api): State<Api>,
     Caller(context): Caller,

@@ -39,14 +39,14 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
     say(format!(
         "phones   {} extensions, {} registered",
         number(status.extensions as u64),
-        status.registrations.map_or_else(|| "nobody knows how many".to_owned(), |count| number(count as u64))
+        status.registrations.map_or_else(|| "nobody knows how many".to_owned(), number)
     ));
     let transport = |one: &TransportStatusView| match one.state {
         TransportState::Activated => format!("{} {}", one.protocol, one.port),
         TransportState::Deactivated => format!("{} {} CLOSED", one.protocol, one.port),
     };
     say(format!("         {}", status.transports.iter().map(transport).collect::<Vec<_>>().join(", ")));
-    load(&status.load).into_iter().for_each(say);
+    status.load.iter().flat_map(load).for_each(say);
     say_filter(&status.filter);
     for warning in status.warnings.iter().filter(|warning| Some(*warning) != status.filter.problem.as_ref()) {
         say(format!("warning  {warning}"));

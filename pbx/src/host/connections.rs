@@ -40,8 +40,17 @@ struct Services {
     root: BTreeSet<u16>,
 }
 
-/// The peers of sshd, of the daemon, which listens on `own_ports`, and of services of root; sorted, each once.
-pub fn peers(own_ports: &[u16]) -> io::Result<Vec<Peer>> {
+/// Who is connected, and where sshd waits for more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// The peers of sshd, of the daemon and of services of root; sorted, each once.
+    pub peers: Vec<Peer>,
+    /// The ports on which sshd listens; one that its configuration names counts when anybody listens there.
+    pub ssh_ports: Vec<u16>,
+}
+
+/// The connections of now to a machine whose daemon listens on `own_ports`.
+pub fn connections(own_ports: &[u16]) -> io::Result<Connections> {
     let mut sockets = Vec::new();
     for table in TABLES {
         match File::open(table) {
@@ -54,7 +63,12 @@ pub fn peers(own_ports: &[u16]) -> io::Result<Vec<Peer>> {
     let mut ssh = ssh::configured_ports();
     ssh.extend(listening_ports_of(&sockets, &ssh::sshd_sockets()));
     let services = Services { own: own_ports.iter().copied().collect(), ssh, root: ports_of_root(&sockets) };
-    Ok(select(&sockets, &services))
+    let ssh_ports = listening(&sockets).intersection(&services.ssh).copied().collect();
+    Ok(Connections { peers: select(&sockets, &services), ssh_ports })
+}
+
+fn listening(sockets: &[Socket]) -> BTreeSet<u16> {
+    sockets.iter().filter(|socket| socket.state == LISTEN).map(|socket| socket.local_port).collect()
 }
 
 /// The ports at which root listens, but for those that administer nothing.
@@ -66,8 +80,7 @@ fn ports_of_root(sockets: &[Socket]) -> BTreeSet<u16> {
 /// The listening ports to which the holder of `inodes` listens or is connected. (A connection's
 /// own port alone does not say that: sshd also connects outwards, for forwarded ports.)
 fn listening_ports_of(sockets: &[Socket], inodes: &BTreeSet<u64>) -> BTreeSet<u16> {
-    let listening = sockets.iter().filter(|socket| socket.state == LISTEN);
-    let listening: BTreeSet<u16> = listening.map(|socket| socket.local_port).collect();
+    let listening = listening(sockets);
     let held = sockets.iter().filter(|socket| inodes.contains(&socket.inode));
     held.map(|socket| socket.local_port).filter(|port| listening.contains(port)).collect()
 }
@@ -222,7 +235,9 @@ mod tests {
                 let addr = client.local_addr().unwrap().ip();
                 let service = if port == 22 { "ssh" } else { "pbx" };
                 let expected = Peer { addr, service: service.into(), port };
-                assert_eq!(peers(&[8887]).unwrap(), [expected], "{listen}");
+                let ssh_ports = if port == 22 { vec![22] } else { Vec::new() };
+                let expected = Connections { peers: vec![expected], ssh_ports };
+                assert_eq!(connections(&[8887]).unwrap(), expected, "{listen}");
                 drop(accepted);
             }
         });

@@ -3,19 +3,20 @@
 
 use std::io;
 
-use pbx_core::lockout::{Peer, Surroundings};
+use pbx_core::lockout::Surroundings;
 
-use super::connections;
+use super::connections::{self, Connections};
 use super::snapshot::Snapshot;
 
 /// Reads the machine now. `own_ports` are the TCP ports on which the daemon listens. Blocks for
 /// milliseconds; an error means that a block cannot be judged safely.
 pub fn surroundings(own_ports: &[u16]) -> io::Result<Surroundings> {
-    Ok(compose(&Snapshot::read()?, connections::peers(own_ports)?))
+    Ok(compose(&Snapshot::read()?, connections::connections(own_ports)?))
 }
 
 /// The same of a snapshot that is already there; each value once, in the snapshot's order.
-pub fn compose(snapshot: &Snapshot, peers: Vec<Peer>) -> Surroundings {
+pub fn compose(snapshot: &Snapshot, connections: Connections) -> Surroundings {
+    let Connections { peers, ssh_ports } = connections;
     let on_link = snapshot.routes.iter().filter(|route| route.gateway.is_none());
     let on_link = on_link.filter(|route| !route.is_default()).map(|route| route.destination);
     let networks = snapshot.addresses.iter().map(|address| address.network).chain(on_link);
@@ -26,6 +27,7 @@ pub fn compose(snapshot: &Snapshot, peers: Vec<Peer>) -> Surroundings {
         gateways: each_once(default_routes.filter_map(|route| route.gateway)),
         resolvers: snapshot.resolvers.clone(),
         peers,
+        ssh_ports,
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct FakeFilter {
     settings: Mutex<(Option<Settings>, i64)>,
     /// The ports of transports, as last told.
     pub(crate) transports: Mutex<Vec<u16>>,
+    /// Ports of transports that it does not take.
+    pub(crate) refused_ports: Mutex<Option<Vec<u16>>>,
 }
 
 impl FakeFilter {
@@ -75,6 +77,8 @@ impl Filter for FakeFilter {
 
     fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()> {
         self.call(format!("settings {revision}"))?;
+        let refused = self.refused_ports.lock().unwrap();
+        anyhow::ensure!(refused.as_deref() != Some(transports), "the map of ports is gone");
         *self.transports.lock().unwrap() = transports.to_vec();
         *self.settings.lock().unwrap() = (Some(settings.clone()), revision);
         Ok(())
@@ -188,6 +192,7 @@ impl Bench {
             own: vec!["192.0.2.5".parse().unwrap()],
             gateways: vec!["192.0.2.254".parse().unwrap()],
             peers: vec![Peer { addr: "203.0.113.50".parse().unwrap(), service: "ssh".into(), port: 22 }],
+            ssh_ports: vec![22],
             ..Surroundings::default()
         }));
         let blind = Arc::new(AtomicBool::new(false));

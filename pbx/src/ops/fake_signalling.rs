@@ -27,6 +27,8 @@ use crate::{
 pub(crate) struct FakeSignalling {
     /// Nothing opens or closes.
     pub(crate) fails: AtomicBool,
+    /// Nobody answers who is asked for registrations or the load.
+    pub(crate) hangs: AtomicBool,
     pub(crate) calls: Mutex<Vec<String>>,
     pub(crate) transports: Mutex<BTreeMap<TransportId, Transport>>,
     pub(crate) directory: Mutex<Arc<Directory>>,
@@ -122,6 +124,7 @@ impl Signalling for FakeSignalling {
     }
 
     fn registrations(&self) -> anyhow::Result<Vec<Registration>> {
+        anyhow::ensure!(!self.hangs.load(Ordering::Relaxed), "signalling does not answer");
         Ok(self.registrations.lock().unwrap().clone())
     }
 
@@ -143,8 +146,10 @@ impl Signalling for FakeSignalling {
         self.trace.clone()
     }
 
-    fn load(&self) -> Load {
-        self.load.lock().unwrap().clone()
+    fn load(&self) -> anyhow::Result<Load> {
+        anyhow::ensure!(!self.hangs.load(Ordering::Relaxed), "signalling does not answer");
+        let registrations = self.registrations.lock().unwrap().len() as u64;
+        Ok(Load { registrations, ..self.load.lock().unwrap().clone() })
     }
 
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {

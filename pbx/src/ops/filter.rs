@@ -40,15 +40,15 @@ pub struct Status {
     /// Extensions of all tenants.
     #[serde(default)]
     pub extensions: usize,
-    /// Phones that are registered now; nothing when nobody knows.
+    /// Phones that are registered now; nothing when the signalling side does not say.
     #[serde(default)]
-    pub registrations: Option<usize>,
+    pub registrations: Option<u64>,
     /// Where phones reach the appliance.
     #[serde(default)]
     pub transports: Vec<TransportStatusView>,
-    /// How much the signalling side has to do.
+    /// How much the signalling side has to do; nothing when it does not say.
     #[serde(default)]
-    pub load: Load,
+    pub load: Option<Load>,
     /// The filter.
     pub filter: FilterStatus,
     /// What somebody should do something about, one sentence each.
@@ -114,14 +114,23 @@ impl Operations {
         if unsaved_blocks > 0 {
             warnings.push(format!("{unsaved_blocks} automatic blocks are not stored yet; the log says why"));
         }
-        let registrations = self.registered_now().await.ok().map(|registrations| registrations.len());
         let transports = self.transport_states().await?;
         for closed in transports.iter().filter(|one| one.state == TransportState::Deactivated) {
             let problem = closed.problem.as_deref().unwrap_or("it does not listen");
             warnings.push(format!("no phone reaches {} {}: {problem}", closed.protocol, closed.port));
         }
-        let load = self.with_signalling(|signalling| signalling.load()).await?;
-        warnings.extend(overload_warning(load.level));
+        let load = match self.with_signalling(|signalling| signalling.load()).await? {
+            Ok(load) => {
+                warnings.extend(overload_warning(load.level));
+                Some(load)
+            }
+            Err(error) => {
+                warnings.push(format!(
+                    "registrations and load are not known: {error:#}; the log may say why, `systemctl restart pbx` helps"
+                ));
+                None
+            }
+        };
         let extensions = self.accounts().extensions().count();
         let book = self.book();
         Ok(Status {
@@ -133,7 +142,7 @@ impl Operations {
             automatic_blocks,
             unsaved_blocks,
             extensions,
-            registrations,
+            registrations: load.as_ref().map(|load| load.registrations),
             transports,
             load,
             filter,

@@ -9,7 +9,9 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AddRule, Context, Did, How, OpError, Operations, lockout::SSH, transports::leaves_ports};
+use super::{
+    AddRule, Context, Did, How, OpError, Operations, extensions::leaves_numbers, lockout::SSH, transports::leaves_ports,
+};
 use crate::store::{Audit, EventKind, NewEvent, SettingsChange};
 
 /// Values to set together: all of them or none.
@@ -163,6 +165,9 @@ impl Operations {
         }
         new.check().map_err(|error| OpError::usage(error.to_string()))?;
         leaves_ports(&new, &self.accounts())?;
+        if new.sip.emergency_numbers != old.sip.emergency_numbers {
+            leaves_numbers(&new, &self.accounts())?;
+        }
         let changes: Vec<SettingChange> = old
             .differences(&new)
             .into_iter()

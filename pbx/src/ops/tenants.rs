@@ -2,6 +2,7 @@
 //! when it is made, because passwords are hashed with it.
 
 use pbx_core::{
+    auth,
     directory::{Tenant, TenantId},
     password::PasswordPolicy,
     time::Timestamp,
@@ -16,8 +17,6 @@ use super::{
 
 /// Characters of a name.
 const LONGEST_NAME: usize = 64;
-/// Characters of a realm.
-const LONGEST_REALM: usize = 64;
 /// Domains of one tenant.
 const MOST_DOMAINS: usize = 32;
 /// Tenants.
@@ -270,14 +269,7 @@ fn checked_name(text: &str, own: TenantId, accounts: &Accounts) -> Result<String
 
 fn checked_realm(text: &str) -> Result<String, OpError> {
     let realm = text.trim();
-    // Phones put it between quotation marks, some without escaping what has to be.
-    let fine = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    if realm.is_empty() || realm.len() > LONGEST_REALM || !realm.bytes().all(fine) {
-        return Err(OpError::usage(format!(
-            "realm: {} is no realm: 1 to {LONGEST_REALM} ASCII characters without blanks, quotation marks and backslashes",
-            shown(realm)
-        )));
-    }
+    auth::check_realm(realm).map_err(|error| OpError::usage(format!("realm: {error}")))?;
     Ok(realm.to_owned())
 }
 

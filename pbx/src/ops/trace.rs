@@ -85,8 +85,6 @@ pub struct MessageView {
 #[derive(Debug)]
 pub struct Messages {
     follower: Follower,
-    /// Empty: everybody.
-    peers: Vec<Prefix>,
 }
 
 impl Operations {
@@ -109,28 +107,18 @@ impl Operations {
             Ok(typed) => Ok(typed.prefix),
             Err(error) => Err(OpError::usage(format!("ip: {error}"))),
         });
-        let peers = peers.collect::<Result<_, _>>()?;
+        let peers: Vec<Prefix> = peers.collect::<Result<_, _>>()?;
         let trace = self.with_signalling(|signalling| signalling.trace()).await?;
-        Ok(Messages { follower: trace.follow(), peers })
+        Ok(Messages { follower: trace.follow(peers) })
     }
 }
 
 impl Messages {
-    /// The next message, or how many (of all peers) were lost before it because they came faster than they were
+    /// The next message, or how many (of these peers) were lost before it because they came faster than they were
     /// asked for; none: the signalling side ends.
     pub async fn next(&mut self) -> Option<Result<MessageView, u64>> {
-        loop {
-            match self.follower.next().await? {
-                Ok(traced) if self.is_asked_for(&traced) => return Some(Ok(MessageView::of(&traced))),
-                Ok(_) => {}
-                Err(lost) => return Some(Err(lost)),
-            }
-        }
-    }
-
-    fn is_asked_for(&self, traced: &Traced) -> bool {
-        let peer = traced.remote.ip().to_canonical();
-        self.peers.is_empty() || self.peers.iter().any(|prefix| prefix.contains(peer))
+        let traced = self.follower.next().await?;
+        Some(traced.map(|traced| MessageView::of(&traced)))
     }
 }
 

@@ -259,21 +259,24 @@ impl Signalling for Sip {
             return Err(error);
         }
         let moved = listened.is_some_and(|listened| listened != (transport.protocol, transport.port));
-        self.call(move |core| {
+        // It is open, whatever the core says to it.
+        self.tell("a transport that was opened", move |core| {
             if moved {
                 core.close_transport(id);
             }
             core.set_external_ports();
-        })
+        });
+        Ok(())
     }
 
     fn close(&self, id: TransportId) -> anyhow::Result<()> {
         self.sockets.close(id);
         self.shared.put_transport(id, None);
-        self.call(move |core| {
+        self.tell("a transport that was closed", move |core| {
             core.close_transport(id);
             core.set_external_ports();
-        })
+        });
+        Ok(())
     }
 
     fn transport(&self, id: TransportId) -> Option<TransportStatus> {
@@ -316,11 +319,11 @@ impl Signalling for Sip {
         self.shared.trace.clone()
     }
 
-    fn load(&self) -> Load {
-        let load = self.call(|core| core.load()).unwrap_or_default();
+    fn load(&self) -> anyhow::Result<Load> {
+        let load = self.call(|core| core.load())?;
         // In the order in which entries travel: core, keeper's door, keeper.
         let unsaved = load.unsaved + self.shared.handed.load(Acquire) + self.unsaved.load(Acquire);
-        Load { refused: self.shared.refused(), unsaved, ..load }
+        Ok(Load { refused: self.shared.refused(), unsaved, ..load })
     }
 
     fn known(&self, address: IpAddr) -> anyhow::Result<Vec<(ExtensionId, Timestamp)>> {

@@ -1,4 +1,5 @@
-//! What happened: blocks that the kernel made, changes of state. Bounded: the oldest rows go.
+//! What happened: blocks that the kernel made, changes of state. Bounded: the oldest rows go, and those about
+//! registrations before the others.
 
 use pbx_core::{address::Prefix, time::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,8 +7,12 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, millis};
 
-/// Rows that are kept.
+/// Rows that are kept of all kinds together, and a few less after each cleaning.
 pub const EVENTS_KEPT: i64 = 100_000;
+/// Rows of them about registrations: phones make these, as many as they like, and what the filter did has to stay.
+const REGISTRATIONS_KEPT: i64 = 20_000;
+/// Rows that come in between one cleaning and the next: looking for the oldest row of a kind costs milliseconds.
+const CLEANING: i64 = 1000;
 /// Rows of one statement: five columns, and SQLite takes 32,766 values. A statement of several rows is not kept
 /// prepared: there is one for each number of rows, and they are large.
 const ROWS: usize = 1000;
@@ -173,8 +178,27 @@ pub(super) async fn insert(connection: &mut SqliteConnection, events: &[NewEvent
             Event { id, at, kind, prefix, interface, message }
         }));
     }
-    if let Some(last) = stored.last() {
-        sqlx::query("DELETE FROM events WHERE id <= ?").bind(last.id - EVENTS_KEPT).execute(connection).await?;
+    if let (Some(first), Some(last)) = (stored.first(), stored.last())
+        && (first.id - 1) / CLEANING < last.id / CLEANING
+    {
+        clean(connection, EVENTS_KEPT - CLEANING, REGISTRATIONS_KEPT - CLEANING).await?;
     }
     Ok(stored)
+}
+
+/// Leaves the newest rows: this many about registrations, and with them that many in all.
+pub(super) async fn clean(connection: &mut SqliteConnection, all: i64, registrations: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM events WHERE kind = ?1 AND id <= \
+         (SELECT id FROM events WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+    )
+    .bind(EventKind::Registrations.as_str())
+    .bind(registrations)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?)")
+        .bind(all)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

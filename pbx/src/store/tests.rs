@@ -175,21 +175,32 @@ async fn events_get_the_ids_that_they_are_stored_under_however_many_there_are() 
 async fn events_are_bounded_and_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    store.add_events(&[event("old"), event("older than the bound")]).await.unwrap();
-    // As if as many had come in between.
-    sqlx::query("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'")
-        .bind(EVENTS_KEPT - 1)
-        .execute(&store.writer)
-        .await
-        .unwrap();
-    let stored = store.add_events(&[event("new")]).await.unwrap();
-    assert_eq!(stored[0].id, EVENTS_KEPT + 2);
-    let kept: Vec<String> =
-        store.events(Timestamp::EPOCH, 10).await.unwrap().into_iter().map(|event| event.message).collect();
-    assert_eq!(kept, ["new"]);
+    let stored = store.add_events(&[event("older"), event("old"), event("new")]).await.unwrap();
+    let mut connection = store.writer.acquire().await.unwrap();
+    events::clean(&mut connection, 3, 0).await.unwrap();
+    assert_eq!(store.events(Timestamp::EPOCH, 10).await.unwrap().len(), 3);
+    events::clean(&mut connection, 1, 0).await.unwrap();
+    assert_eq!(store.events(Timestamp::EPOCH, 10).await.unwrap(), stored[2..]);
     let about = store.events_about(&["192.0.2.1".parse().unwrap()], 5).await.unwrap();
-    assert_eq!(about, stored);
+    assert_eq!(about, stored[2..]);
     assert!(store.events_about(&["192.0.2.2".parse().unwrap()], 5).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn many_registrations_push_out_their_own_kind_and_blocks_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let registered = |number| NewEvent { kind: EventKind::Registrations, prefix: None, ..event(&format!("{number}")) };
+    let block = store.add_events(&[event("blocked")]).await.unwrap();
+    for begin in (0..25_000).step_by(700) {
+        let some: Vec<NewEvent> = (begin..begin + 700).map(registered).collect();
+        store.add_events(&some).await.unwrap();
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&store.readers).await.unwrap();
+        assert!(count <= 20_001, "{count}");
+    }
+    let kept = store.events(Timestamp::EPOCH, 30_000).await.unwrap();
+    assert!(kept.len() > 19_000 && kept[0].message == "25199", "{}", kept.len());
+    assert_eq!(kept[kept.len() - 1..], block);
 }
 
 #[tokio::test]

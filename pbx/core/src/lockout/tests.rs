@@ -13,6 +13,7 @@ fn surroundings() -> Surroundings {
         gateways: vec![addr("10.0.0.1")],
         resolvers: vec![addr("9.9.9.9"), addr("::ffff:10.0.0.53")],
         peers: vec![peer("203.0.113.7", "ssh", 22), peer("203.0.113.7", "ssh", 22), peer("203.0.113.9", "pbx", 8887)],
+        ssh_ports: vec![22],
     }
 }
 

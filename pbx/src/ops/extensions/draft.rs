@@ -14,13 +14,15 @@ use pbx_core::{
 use crate::{
     ops::{
         OpError,
-        accounts::{Account, TenantAccount, password_place},
+        accounts::{Account, Accounts, TenantAccount, password_place},
     },
     secrets::Secrets,
 };
 
 /// Characters of a name or a caller id.
 const LONGEST_TEXT: usize = 100;
+/// Extensions that a refusal names.
+const NAMED: usize = 3;
 
 /// Which field is wrong, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +173,30 @@ fn check_number(text: &str, settings: &Settings) -> Result<String, Wrong> {
     let emergency = &settings.sip.emergency_numbers;
     number::check(text, emergency).map_err(|error| Wrong::new("extension_number", error.to_string()))?;
     Ok(text.to_owned())
+}
+
+/// Whether settings leave the numbers of extensions alone: an emergency number would hide those that begin with it.
+pub(in crate::ops) fn leaves_numbers(settings: &Settings, accounts: &Accounts) -> Result<(), OpError> {
+    let emergency = &settings.sip.emergency_numbers;
+    let hidden: Vec<_> = accounts
+        .extensions()
+        .filter_map(|one| Some((&one.extension, emergency.begins(&one.extension.number)?)))
+        .collect();
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    let named = hidden.iter().take(NAMED).map(|(extension, emergency)| {
+        format!("{} of {} ({emergency})", extension.number, accounts.tenant_name(extension))
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match hidden.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(OpError::usage(format!(
+        "sip.emergency_numbers: extensions have these numbers or begin with them: {named}{more}; leave the numbers \
+         in brackets out, or renumber the extensions first (`pbx ext set`)"
+    )))
 }
 
 fn check_text(field: &'static str, text: &str) -> Result<String, Wrong> {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use pbx_core::directory::ExtensionId;
 
+pub(super) use self::draft::leaves_numbers;
 use self::draft::{Draft, Wrong};
 pub use self::{
     import::{ExtensionsImported, ImportExtensions, NewPassword},

@@ -37,11 +37,29 @@ async fn the_status_has_the_load_and_says_whom_an_overload_turns_away() {
     *bench.signalling.load.lock().unwrap() =
         crate::signalling::Load { level: 3, handled: 17, ..crate::signalling::Load::default() };
     let status = bench.operations.status().await.unwrap();
-    assert_eq!(status.load.handled, 17);
+    assert_eq!(status.load.as_ref().unwrap().handled, 17);
     let shed = "level 3 of 6: strangers, new calls and phones that register anew are turned away";
     assert!(status.warnings.iter().any(|warning| warning.contains(shed)), "{:?}", status.warnings);
     let older = serde_json::from_str::<Status>(&serde_json::to_string(&status).unwrap()).unwrap();
     assert_eq!(older, status);
+}
+
+#[tokio::test]
+async fn a_signalling_side_that_does_not_answer_has_no_load_and_is_told() {
+    let bench = Bench::new().await;
+    bench.fill().await;
+    let status = bench.operations.status().await.unwrap();
+    assert_eq!((status.registrations, status.load.as_ref().map(|load| load.level)), (Some(1), Some(0)));
+    bench.signalling.hangs.store(true, std::sync::atomic::Ordering::Relaxed);
+    let status = bench.operations.status().await.unwrap();
+    assert_eq!((status.registrations, &status.load), (None, &None));
+    assert!(
+        status.warnings.iter().any(|warning| warning.contains("signalling does not answer")),
+        "{:?}",
+        status.warnings
+    );
+    let read = serde_json::from_str::<Status>(&serde_json::to_string(&status).unwrap()).unwrap();
+    assert_eq!(read, status);
 }
 
 #[tokio::test]

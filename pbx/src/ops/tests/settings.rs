@@ -106,3 +106,24 @@ async fn a_stored_setting_of_another_version_falls_back_to_its_default_and_is_to
     let events = bench.operations.events(&ListOptions::default(), None).await.unwrap().items;
     assert_eq!(events.len(), 2);
 }
+
+#[tokio::test]
+async fn an_emergency_number_that_extensions_have_or_begin_with_is_refused_and_names_them() {
+    let bench = Bench::new().await;
+    bench.fill().await;
+    for number in ["1021", "103", "104", "105", "200"] {
+        let extension = AddExtension { extension_number: number.into(), ..AddExtension::default() };
+        bench.operations.add_extension(&admin(), extension).await.unwrap();
+    }
+    for (numbers, says) in [
+        ("112,10", "101 of default (10), 1021 of default (10), 103 of default (10) and 2 more; leave"),
+        ("112,200", "200 of default (200); leave"),
+    ] {
+        let error =
+            bench.operations.set_settings(&admin(), set(&[("sip.emergency_numbers", numbers)])).await.unwrap_err();
+        assert!(error.message.starts_with("sip.emergency_numbers: ") && error.message.contains(says), "{error}");
+        assert_eq!(error.kind(), Kind::Usage);
+    }
+    assert_eq!(bench.operations.current_settings().1, 0);
+    bench.operations.set_settings(&admin(), set(&[("sip.emergency_numbers", "112,2001")])).await.unwrap();
+}

@@ -96,11 +96,23 @@ async fn names_domains_and_realms_are_checked_and_named() {
         (tenant("new", &[""]), "domains"),
         (AddTenant { realm: Some("a\"b".into()), ..tenant("new", &[]) }, "realm"),
         (AddTenant { realm: Some(String::new()), ..tenant("new", &[]) }, "realm"),
+        (AddTenant { realm: Some("Zürich".into()), ..tenant("new", &[]) }, "realm"),
+        (AddTenant { realm: Some("a".repeat(129)), ..tenant("new", &[]) }, "realm"),
     ] {
         let error = bench.operations.add_tenant(&admin(), request.clone()).await.unwrap_err();
         assert!(
             error.message.starts_with(&format!("{field}: ")) && error.kind() == Kind::Usage,
             "{request:?}: {error}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_realm_is_whatever_challenges_can_show() {
+    let bench = Bench::new().await;
+    for (name, realm) in [("a", "Company Ltd".to_owned()), ("b", "b".repeat(128))] {
+        pbx_core::auth::check_realm(&realm).unwrap();
+        let request = AddTenant { realm: Some(format!(" {realm} ")), ..tenant(name, &[]) };
+        assert_eq!(bench.operations.add_tenant(&admin(), request).await.unwrap().item.realm, realm);
     }
 }

@@ -97,6 +97,7 @@ async fn who_follows_is_counted_and_a_slow_one_is_told_what_it_lost() {
     assert!(bench.signalling.trace.is_followed());
     for _ in 0..1034 {
         bench.show("198.51.100.7:5062", REGISTER);
+        bench.show("203.0.113.9:5062", REGISTER);
     }
     assert_eq!(messages.next().await.unwrap().unwrap_err(), 10);
     next(&mut messages).await;

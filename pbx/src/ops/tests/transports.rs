@@ -94,28 +94,68 @@ async fn a_port_in_use_leaves_everything_as_it_was() {
         assert!(error.message.contains("in use by another program; nothing changed"), "{error}");
         assert_eq!(error.kind(), Kind::Refused);
     }
-    assert_eq!(bench.transports().await, FIRST);
-    assert!(bench.filter.called().is_empty());
+    assert_eq!(bench.transports().await, FIRST, "the filter has let the new ports go again");
     let audit = bench.store().audit_rows(9).await.unwrap();
     assert_eq!(audit.iter().filter(|row| row.what == "transport.undo").count(), 3);
 }
 
 #[tokio::test]
-async fn a_filter_that_does_not_take_the_ports_closes_what_was_opened() {
+async fn a_filter_that_does_not_take_the_ports_leaves_everything_open() {
     let bench = Bench::new().await;
     bench.filter.fail(true);
+    let unknown = "the map is gone; no transport changed, but the filter may protect a port too many";
     let error = bench.operations.add_transport(&admin(), transport("udp", 5070)).await.unwrap_err();
-    assert!(error.message.contains("the map is gone"), "{error}");
+    assert!(error.message.contains(unknown), "{error}");
     let error = bench.operations.update_transport(&admin(), "1", moved(5070)).await.unwrap_err();
-    assert!(error.message.contains("the map is gone"), "{error}");
-    assert_eq!(bench.signalling.called(), ["open 4 UDP 5070", "close 4", "open 1 UDP 5070", "open 1 UDP 5060"]);
+    assert!(error.message.contains(unknown), "{error}");
     // What does not move a port does not need the filter.
     let outside = UpdateTransport { external_port: Some(6060), ..UpdateTransport::default() };
     bench.operations.update_transport(&admin(), "1", outside).await.unwrap();
     bench.filter.fail(false);
+    // The filter has both ports before the old one is left, or nothing happens.
+    *bench.filter.refused_ports.lock().unwrap() = Some(vec![5060, 5061, 5063, 5070]);
+    for outcome in [
+        bench.operations.add_transport(&admin(), transport("udp", 5070)).await,
+        bench.operations.update_transport(&admin(), "1", moved(5070)).await,
+    ] {
+        let error = outcome.unwrap_err();
+        assert!(error.message.ends_with("the map of ports is gone; nothing changed"), "{error}");
+    }
+    assert_eq!(bench.signalling.called(), ["open 1 UDP 5060"], "no phone lost its connection");
     assert_eq!(bench.transports().await, FIRST);
+    let audit = bench.store().audit_rows(9).await.unwrap();
+    assert_eq!(audit.len(), 1, "{audit:?}");
+    *bench.filter.refused_ports.lock().unwrap() = None;
     bench.operations.add_transport(&admin(), transport("udp", 5070)).await.unwrap();
     assert_eq!(bench.transports().await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_filter_that_does_not_let_an_old_port_go_is_told_and_the_change_stands() {
+    let bench = Bench::new().await;
+    *bench.filter.refused_ports.lock().unwrap() = Some(vec![5061, 5063, 5070]);
+    let answer = bench.operations.update_transport(&admin(), "1", moved(5070)).await.unwrap();
+    assert!(answer.notes[0].starts_with("the filter goes on protecting port 5060 until"), "{:?}", answer.notes);
+    assert_eq!(bench.signalling.open_ones()[0], "UDP 5070");
+    assert_eq!(*bench.filter.transports.lock().unwrap(), [5060, 5061, 5063, 5070]);
+    *bench.filter.refused_ports.lock().unwrap() = Some(vec![5061, 5063]);
+    let answer = bench.operations.remove_transport(&admin(), "1", How::default()).await.unwrap();
+    assert!(answer.notes[0].starts_with("the filter goes on protecting port 5070 until"), "{:?}", answer.notes);
+    *bench.filter.refused_ports.lock().unwrap() = None;
+    let values = [("guard.level1.packets".to_owned(), "400".to_owned())].into();
+    bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
+    assert_eq!(bench.transports().await, FIRST[1..]);
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_take_a_transport_leaves_it_and_its_ports() {
+    let bench = Bench::new().await;
+    bench.store().close().await;
+    let error = bench.operations.update_transport(&admin(), "1", moved(5070)).await.unwrap_err();
+    assert!(error.message.ends_with("nothing was changed"), "{error}");
+    assert_eq!(bench.signalling.open_ones(), FIRST);
+    assert_eq!(*bench.filter.transports.lock().unwrap(), [5060, 5061, 5063]);
+    assert!(bench.signalling.called().is_empty());
 }
 
 #[tokio::test]
@@ -166,6 +206,33 @@ async fn what_does_not_fit_names_the_field() {
         assert!(error.message.starts_with(field) && error.kind() == Kind::Usage, "{request:?}: {error}");
     }
     assert_eq!(bench.transports().await, FIRST);
+}
+
+#[tokio::test]
+async fn the_port_of_sshd_is_no_transports() {
+    let bench = Bench::new().await;
+    bench.surroundings.lock().unwrap().ssh_ports = vec![22, 2222];
+    for outcome in [
+        bench.operations.add_transport(&admin(), transport("udp", 22)).await,
+        bench.operations.add_transport(&admin(), transport("tcp", 2222)).await,
+        bench.operations.update_transport(&admin(), "1", moved(2222)).await,
+    ] {
+        let error = outcome.unwrap_err();
+        assert!(error.message.starts_with("port: sshd listens on 22") && error.kind() == Kind::Usage, "{error}");
+    }
+    bench.blind.store(true, Ordering::Relaxed);
+    let error = bench.operations.add_transport(&admin(), transport("udp", 2222)).await.unwrap_err();
+    assert_eq!(error.code, "SURROUNDINGS");
+    bench.blind.store(false, Ordering::Relaxed);
+    assert_eq!(bench.transports().await, FIRST);
+    // What is there already can still be changed, and nobody needs 22 where no sshd listens.
+    bench.surroundings.lock().unwrap().ssh_ports = vec![5060];
+    let outside = UpdateTransport { external_port: Some(6060), ..UpdateTransport::default() };
+    bench.operations.update_transport(&admin(), "1", outside).await.unwrap();
+    bench.operations.add_transport(&admin(), transport("udp", 22)).await.unwrap();
+    // A port of sshd by its configuration, at which a transport of ours listens.
+    bench.surroundings.lock().unwrap().ssh_ports = vec![5063];
+    bench.operations.add_transport(&admin(), transport("udp", 5063)).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
-//! The one way in which transports change: store, then the open socket, then the filter's protected ports, then memory.
-//! Whatever does not take it, all are put back.
+//! The one way in which transports change: the filter protects the new port beside the old one, then store, open
+//! socket and memory, then the filter lets the old port go. So no transport is ever open without protection, and
+//! nothing that can fail comes after a port has been left, with the connections of its phones.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     ops::{
@@ -11,6 +12,9 @@ use crate::{
     signalling::{CertificatePair, Signalling, Transport},
     store::{AccountChange, Event, EventKind, StoredTransport},
 };
+
+/// What an error adds when everything is as it was.
+const UNCHANGED: &str = "nothing changed";
 
 /// A transport before and after.
 #[derive(Clone, Debug)]
@@ -26,36 +30,41 @@ impl TransportPlan {
 }
 
 impl Operations {
-    /// Carries a plan out. The caller holds the lock on changes.
+    /// Carries a plan out, and says what is worth knowing about how it went. The caller holds the lock on changes.
     pub(super) async fn change_transport(
         &self,
         context: &Context,
         plan: TransportPlan,
         wording: &Wording,
-    ) -> Result<(), OpError> {
+    ) -> Result<Option<String>, OpError> {
         let before = self.accounts().ports();
         let after = {
             let mut accounts = self.accounts().clone();
             plan.take_over(&mut accounts);
             accounts.ports()
         };
-        let moves = before != after;
-        if moves {
+        let both: Vec<u16> = before.iter().chain(&after).copied().collect::<BTreeSet<_>>().into_iter().collect();
+        if before != after {
             self.under_control()?;
         }
-        let events = self.store_transport(context, &plan, wording).await?;
-        let told = match self.tell_transport(&plan).await {
-            Ok(()) if moves => self.protect(after).await.map_err(|error| (error, true)),
-            Ok(()) => Ok(()),
-            Err(error) => Err((error, false)),
-        };
-        if let Err((error, open)) = told {
-            let mut rest = Vec::new();
-            if open {
-                // The filter may hold a part of the new ports.
-                rest.extend(self.tell_transport(&plan.back()).await.err());
-                rest.extend(self.protect(before).await.err());
+        if both != before
+            && let Err(error) = self.protect(both.clone()).await
+        {
+            // It may hold them nevertheless.
+            let rest = self.unprotect(&both, before).await;
+            return Err(and(error, rest.as_deref().unwrap_or(UNCHANGED)));
+        }
+        let events = match self.store_transport(context, &plan, wording).await {
+            Ok(events) => events,
+            // It says itself that nothing changed.
+            Err(error) => {
+                return Err(match self.unprotect(&both, before).await {
+                    Some(rest) => and(error, &rest),
+                    None => error,
+                });
             }
+        };
+        if let Err(error) = self.tell_transport(&plan).await {
             let undo = Wording {
                 verb: "transport.undo",
                 before: wording.after.clone(),
@@ -63,18 +72,45 @@ impl Operations {
                 sentence: format!("taken back, because {}: {}", error.message, wording.sentence),
                 ..wording.clone()
             };
-            match self.store_transport(context, &plan.back(), &undo).await {
-                Ok(events) => self.publish(events),
-                Err(second) => rest.push(second),
-            }
-            let rest: String = rest.iter().map(|error| format!("; and it was not put back whole: {error}")).collect();
-            let message = if rest.is_empty() { "; nothing changed".to_owned() } else { rest };
-            let message = format!("{}{message}", error.message);
-            return Err(error.with_message(message));
+            return Err(match self.store_transport(context, &plan.back(), &undo).await {
+                Ok(events) => {
+                    self.publish(events);
+                    let rest = self.unprotect(&both, before).await;
+                    and(error, rest.as_deref().unwrap_or(UNCHANGED))
+                }
+                // The filter goes on protecting both: the store has the one, and the other is open.
+                Err(second) => and(
+                    error,
+                    &format!(
+                        "no transport changed, but the store was not put back, so that the next start of the daemon \
+                         tries it again ({})",
+                        second.message
+                    ),
+                ),
+            });
         }
         plan.take_over(&mut self.accounts_mut());
         self.publish(events);
-        Ok(())
+        if both == after {
+            return Ok(None);
+        }
+        Ok(self.protect(after).await.err().map(|error| {
+            tracing::warn!(%error, "the filter goes on protecting a port that no transport has any more");
+            let left = plan.old.map(|old| old.port).unwrap_or_default();
+            format!(
+                "the filter goes on protecting port {left} until settings change or the daemon starts again: {error}"
+            )
+        }))
+    }
+
+    /// Puts the filter back to the ports from before a change that failed with every transport as it was; what to add
+    /// to the error when that fails as well.
+    async fn unprotect(&self, both: &[u16], before: Vec<u16>) -> Option<String> {
+        if both == before {
+            return None;
+        }
+        let error = self.protect(before).await.err()?;
+        Some(format!("no transport changed, but the filter may protect a port too many ({})", error.message))
     }
 
     async fn store_transport(
@@ -155,4 +191,9 @@ impl TransportPlan {
             accounts.replace_transport(id, self.new.clone());
         }
     }
+}
+
+fn and(error: OpError, rest: &str) -> OpError {
+    let message = format!("{}; {rest}", error.message);
+    error.with_message(message)
 }

@@ -2,6 +2,7 @@
 
 use pbx_core::{
     auth::Algorithm,
+    lockout::Surroundings,
     settings::Settings,
     transport::{Protocol, TransportId},
 };
@@ -76,6 +77,20 @@ pub(super) fn fits(new: &StoredTransport, accounts: &Accounts, settings: &Settin
         )));
     }
     Ok(())
+}
+
+/// Whether sshd has a port to itself. The filter protects the ports of transports from floods, whatever the protocol:
+/// whoever it blocks for one could not administer the machine any more.
+pub(super) fn leaves_ssh(port: u16, accounts: &Accounts, surroundings: &Surroundings) -> Result<(), OpError> {
+    // Where a stream transport listens, sshd does not.
+    let own = accounts.transports().any(|one| one.port == port && one.protocol != Protocol::Udp);
+    if own || !surroundings.ssh_ports.contains(&port) {
+        return Ok(());
+    }
+    Err(OpError::usage(format!(
+        "port: sshd listens on {port}, and whom the filter blocks at a transport's port it would keep from ssh as well: \
+         choose another one, or move sshd first (`Port` in sshd_config)"
+    )))
 }
 
 /// Whether settings leave the transports' ports alone.

@@ -99,7 +99,7 @@ impl Operations {
                 sealed_key: None,
                 created_at: operations.now(),
             };
-            check::fits(&new, &operations.accounts(), &operations.current_settings().0)?;
+            operations.transport_fits(None, &new).await?;
             let mut notes = Vec::new();
             if protocol == Protocol::Tls {
                 let (pair, warnings) = operations.certificate_pair(certificate, private_key).await?;
@@ -146,7 +146,7 @@ impl Operations {
                 let item = TransportView::of(&old);
                 return Ok(TransportAnswer { did: Did::Unchanged, dry_run, notes: Vec::new(), item });
             }
-            check::fits(&new, &operations.accounts(), &operations.current_settings().0)?;
+            operations.transport_fits(Some(&old), &new).await?;
             let plan = TransportPlan { old: Some(old), new: Some(new) };
             operations.answered(&context, Did::Updated, plan, Vec::new(), dry_run).await
         })
@@ -238,6 +238,16 @@ impl Operations {
         self.open_transport(&transport).await
     }
 
+    /// Whether a transport fits beside the others, media and sshd. One that stays where it is disturbs sshd no more.
+    async fn transport_fits(&self, old: Option<&StoredTransport>, new: &StoredTransport) -> Result<(), OpError> {
+        check::fits(new, &self.accounts(), &self.current_settings().0)?;
+        if old.is_some_and(|old| old.port == new.port) {
+            return Ok(());
+        }
+        let surroundings = self.look_around().await?;
+        check::leaves_ssh(new.port, &self.accounts(), &surroundings)
+    }
+
     async fn answered(
         &self,
         context: &Context,
@@ -257,7 +267,7 @@ impl Operations {
             }
         } else {
             let wording = wording(context, did, &plan);
-            self.change_transport(context, plan, &wording).await?;
+            notes.extend(self.change_transport(context, plan, &wording).await?);
         }
         Ok(TransportAnswer { did, dry_run, notes, item })
     }
