@@ -2,7 +2,7 @@
 //! who sent it and has, and which queue it takes. After the wire, before the core; keeps nothing of a message. What
 //! can be answered without state is answered here (RFC 3261 §8.2.7).
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher as _;
@@ -13,7 +13,7 @@ use crate::{
     known::KnownSet,
     moment::Moment,
     overload::{self, Level},
-    transport::{Flow, Protocol},
+    transport::{Flow, Protocol, counted},
     wire::sip::{Credentials, Message, Method, Name, Origin, Reply, StartLine, validate},
 };
 
@@ -233,14 +233,6 @@ pub fn answer_flow<B: AsRef<[u8]>>(flow: &Flow, request: &Message<B>) -> Flow {
     }
 }
 
-/// A source as the allowance counts it: an IPv4 address, or the /64 of an IPv6 one.
-fn counted(source: SocketAddr) -> u128 {
-    match source.ip().to_canonical() {
-        std::net::IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
-        std::net::IpAddr::V6(addr) => addr.to_bits() >> 64 << 64,
-    }
-}
-
 impl Gate<'_> {
     /// Decides about a message. What is answered at once is appended to `out`.
     pub fn pass<'m>(&self, flow: &Flow, bytes: &'m [u8], out: &mut Vec<u8>) -> Passed<'m> {
@@ -440,7 +432,7 @@ impl Gate<'_> {
         if self.sheds_strangers() {
             return Err(Why::Overload);
         }
-        match self.allowance.ask(counted(flow.remote), self.limits, self.now) {
+        match self.allowance.ask(counted(flow.remote.ip(), false), self.limits, self.now) {
             Answer::Granted => Ok(()),
             Answer::SourceSpent => Err(Why::SourceSpent),
             Answer::AllSpent => Err(Why::AllSpent),

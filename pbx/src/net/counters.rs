@@ -21,6 +21,8 @@ pub enum Dropped {
     Connections,
     /// A connection over the limit of its source.
     ConnectionsOfSource,
+    /// A connection over the limit of handshakes of all unknown sources together.
+    Handshakes,
     /// The TLS handshake failed.
     Handshake,
     /// The TLS handshake took too long.
@@ -33,13 +35,15 @@ pub enum Dropped {
     Unframed,
     /// A connection that did not read what it was sent.
     Unread,
+    /// A connection that had sent a part of a message when all such parts together had taken what memory they may.
+    HeldMemory,
     /// A message for a connection that is gone.
     Gone,
 }
 
 impl Dropped {
     /// All reasons, in the order in which they are shown.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Filtered,
         Self::ReceiveBuffer,
         Self::SendBuffer,
@@ -48,12 +52,14 @@ impl Dropped {
         Self::Failed,
         Self::Connections,
         Self::ConnectionsOfSource,
+        Self::Handshakes,
         Self::Handshake,
         Self::HandshakeTime,
         Self::Idle,
         Self::Slow,
         Self::Unframed,
         Self::Unread,
+        Self::HeldMemory,
         Self::Gone,
     ];
 
@@ -68,12 +74,14 @@ impl Dropped {
             Self::Failed => "failed",
             Self::Connections => "too_many_connections",
             Self::ConnectionsOfSource => "too_many_connections_of_source",
+            Self::Handshakes => "too_many_handshakes",
             Self::Handshake => "handshake_failed",
             Self::HandshakeTime => "handshake_too_slow",
             Self::Idle => "idle",
             Self::Slow => "message_too_slow",
             Self::Unframed => "not_framed",
             Self::Unread => "peer_does_not_read",
+            Self::HeldMemory => "held_memory",
             Self::Gone => "connection_gone",
         }
     }

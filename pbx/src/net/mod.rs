@@ -12,6 +12,8 @@ pub mod tls;
 pub mod transports;
 pub mod udp;
 
+use std::net::IpAddr;
+
 use pbx_core::{
     transport::{ConnectionId, Flow},
     wire::stream::FrameError,
@@ -24,13 +26,22 @@ pub use self::{
     transports::Transports,
 };
 
+/// What a message was to whoever received it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It was handed on or answered: the idle time of its connection begins anew.
+    Taken,
+    /// It was dropped in silence, and keeps no connection open.
+    Ignored,
+}
+
 /// What lies above the sockets. Called on the receive workers (threads of UDP, tokio tasks of TCP and TLS), from
 /// several at once: must be quick and never block. A panic ends what it was called with, a datagram or a connection,
 /// and nothing else.
 pub trait Receiver: Send + Sync + 'static {
     /// A datagram, or what a stream framed: SIP, STUN or a keep-alive, as it came, never empty. Answers that need no
     /// state go into `answers`, which are sent at once by the same transport, from the local address of their flow.
-    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox);
+    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox) -> Heard;
 
     /// A stream that can not be cut into messages any more and is closed: `head` is what came of the header section in
     /// whole lines, from which an answer can be made (see [`FrameError::status`]); empty for garbage.
@@ -51,6 +62,12 @@ pub trait Receiver: Send + Sync + 'static {
     /// Whether somebody registered over this connection: then it may be idle for as long as it likes.
     fn is_registered(&self, connection: ConnectionId) -> bool {
         let _ = connection;
+        false
+    }
+
+    /// Whether the address is known: some of what connections may use is kept for these.
+    fn is_known(&self, addr: IpAddr) -> bool {
+        let _ = addr;
         false
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use pbx_core::{
     time::Timestamp,
-    transport::{ConnectionId, Flow, Protocol, TransportId},
+    transport::{Flow, Protocol, TransportId},
 };
 use tokio::runtime::Handle;
 
@@ -176,17 +176,6 @@ impl Transports {
         match (open.get(&flow.transport).map(|open| &open.kind), flow.connection) {
             (Some(Kind::Stream(stream, _)), Some(connection)) => stream.disconnect(connection),
             _ => false,
-        }
-    }
-
-    /// Closes these connections, on whatever transport they are.
-    pub fn disconnect_all(&self, connections: &[ConnectionId]) {
-        for open in self.open.load().values() {
-            if let Kind::Stream(stream, _) = &open.kind {
-                connections.iter().for_each(|id| {
-                    stream.disconnect(*id);
-                });
-            }
         }
     }
 

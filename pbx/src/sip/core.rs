@@ -212,8 +212,13 @@ impl Core {
                         self.challenger.try_send(renewal)
                         && let Some(of) = self.shared.transport(renewal.flow.transport)
                     {
-                        // The phone sends it again.
                         of.shed.fetch_add(1, Relaxed);
+                        let mut out = Vec::new();
+                        self.shared.turn_away(&renewal.flow, &renewal.message, gate::Class::Known, &mut out);
+                        if !out.is_empty() {
+                            self.shared.trace.show(Direction::Sent, &renewal.flow, &out, super::wall);
+                            self.outbox.push(renewal.flow, &out);
+                        }
                     }
                 }
                 Output::Store(stored) => self.pending.store(stored),

@@ -373,6 +373,8 @@ fn limits(before: stream::Limits, settings: &Settings) -> stream::Limits {
     stream::Limits {
         connections: connections.total.get() as usize,
         of_source: connections.source.get() as usize,
+        // An eighth of all memory; overload begins at four fifths of it.
+        held: (settings.sip.memory.get() as usize) << 17,
         frames: pbx_core::wire::stream::Limits {
             idle: connections.idle.get(),
             first_message: frames.first_message.min(connections.idle.get()),

@@ -16,13 +16,13 @@ use arc_swap::ArcSwap;
 use pbx_core::{
     auth::{Algorithm, Allowance, Keys, Limits},
     directory::{Directory, Tenant},
-    gate::{Gate, Tags, Why},
+    gate::{Class, Gate, Tags, Why},
     known::KnownSet,
     overload::Level,
     pbx::Input,
     settings::Settings,
     transport::{ConnectionId, Flow, TransportId},
-    wire::sip::Message,
+    wire::sip::{Message, Method, Reply},
 };
 use siphasher::sip::SipHasher13;
 
@@ -32,6 +32,9 @@ use crate::{
     trace::Trace,
     xdp::UserFilter,
 };
+
+/// When a phone may try again that found no room (seconds).
+const RETRY_AFTER: u32 = 5;
 
 /// Shared by receive workers, core thread, keeper and operations.
 pub(super) struct Shared {
@@ -230,6 +233,18 @@ impl Shared {
                 of.count(why);
                 None
             }
+        }
+    }
+
+    /// Writes the answer to a request for which there is no room, if it came by a stream: there nobody sends it again,
+    /// while of a datagram the phone does.
+    pub(super) fn turn_away<B: AsRef<[u8]>>(&self, flow: &Flow, message: &Message<B>, class: Class, out: &mut Vec<u8>) {
+        let is_answered = flow.protocol.is_reliable() && !matches!(message.method(), None | Some(Method::Ack));
+        let may_have = |gate: &Gate<'_>| class != Class::Unknown || gate.may_have_answer(flow).is_ok();
+        if is_answered && self.at_gate(&[], may_have) {
+            let tag = self.tags.of(message);
+            let reply = Reply::start(out, message, 503, flow.remote, Some(&tag));
+            reply.header_fmt("Retry-After", format_args!("{RETRY_AFTER}")).finish();
         }
     }
 

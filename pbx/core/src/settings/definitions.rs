@@ -189,7 +189,12 @@ static DEFINITIONS: &[Definition] = &[
         "Challenges to all unknown sources together; what is over it is not answered"
     ),
     setting!(sip.connections.total, "connections", "20000", "TCP and TLS connections that may be open at once"),
-    setting!(sip.connections.source, "connections", "100", "TCP and TLS connections of one address"),
+    setting!(
+        sip.connections.source,
+        "connections",
+        "100",
+        "TCP and TLS connections of one address; a known one may have ten times as many"
+    ),
     setting!(sip.connections.idle, "", "1m", "How long a connection on which nobody has registered may be silent"),
     setting!(sip.memory, "MiB", "512", "Memory of the daemon; at 80 % of it, new requests are turned away"),
     setting!(

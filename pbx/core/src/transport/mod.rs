@@ -3,7 +3,11 @@
 pub mod keepalive;
 pub mod nat;
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +94,16 @@ pub struct Flow {
     pub connection: Option<ConnectionId>,
 }
 
+/// A source as limits count it: one number for all addresses that share a limit. Of a stranger that is an IPv4 address
+/// or the /64 of an IPv6 one, which costs nothing to fill with addresses; a known one is counted by itself.
+pub fn counted(source: IpAddr, known: bool) -> u128 {
+    match source.to_canonical() {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(addr) if known => addr.to_bits(),
+        IpAddr::V6(addr) => addr.to_bits() >> 64 << 64,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +115,17 @@ mod tests {
             assert_eq!(protocol.token().to_lowercase().parse(), Ok(protocol));
         }
         assert!("WSS".parse::<Protocol>().unwrap_err().to_string().contains("UDP, TCP or TLS"));
+    }
+
+    #[test]
+    fn strangers_are_counted_by_their_network_and_known_addresses_each_by_itself() {
+        let of = |source: &str, known| counted(source.parse().unwrap(), known);
+        for known in [false, true] {
+            assert_eq!(of("192.0.2.1", known), of("::ffff:192.0.2.1", known));
+            assert_ne!(of("192.0.2.1", known), of("192.0.2.2", known));
+            assert_ne!(of("2001:db8::1", known), of("2001:db8:0:1::1", known));
+        }
+        assert_eq!(of("2001:db8::1", false), of("2001:db8::2:0:0:1", false));
+        assert_ne!(of("2001:db8::1", true), of("2001:db8::2", true));
     }
 }

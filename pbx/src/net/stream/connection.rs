@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    super::{Dropped, Outbox},
+    super::{Dropped, Heard, Outbox},
     Limits, Shared,
     outgoing::{Outgoing, Taken},
     places::Place,
@@ -101,7 +101,7 @@ struct Entry {
     shared: Arc<Shared>,
     flow: Flow,
     announced: bool,
-    _place: Place,
+    place: Place,
 }
 
 impl Entry {
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self {
             stream,
             framer: Framer::new(limits.frames, shared.clock.now()),
-            entry: Entry { shared, flow, announced: false, _place: place },
+            entry: Entry { shared, flow, announced: false, place },
             outgoing,
             writing: Vec::new(),
             written: 0,
@@ -223,16 +223,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Entry { shared, flow, .. } = &self.entry;
         loop {
             let handed = match self.framer.next(&mut input, now) {
-                Ok(None) => return None,
+                Ok(None) => return self.hold(),
                 Ok(Some(Frame::Ping)) => {
                     shared.counters.add_received(1);
                     // RFC 5626 §3.5.1: one line end for two.
                     answers.push(*flow, b"\r\n");
-                    Ok(())
-                }
-                Ok(Some(Frame::Pong)) => {
-                    shared.counters.add_received(1);
-                    Ok(())
+                    Ok(Heard::Ignored)
                 }
                 Ok(Some(Frame::Message { bytes, .. })) => {
                     shared.counters.add_received(1);
@@ -247,12 +243,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Some(End::Orderly(Some(Dropped::Unframed)));
                 }
             };
-            if handed.is_err() {
-                shared.failed(flow);
-                return Some(End::Abrupt(Dropped::Failed));
+            match handed {
+                Ok(Heard::Taken) => self.framer.heard(now),
+                Ok(Heard::Ignored) => (),
+                Err(_) => {
+                    shared.failed(flow);
+                    return Some(End::Abrupt(Dropped::Failed));
+                }
             }
             self.answer(answers);
         }
+    }
+
+    /// Takes what an unfinished message holds into the books of all connections.
+    fn hold(&mut self) -> Option<End> {
+        let Entry { shared, flow, place, .. } = &mut self.entry;
+        let registered = || flow.connection.is_some_and(|id| shared.receiver.is_registered(id));
+        let may = place.hold(self.framer.held_bytes(), registered);
+        (!may).then_some(End::Abrupt(Dropped::HeldMemory))
     }
 
     fn answer(&self, answers: &mut Outbox) {

@@ -36,9 +36,8 @@ use super::{
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
-/// How long the daemon waits when it can accept nothing, because all file descriptors are taken, or all places for
-/// handshakes.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long the daemon waits when it can accept nothing, because all file descriptors are taken.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens listeners at these addresses and says on which port.
 pub(super) fn open(addresses: &[IpAddr], port: u16) -> io::Result<(u16, Vec<TcpListener>)> {
@@ -94,13 +93,6 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let listening = Listening { listener, _counted: Counted(&shared.listening) };
     let mut closed = shared.closed.subscribe();
     loop {
-        if shared.tls.is_some() && !shared.places.has_handshake() {
-            tokio::time::sleep(PAUSE).await;
-            if *closed.borrow() {
-                break;
-            }
-            continue;
-        }
         let accepted = tokio::select! {
             biased;
             _ = closed.wait_for(|closed| *closed) => break,
@@ -111,7 +103,7 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             Err(error) if is_of_one(&error) => (),
             Err(error) => {
                 tracing::warn!(protocol = %shared.protocol, %error, "no connection can be accepted");
-                tokio::time::sleep(5 * PAUSE).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
@@ -153,7 +145,10 @@ fn receive(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
         connection: Some(shared.number()),
     };
     let place = match shared.receiver.admits(&flow, 0) {
-        true => shared.places.take(remote.ip(), shared.tls.is_some()),
+        true => {
+            let known = shared.receiver.is_known(remote.ip());
+            shared.places.take((remote.ip(), known), shared.tls.is_some())
+        }
         false => Err(Dropped::Filtered),
     };
     let place = match place {
@@ -180,9 +175,14 @@ fn receive(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
 /// Shakes hands, and starts the task of the connection: what the handshake needed ends with this one.
 async fn shake_hands(shared: Arc<Shared>, accept: Accept<TcpStream>, flow: Flow, mut place: Place, limits: Limits) {
     let mut closed = shared.closed.subscribe();
+    // Its turn comes, of its time: at a start all known phones come at once.
+    let shake = async {
+        place.turn().await;
+        accept.await
+    };
     let shaken = tokio::select! {
         biased;
-        shaken = tokio::time::timeout(limits.handshake, accept) => shaken,
+        shaken = tokio::time::timeout(limits.handshake, shake) => shaken,
         _ = closed.wait_for(|closed| *closed) => return,
     };
     drop(closed);

@@ -1,5 +1,5 @@
 //! TCP and TLS transports: listeners of both families on one port, a tokio task for each connection, and places that
-//! bound how many there are. Handshakes run on the runtime's threads. Anybody may send to a connection without
+//! bound how many there are and what they hold. Handshakes run on the runtime's threads. Anybody may send to a connection without
 //! waiting; one that does not read what it is sent is closed.
 mod connection;
 mod listener;

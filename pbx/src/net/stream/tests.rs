@@ -14,26 +14,31 @@ use rustls::{
 use tokio::runtime::Runtime;
 
 use super::{
-    super::{Outbox, certificate, tls},
+    super::{Heard, Outbox, certificate, tls},
     *,
 };
 
-/// Answers a message with itself, and keeps what it heard.
+/// Answers a message with itself, but drops a MESSAGE, and keeps what it heard.
 #[derive(Default)]
 struct Echo {
     heard: Mutex<Vec<(Flow, usize)>>,
     connected: AtomicUsize,
     closed: AtomicUsize,
     registered: AtomicBool,
+    known: AtomicBool,
 }
 
 impl Receiver for Echo {
-    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox) {
+    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox) -> Heard {
         assert!(!bytes.starts_with(b"PANIC"), "as the test wants");
         self.heard.lock().unwrap().push((*flow, bytes.len()));
+        if bytes.starts_with(b"MESSAGE") {
+            return Heard::Ignored;
+        }
         if !bytes.starts_with(b"ACK") {
             answers.push(*flow, bytes);
         }
+        Heard::Taken
     }
 
     fn refused(&self, flow: &Flow, error: FrameError, _: &[u8], answers: &mut Outbox) {
@@ -48,6 +53,10 @@ impl Receiver for Echo {
 
     fn closed(&self, _: ConnectionId) {
         self.closed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_known(&self, _: IpAddr) -> bool {
+        self.known.load(Ordering::SeqCst)
     }
 
     fn is_registered(&self, _: ConnectionId) -> bool {
@@ -227,7 +236,7 @@ fn who_has_said_its_last_still_gets_its_answer() {
 
 #[test]
 fn connections_over_a_limit_are_refused_and_a_place_is_free_again_afterwards() {
-    let server = Server::new(Limits { connections: 5, of_source: 3, ..Limits::default() }, false);
+    let server = Server::new(Limits { connections: 6, of_source: 3, ..Limits::default() }, false);
     let mut held: Vec<_> = (0..3).map(|_| server.connect("127.0.0.1")).collect();
     server.until("three", |server| server.counters.connections() == 3);
     assert!(is_over(&mut server.connect("127.0.0.1")));
@@ -236,10 +245,62 @@ fn connections_over_a_limit_are_refused_and_a_place_is_free_again_afterwards() {
     server.until("five", |server| server.counters.connections() == 5);
     assert!(is_over(&mut server.connect("::1")));
     assert_eq!(server.counters.dropped(Dropped::Connections), 1);
+    server.echo.known.store(true, Ordering::SeqCst);
+    held.push(server.connect("127.0.0.1"));
+    exchange(&mut held[5], &message("OPTIONS", 0));
+    assert!(is_over(&mut server.connect("127.0.0.1")));
+    assert_eq!(server.counters.dropped(Dropped::Connections), 2);
     held.clear();
     server.until("none", |server| server.counters.connections() == 0);
     let mut stream = server.connect("127.0.0.1");
     exchange(&mut stream, &message("OPTIONS", 0));
+}
+
+#[test]
+fn neither_keep_alives_nor_messages_that_nobody_wants_keep_a_connection_open() {
+    let mut limits = quick();
+    limits.frames.idle = Duration::from_secs(1);
+    let server = Server::new(limits, false);
+    for first in ["MESSAGE", "OPTIONS"] {
+        let mut stream = server.connect("127.0.0.1");
+        stream.write_all(&message(first, 0)).unwrap();
+        if first == "OPTIONS" {
+            stream.read_exact(&mut vec![0; message(first, 0).len()]).unwrap();
+        }
+        stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let said = [message("MESSAGE", 0), b"\r\n\r\n".to_vec()].concat();
+        while stream.write_all(&said).is_ok() && !is_over(&mut stream) {
+            assert!(Instant::now() < deadline, "still open: {first}");
+        }
+    }
+    server.until("both", |server| server.counters.dropped(Dropped::Idle) == 2);
+}
+
+#[test]
+fn parts_of_messages_take_no_more_memory_than_they_may_and_a_registered_phone_goes_on() {
+    let server = Server::new(Limits { held: 100_000, ..Limits::default() }, false);
+    let part = &message("INVITE", 60_000)[..40_000];
+    let places = &server.stream.shared.places;
+    let mut first = server.connect("127.0.0.1");
+    first.write_all(part).unwrap();
+    server.until("one part is held", |_| places.held() >= part.len());
+    let mut others: Vec<_> = (0..5).map(|_| server.connect("127.0.0.1")).collect();
+    for other in &mut others {
+        // It may be closed before it has said everything.
+        let _ = other.write_all(part);
+    }
+    server.until("others are closed", |server| server.counters.dropped(Dropped::HeldMemory) >= 4);
+    server.until("nothing stays of them", |_| places.held() <= 100_000);
+    server.echo.registered.store(true, Ordering::SeqCst);
+    let mut phone = server.connect("127.0.0.1");
+    for _ in 0..3 {
+        exchange(&mut phone, &message("INVITE", 60_000));
+    }
+    first.write_all(&message("INVITE", 60_000)[part.len()..]).unwrap();
+    first.read_exact(&mut vec![0; message("INVITE", 60_000).len()]).unwrap();
+    drop((others, phone, first));
+    server.until("nothing is held", |server| server.counters.connections() == 0 && places.held() == 0);
 }
 
 #[test]
@@ -388,7 +449,7 @@ fn what_is_not_tls_or_too_old_or_too_slow_gets_no_further_than_the_handshake() {
 
 #[test]
 fn handshakes_that_stall_take_no_places_of_others() {
-    let limits = Limits { handshakes: 8, handshakes_of_source: 4, handshake: Duration::from_secs(60), ..quick() };
+    let limits = Limits { handshakes: 8, handshakes_of_unknown: 4, handshake: Duration::from_secs(60), ..quick() };
     let server = Server::new(limits, true);
     let _stalled: Vec<_> = (0..4).map(|_| server.connect("127.0.0.1")).collect();
     server.until("four", |server| server.stream.shared.places.connections() == 4);
@@ -396,6 +457,35 @@ fn handshakes_that_stall_take_no_places_of_others() {
     let (config, _) = client(&rustls::version::TLS13);
     exchange(&mut secured(&config, server.connect("::1")), &message("OPTIONS", 0));
     assert_eq!(server.counters.dropped(Dropped::ConnectionsOfSource), 1);
+
+    // All that strangers may have: one more is refused at once, and who is known is served beside them.
+    let mut strangers = Vec::new();
+    while server.counters.dropped(Dropped::Handshakes) == 0 {
+        strangers.push(server.connect("::1"));
+        server.until("taken or refused", |server| {
+            let taken = server.stream.shared.places.connections() as u64;
+            taken + server.counters.dropped(Dropped::Handshakes) >= 4 + strangers.len() as u64
+        });
+        assert!(strangers.len() <= 3, "{:?}", server.counters);
+    }
+    server.echo.known.store(true, Ordering::SeqCst);
+    exchange(&mut secured(&config, server.connect("127.0.0.1")), &message("OPTIONS", 0));
+}
+
+#[test]
+fn a_hundred_phones_and_more_behind_one_known_address_shake_hands_at_once() {
+    let limits = Limits { of_source: 20, handshakes: 4, ..Limits::default() };
+    let server = Server::new(limits, true);
+    server.echo.known.store(true, Ordering::SeqCst);
+    let (config, _) = client(&rustls::version::TLS13);
+    // All are accepted before the first of them says anything.
+    let phones: Vec<_> = (0..101).map(|_| server.connect("127.0.0.1")).collect();
+    server.until("all wait", |server| server.stream.shared.places.connections() == 101);
+    let mut phones: Vec<_> = phones.into_iter().map(|phone| secured(&config, phone)).collect();
+    for phone in &mut phones {
+        exchange(phone, &message("OPTIONS", 0));
+    }
+    assert_eq!(server.counters.connections(), 101);
 }
 
 #[test]
@@ -446,7 +536,7 @@ fn idle_tls_connections_take_little_memory() {
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
     };
-    let server = Server::new(Limits { of_source: 20_000, handshakes_of_source: 512, ..Limits::default() }, true);
+    let server = Server::new(Limits { of_source: 20_000, handshakes_of_unknown: 384, ..Limits::default() }, true);
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--ignored", "--exact", "--nocapture", "net::stream::tests::many_clients_that_are_idle"]);

@@ -7,16 +7,20 @@ use std::{
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::{net::certificate::self_signed, signalling::CertificatePair};
+use crate::{
+    net::{Heard, certificate::self_signed},
+    signalling::CertificatePair,
+};
 
 #[derive(Default)]
 struct Echo(AtomicUsize, Mutex<Vec<Flow>>);
 
 impl Receiver for Echo {
-    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox) {
+    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox) -> Heard {
         self.0.fetch_add(1, Ordering::SeqCst);
         self.1.lock().unwrap().push(*flow);
         answers.push(*flow, bytes);
+        Heard::Taken
     }
 }
 

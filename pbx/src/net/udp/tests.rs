@@ -11,7 +11,10 @@ use std::{
 
 use pbx_core::transport::Protocol;
 
-use super::{super::Outbox, *};
+use super::{
+    super::{Heard, Outbox},
+    *,
+};
 
 /// Answers what it hears with what it heard, and keeps what and where.
 #[derive(Default)]
@@ -22,13 +25,14 @@ struct Echo {
 }
 
 impl Receiver for Echo {
-    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox) {
+    fn receive(&self, flow: &Flow, bytes: &[u8], answers: &mut Outbox) -> Heard {
         assert_ne!(bytes, b"panic", "as the test wants");
         self.heard.lock().unwrap().push((*flow, bytes.len()));
         let thread: ThreadId = std::thread::current().id();
         self.threads.lock().unwrap().insert(format!("{thread:?}"));
         self.count.fetch_add(1, Ordering::SeqCst);
         answers.push(*flow, bytes);
+        Heard::Taken
     }
 
     fn admits(&self, _: &Flow, length: usize) -> bool {
@@ -182,10 +186,11 @@ fn others_send_through_it_many_at_a_time_and_one_that_can_not_go_keeps_none_back
 fn what_the_kernel_drops_is_counted() {
     struct Slow;
     impl Receiver for Slow {
-        fn receive(&self, _: &Flow, bytes: &[u8], _: &mut Outbox) {
+        fn receive(&self, _: &Flow, bytes: &[u8], _: &mut Outbox) -> Heard {
             if bytes == b"stop" {
                 std::thread::sleep(Duration::from_millis(300));
             }
+            Heard::Ignored
         }
     }
     let counters = Arc::<Counters>::default();

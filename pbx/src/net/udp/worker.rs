@@ -105,7 +105,8 @@ fn hand_up(shared: &Shared, datagram: &Datagram<'_>, answers: &mut Outbox) {
     let flow = Flow { transport: shared.id, protocol: Protocol::Udp, local, remote, connection: None };
     let handed = catch_unwind(AssertUnwindSafe(|| {
         if shared.receiver.admits(&flow, datagram.bytes.len()) {
-            shared.receiver.receive(&flow, datagram.bytes, answers);
+            // A datagram has no connection to keep.
+            let _ = shared.receiver.receive(&flow, datagram.bytes, answers);
         } else {
             shared.counters.add_dropped(Dropped::Filtered, 1);
         }

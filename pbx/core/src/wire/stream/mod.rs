@@ -21,11 +21,12 @@ pub struct Limits {
     pub headers: usize,
     /// A whole message (bytes). Default 65,535, the most that UDP carries.
     pub message_bytes: usize,
-    /// From the connection to the end of its first message. Default 15 s.
+    /// From the connection to its first message that is [of use](Framer::heard). Default 15 s.
     pub first_message: Duration,
     /// From the first byte of a message to its last. Default 10 s.
     pub message: Duration,
-    /// From the last message to the close, unless something [holds](Framer::hold) the connection. Default 120 s.
+    /// From the last message of use to the close, unless something [holds](Framer::hold) the connection. A message that
+    /// began before that may still become whole. Default 120 s.
     pub idle: Duration,
 }
 
@@ -59,8 +60,6 @@ pub enum Frame<'a> {
     },
     /// An empty line twice: answer with one (RFC 5626 §3.5.1).
     Ping,
-    /// An empty line after [`Framer::ping_sent`]: the peer is there.
-    Pong,
 }
 
 /// Why a stream can not be read on: close it.
@@ -142,11 +141,11 @@ pub struct Refused<'a> {
 /// Why a connection is closed by the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expired {
-    /// No whole message came since it was opened.
+    /// No message of use came since it was opened.
     Silent,
     /// A message took too long.
     Slow,
-    /// Nothing came for long, and nothing holds the connection.
+    /// Nothing of use came for long, and nothing holds the connection.
     Idle,
 }
 
@@ -167,11 +166,9 @@ pub struct Framer {
     returned: bool,
     /// An empty line came, which with one more is a ping.
     half_ping: bool,
-    /// Pings that were not yet answered.
-    pings: u8,
     held_open: bool,
     opened: Moment,
-    /// When the last message ended.
+    /// When the last message of use came.
     last: Option<Moment>,
     /// When the message at hand started.
     started: Option<Moment>,
@@ -188,7 +185,6 @@ impl Framer {
             broken: None,
             returned: false,
             half_ping: false,
-            pings: 0,
             held_open: false,
             opened: now,
             last: None,
@@ -220,12 +216,13 @@ impl Framer {
             }
             self.started = Some(now);
         }
-        self.message(input, now)
+        self.message(input)
     }
 
-    /// A ping was sent: the next empty line is its answer.
-    pub const fn ping_sent(&mut self) {
-        self.pings = self.pings.saturating_add(1);
+    /// The last message was of use: the idle time begins anew. Of messages that are dropped in silence it does not, or
+    /// anybody could keep a connection open with them.
+    pub const fn heard(&mut self, now: Moment) {
+        self.last = Some(now);
     }
 
     /// Something needs this connection, a binding, a call or a trunk, or no longer does: only others are closed
@@ -240,7 +237,10 @@ impl Framer {
         let waiting = match self.last {
             _ if self.held_open => None,
             None => Some(self.opened + self.limits.first_message),
-            Some(last) => self.started.is_none().then_some(last + self.limits.idle),
+            Some(last) => {
+                let unfinished = if self.started.is_some() { self.limits.message } else { Duration::ZERO };
+                Some(last + self.limits.idle + unfinished)
+            }
         };
         [slow, waiting].into_iter().flatten().min()
     }
@@ -291,16 +291,12 @@ impl Framer {
     }
 
     fn empty_line<'a>(&mut self) -> Option<Frame<'a>> {
-        if self.pings > 0 {
-            self.pings -= 1;
-            return Some(Frame::Pong);
-        }
         self.half_ping = !self.half_ping;
         (!self.half_ping).then_some(Frame::Ping)
     }
 
     /// Reads on in the message at hand, whose first bytes are held, or else are the first of the input.
-    fn message<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], now: Moment) -> Result<Option<Frame<'a>>, Refused<'a>> {
+    fn message<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Frame<'a>>, Refused<'a>> {
         let came: &'i [u8] = input;
         let before = self.held.len();
         if before > 0 {
@@ -321,7 +317,6 @@ impl Framer {
         let Some(end) = end.filter(|end| *end <= before + came.len()) else { return Ok(None) };
         let body = mem::replace(&mut self.head, Head::NEW).whole_lines();
         self.started = None;
-        self.last = Some(now);
         *input = &came[end - before..];
         if before == 0 {
             return Ok(Some(Frame::Message { bytes: &came[..end], body }));

@@ -15,7 +15,6 @@ fn at(seconds: u64) -> Moment {
 enum Seen {
     Message(String, String),
     Ping,
-    Pong,
     Refused(FrameError, String),
 }
 
@@ -26,7 +25,6 @@ fn read(framer: &mut Framer, mut input: &[u8], now: Moment, seen: &mut Vec<Seen>
             Ok(None) => return assert!(input.is_empty(), "None means that all was taken"),
             Ok(Some(Frame::Message { bytes, body })) => Seen::Message(text(&bytes[..body]), text(&bytes[body..])),
             Ok(Some(Frame::Ping)) => Seen::Ping,
-            Ok(Some(Frame::Pong)) => Seen::Pong,
             Err(Refused { error, head }) => Seen::Refused(error, text(head)),
         });
         if matches!(seen.last(), Some(Seen::Refused(..))) {
@@ -132,19 +130,6 @@ fn two_empty_lines_are_a_ping_and_single_ones_before_a_message_are_nothing() {
     assert_eq!(cut(format!("\r\n{REGISTER}\r\n{REGISTER}")), [message(REGISTER, ""), message(REGISTER, "")]);
     let both = format!("\r\n\r\n{REGISTER}\r\n\r\n");
     assert_eq!(cut(both), [Seen::Ping, message(REGISTER, ""), Seen::Ping]);
-}
-
-#[test]
-fn an_empty_line_answers_a_ping_of_ours_in_whatever_order_both_sides_ping() {
-    let mut framer = Framer::new(Limits::DEFAULT, at(0));
-    let mut seen = Vec::new();
-    framer.ping_sent();
-    framer.ping_sent();
-    read(&mut framer, b"\r", at(0), &mut seen);
-    read(&mut framer, b"\n\r\n\r\n", at(0), &mut seen);
-    assert_eq!(seen, [Seen::Pong, Seen::Pong]);
-    read(&mut framer, b"\r\n", at(0), &mut seen);
-    assert_eq!(seen[2..], [Seen::Ping]);
 }
 
 #[test]
@@ -289,6 +274,7 @@ fn a_byte_a_minute_is_too_slow() {
     let mut framer = Framer::new(Limits::DEFAULT, at(0));
     let mut seen = Vec::new();
     read(&mut framer, REGISTER.as_bytes(), at(1), &mut seen);
+    framer.heard(at(1));
     read(&mut framer, b"R", at(60), &mut seen);
     assert_eq!(framer.next_deadline(), Some(at(70)));
     read(&mut framer, b"E", at(69), &mut seen);
@@ -310,6 +296,7 @@ fn a_connection_is_closed_when_idle_unless_something_holds_it() {
     let mut framer = Framer::new(Limits::DEFAULT, at(0));
     let mut seen = Vec::new();
     read(&mut framer, REGISTER.as_bytes(), at(10), &mut seen);
+    framer.heard(at(10));
     assert_eq!(framer.next_deadline(), Some(at(130)));
     read(&mut framer, b"\r\n\r\n", at(100), &mut seen);
     assert_eq!((framer.handle_timeout(at(129)), framer.handle_timeout(at(130))), (None, Some(Expired::Idle)));
@@ -317,7 +304,26 @@ fn a_connection_is_closed_when_idle_unless_something_holds_it() {
     assert_eq!((framer.next_deadline(), framer.handle_timeout(at(9999))), (None, None));
     framer.hold(false);
     read(&mut framer, REGISTER.as_bytes(), at(9999), &mut seen);
+    framer.heard(at(9999));
     assert_eq!(framer.next_deadline(), Some(at(10_119)));
+}
+
+#[test]
+fn messages_of_no_use_keep_no_connection_open() {
+    let mut framer = Framer::new(Limits::DEFAULT, at(0));
+    let mut seen = Vec::new();
+    read(&mut framer, REGISTER.as_bytes(), at(1), &mut seen);
+    assert_eq!((framer.next_deadline(), framer.handle_timeout(at(15))), (Some(at(15)), Some(Expired::Silent)));
+    framer.heard(at(1));
+    // The next one always begins with the end of the one before, so that the stream is never between two.
+    read(&mut framer, b"R", at(1), &mut seen);
+    for second in (2..130).step_by(2) {
+        read(&mut framer, &[&REGISTER.as_bytes()[1..], b"R"].concat(), at(second), &mut seen);
+        assert_eq!(framer.handle_timeout(at(second)), None);
+    }
+    assert_eq!(framer.next_deadline(), Some(at(131)), "the last one has its time");
+    read(&mut framer, &[&REGISTER.as_bytes()[1..], b"R"].concat(), at(130), &mut seen);
+    assert_eq!(framer.handle_timeout(at(131)), Some(Expired::Idle));
 }
 
 #[test]
