@@ -54,6 +54,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         settings: &state.settings,
         bindings: store.bindings(now()).await?,
         known: store.known(now().saturating_sub(pbx_core::known::LIFE)).await?,
+        transports: accounts.transports().map(|one| (one.id, (one.protocol, one.port))).collect(),
         secrets: &secrets,
         user_filter: filter.user(),
     })?;

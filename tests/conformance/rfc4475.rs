@@ -1,7 +1,8 @@
 //! Every message of RFC 4475, and what the RFC wants done with it.
 
-use pbx_core::wire::sip::{
-    Contact, Edit, Fault, Message, Method, Name, Origin, ParseError, Reply, Scheme, StartLine, validate,
+use pbx_core::{
+    gate::ALLOWED,
+    wire::sip::{Contact, Edit, Fault, Message, Method, Name, Origin, ParseError, Reply, Scheme, StartLine, validate},
 };
 
 use crate::notation::{load, names};
@@ -122,7 +123,10 @@ fn every_refusal_can_be_written_and_read_again() {
         let Status(status) = want else { continue };
         let request = message(name);
         let mut out = Vec::new();
-        assert!(validate(&request).unwrap_err().answer(&mut out, &request, source, b"tag"), "{section} {name}");
+        assert!(
+            validate(&request).unwrap_err().answer(&mut out, &request, source, b"tag", ALLOWED),
+            "{section} {name}"
+        );
         let reply = Message::parse(&out, Origin::Stream).unwrap();
         assert_eq!(reply.code(), Some(*status), "{section} {name}");
         assert!(
@@ -357,7 +361,8 @@ fn faults_are_told_apart() {
 fn unsupported_extensions_are_listed() {
     let request = message("bext01");
     let mut out = Vec::new();
-    validate(&request).unwrap_err().answer(&mut out, &request, "192.0.2.1:5061".parse().unwrap(), b"t");
+    let source = "192.0.2.1:5061".parse().unwrap();
+    validate(&request).unwrap_err().answer(&mut out, &request, source, b"t", ALLOWED);
     let reply = Message::parse(&out, Origin::Stream).unwrap();
     let tags: Vec<_> = reply.tokens(Name::Unsupported).map(text).collect();
     assert_eq!(

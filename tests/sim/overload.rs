@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use pbx_core::pbx::Input;
-
 use crate::{
-    phone::{Answer, Phone},
+    phone::{Answer, Phone, request},
     scene::{Scene, udp},
 };
 
@@ -30,8 +28,7 @@ fn crowd() -> Crowd {
 
 impl Crowd {
     fn load(&mut self, delay: u64) -> u8 {
-        self.scene.give(Input::Measured { queue_delay: Duration::from_millis(delay), memory: 0 });
-        self.scene.pbx.overload().0.number()
+        self.scene.load(delay)
     }
 
     fn call(&mut self, target: &str) -> Answer {
@@ -171,27 +168,51 @@ fn what_a_known_source_asks_of_dialogs_that_are_not_takes_no_memory() {
 }
 
 #[test]
-fn a_phone_that_calls_without_end_fills_its_share_of_memory_and_no_more() {
+fn a_phone_that_asks_without_end_fills_its_share_of_memory_and_no_more() {
+    for method in ["INVITE", "REGISTER"] {
+        let mut scene = Scene::with(|settings| settings.set("sip.memory", "64").unwrap());
+        let mut phone = Phone::new("100", udp("198.51.100.7:5060"));
+        let ask = |phone: &mut Phone| match method {
+            "REGISTER" => phone.registration(""),
+            _ => phone.outside(method, "101"),
+        };
+        let answer = scene.ask(phone.flow, ask(&mut phone)).unwrap();
+        phone.take_challenge(&answer);
+        let mut served = 0;
+        let unanswered = loop {
+            let request = ask(&mut phone);
+            match scene.receive(phone.flow, &request).len() {
+                0 => break request,
+                _ => served += 1,
+            }
+        };
+        assert!((500..5000).contains(&served), "{method}: {served}");
+        let (level, counts) = scene.pbx.overload();
+        assert_eq!((level.number(), counts.shed.iter().sum::<u64>()), (0, 1), "{method}");
+        // Everybody else is served meanwhile.
+        assert_eq!(Phone::new("101", udp("198.51.100.8:5060")).register(&mut scene).status, 200);
+        // And so is the phone in the end, with the same proof.
+        scene.advance(Duration::from_secs(33));
+        assert!((200..500).contains(&scene.ask(phone.flow, &unanswered).unwrap().status));
+    }
+}
+
+#[test]
+fn memory_that_is_changed_while_the_daemon_runs_counts_at_once() {
     let mut scene = Scene::with(|settings| settings.set("sip.memory", "64").unwrap());
     let mut phone = Phone::new("100", udp("198.51.100.7:5060"));
-    let answer = scene.ask(phone.flow, phone.outside("INVITE", "101")).unwrap();
-    phone.take_challenge(&answer);
-    let mut served = 0;
-    loop {
-        let request = phone.outside("INVITE", "101");
-        match scene.receive(phone.flow, &request).len() {
-            0 => break,
-            _ => served += 1,
-        }
-    }
-    assert!((1000..100_000).contains(&served), "{served}");
-    assert_eq!(scene.pbx.overload().0.number(), 0);
-    // Strangers are challenged still: that takes none.
-    assert!(
-        scene.ask(udp("198.51.100.66:5060"), Phone::new("101", udp("198.51.100.66:5060")).registration("")).is_some()
-    );
-    scene.advance(Duration::from_secs(33));
-    assert_eq!(Phone::new("101", udp("198.51.100.8:5060")).register(&mut scene).status, 200);
+    phone.register(&mut scene);
+    let fill = |scene: &mut Scene, phone: &mut Phone| {
+        let ask = |_: &usize| {
+            let request = phone.registration("");
+            scene.ask(phone.flow, request).is_some()
+        };
+        (0..10_000).take_while(ask).count()
+    };
+    let before = fill(&mut scene, &mut phone);
+    scene.change_settings(|settings| settings.set("sip.memory", "128").unwrap());
+    let more = fill(&mut scene, &mut phone);
+    assert!((before * 9 / 10..before * 11 / 10).contains(&more), "{before} {more}");
 }
 
 #[test]
@@ -209,11 +230,34 @@ fn in_an_overload_strangers_are_not_challenged_and_those_who_are_known_are() {
 }
 
 #[test]
+fn however_much_strangers_send_those_who_are_known_are_served() {
+    let mut crowd = crowd();
+    assert_eq!(crowd.scene.measure(0, 60_000, 0), 1);
+    assert_eq!((crowd.call("101").status, crowd.bye().status), (405, 481));
+    assert_eq!((crowd.first().status, crowd.refresh().status), (200, 200));
+    // What they send without a proof does not even wait any more.
+    let source = udp("198.51.100.66:5060");
+    let to = "<sip:100@one.example>;tag=x";
+    for method in ["ACK", "CANCEL", "BYE", "INFO", "NOTIFY", "PRACK", "UPDATE", "OPTIONS", "INVITE", "SUBSCRIBE"] {
+        let text = request(method, "sip:100@one.example", "<sip:100@one.example>", to, 1);
+        assert!(!crowd.scene.passes(source, text.as_bytes()), "{method}");
+    }
+    let text = request("ACK", "sip:100@one.example", "<sip:100@one.example>", to, 1);
+    let response = text.replacen("ACK sip:100@one.example SIP/2.0", "SIP/2.0 200 OK", 1);
+    assert!(!crowd.scene.passes(source, response.as_bytes()));
+    assert!(crowd.scene.passes(crowd.desk.flow, response.as_bytes()), "known sources' do");
+    assert_eq!(crowd.scene.why["overload"], 11);
+    crowd.scene.measure(0, 0, 0);
+    crowd.scene.advance(Duration::from_secs(1));
+    assert_eq!(crowd.scene.measure(0, 0, 0), 0);
+    assert!(crowd.scene.passes(source, response.as_bytes()));
+}
+
+#[test]
 fn memory_in_use_turns_away_as_delay_does() {
     let mut crowd = crowd();
     let limit = u64::from(crowd.scene.settings.sip.memory.get()) << 20;
-    crowd.scene.give(Input::Measured { queue_delay: Duration::ZERO, memory: limit * 85 / 100 });
-    assert_eq!(crowd.scene.pbx.overload().0.number(), 2);
+    assert_eq!(crowd.scene.measure(0, 0, limit * 85 / 100), 2);
     at_once(&crowd.call("101"));
     assert_eq!(crowd.refresh().status, 200);
 }

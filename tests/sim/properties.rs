@@ -295,7 +295,7 @@ proptest! {
                     }
                 }
                 Step::Load(delay) => {
-                    scene.give(Input::Measured { queue_delay: Duration::from_millis(delay), memory: 0 });
+                    scene.load(delay);
                 }
             }
             if scene.pbx.overload().0 != Level::NONE {

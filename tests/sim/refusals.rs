@@ -60,6 +60,15 @@ fn what_is_not_carried_out_yet_is_refused_after_the_password() {
 }
 
 #[test]
+fn every_refusal_of_a_method_lists_the_same_ones() {
+    let mut scene = Scene::new();
+    let mut phone = registered(&mut scene);
+    let request = phone.outside("NONSENSE", "101");
+    let answer = scene.ask(phone.flow, request).unwrap();
+    assert_eq!((answer.status, answer.header("allow")), (501, Some("REGISTER, OPTIONS, ACK, CANCEL")));
+}
+
+#[test]
 fn the_refusal_of_a_call_comes_again_until_it_is_acknowledged() {
     let mut scene = Scene::new();
     let mut phone = registered(&mut scene);

@@ -1,16 +1,16 @@
 //! What outlives the daemon, and what ends while it runs because somebody changed something.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pbx_core::{
     pbx::Input,
     registrar::Ended,
-    transport::{ConnectionId, TransportId},
+    transport::{ConnectionId, Protocol, TransportId},
 };
 
 use crate::{
     phone::Phone,
-    scene::{DISABLED, Scene, TCP, UDP, extension, tcp, tls, udp},
+    scene::{DISABLED, Scene, TCP, UDP, extension, password, tcp, tls, udp},
 };
 
 #[test]
@@ -34,7 +34,7 @@ fn after_a_restart_udp_phones_are_reachable_and_others_when_they_return() {
     // Whose nonce is of the former run is asked for a new proof, not for the password.
     let request = desk.registration("");
     let answer = scene.ask(desk.flow, request).unwrap();
-    assert_eq!((answer.status, answer.is_stale()), (401, true));
+    assert_eq!((answer.status, answer.is_stale(), scene.why["foreign_nonce"]), (401, true, 1));
     desk.take_challenge(&answer);
     let id = *scene.store.bindings.keys().next().unwrap();
     assert_eq!(desk.register(&mut scene).status, 200);
@@ -45,6 +45,22 @@ fn after_a_restart_udp_phones_are_reachable_and_others_when_they_return() {
     assert_eq!(scene.bound("101"), 1);
     scene.restart(Duration::from_secs(3600));
     assert_eq!((scene.bound("100"), scene.bound("101"), scene.store.bindings.len()), (0, 0, 0));
+}
+
+#[test]
+fn after_a_restart_nobody_is_reachable_where_nobody_listens_any_more() {
+    for listens in [None, Some((Protocol::Udp, 5070)), Some((Protocol::Tcp, 5060)), Some((Protocol::Udp, 5060))] {
+        let mut scene = Scene::new();
+        let mut desk = Phone::behind("100", "10.0.0.9:5060", udp("198.51.100.7:61000"));
+        desk.register(&mut scene);
+        scene.transports = listens.map(|listens| (UDP, listens)).into_iter().collect();
+        scene.restart(Duration::from_secs(1));
+        let is_reachable = listens == Some((Protocol::Udp, 5060));
+        assert_eq!((scene.reachable("100").len(), scene.bound("100")), (usize::from(is_reachable), 1), "{listens:?}");
+        assert_eq!(scene.filter_knows("198.51.100.7", Some(61000)), is_reachable);
+        assert_eq!(scene.advance(Duration::from_secs(60)).is_empty(), !is_reachable, "keep-alives");
+        scene.check_agreement();
+    }
 }
 
 #[test]
@@ -138,7 +154,34 @@ fn a_request_that_was_judged_before_its_extension_went_is_not_carried_out_after(
         scene.give(waiting);
         assert_eq!(scene.bound("100"), 0, "{renew}");
         assert!(scene.store.successes.is_empty() && scene.filter.is_empty());
+        // On a stream nobody would send it again: it is asked for another proof, and what it knows is none any more.
+        let asked = scene.advance(Duration::ZERO);
+        assert_eq!(asked.len(), 1, "{renew}");
+        phone.take_challenge(&asked[0].answer());
+        let request = phone.registration("");
+        let answer = scene.ask(phone.flow, request).unwrap();
+        assert_eq!((answer.status, answer.is_stale()), (401, false), "{renew}");
     }
+}
+
+#[test]
+fn the_first_register_of_a_new_extension_may_come_before_the_directory_does() {
+    let mut scene = Scene::new();
+    let before = Arc::clone(&scene.directory);
+    scene.change_extensions(|extensions| extensions.push(extension(1, "300", &password("300"))));
+    let mut phone = Phone::new("300", tls("198.51.100.7:40000", 1));
+    let answer = scene.ask(phone.flow, phone.registration("")).unwrap();
+    phone.take_challenge(&answer);
+    let request = phone.registration("");
+    let waiting = scene.wait_in_queue(phone.flow, request.as_bytes());
+    // The gate has the new directory, the core the one before.
+    scene.pbx.set_directory(before, scene.now, |_| false);
+    scene.give(waiting);
+    let asked = scene.advance(Duration::ZERO);
+    assert_eq!((asked.len(), asked[0].flow, asked[0].answer().is_stale()), (1, phone.flow, true));
+    scene.change_extensions(|_| {});
+    phone.take_challenge(&asked[0].answer());
+    assert_eq!(phone.register(&mut scene).status, 200);
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub(crate) struct Scene {
     pub(crate) store: Store,
     pub(crate) filter: BTreeSet<known::Key>,
     pub(crate) ended: Vec<Ended>,
+    /// What a restart finds to listen on.
+    pub(crate) transports: BTreeMap<TransportId, (Protocol, u16)>,
     /// How phones took it that they were asked.
     pub(crate) pinged: Vec<(u64, Pinged)>,
     /// Why messages ended at the gate.
@@ -149,9 +151,9 @@ pub(crate) fn tls(remote: &str, connection: u64) -> Flow {
     Flow { transport: TLS, protocol: Protocol::Tls, connection, ..udp(remote) }
 }
 
+/// A new key for each run.
 fn keys(run: u8) -> auth::Keys {
-    let former = run.checked_sub(1).map(|run| auth::Key::new(&[run; 32]));
-    auth::Keys { current: auth::Key::new(&[run; 32]), former }
+    auth::Keys { current: auth::Key::new(&[run; 32]), former: None }
 }
 
 fn tags(run: u8) -> Tags {
@@ -195,6 +197,9 @@ impl Scene {
             store: Store::default(),
             filter: BTreeSet::new(),
             ended: Vec::new(),
+            transports: [(UDP, Protocol::Udp), (TCP, Protocol::Tcp), (TLS, Protocol::Tls)]
+                .map(|(id, protocol)| (id, (protocol, 5060)))
+                .into(),
             pinged: Vec::new(),
             why: BTreeMap::new(),
             booted,
@@ -223,6 +228,7 @@ impl Scene {
             successes: successes
                 .map(|((addr, extension), last)| Success { addr: *addr, extension: *extension, last: *last })
                 .collect(),
+            transports: self.transports.clone(),
         };
         self.filter.clear();
         self.keys = keys(self.runs);
@@ -237,6 +243,13 @@ impl Scene {
         change(&mut all);
         self.directory = Arc::new(Directory::new(tenants(), all.into_iter().map(Arc::new)));
         self.pbx.set_directory(Arc::clone(&self.directory), self.now, |_| false);
+        self.carry_out();
+    }
+
+    /// An administrator changes settings.
+    pub(crate) fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.pbx.set_settings(&self.settings, self.now);
         self.carry_out();
     }
 
@@ -283,6 +296,17 @@ impl Scene {
         std::mem::take(&mut self.sent)
     }
 
+    /// Whether a message passes the gate; it goes no further.
+    pub(crate) fn passes(&mut self, flow: Flow, bytes: &[u8]) -> bool {
+        match self.judge(&flow, bytes).0 {
+            Passed::Delivered { .. } => true,
+            Passed::Ended { why, .. } => {
+                self.count(why);
+                false
+            }
+        }
+    }
+
     /// What passes the gate and waits for the core.
     pub(crate) fn wait_in_queue(&mut self, flow: Flow, bytes: &[u8]) -> Input {
         let (Passed::Delivered { message, class, credential }, _) = self.judge(&flow, bytes) else {
@@ -300,6 +324,18 @@ impl Scene {
 
     fn count(&mut self, why: Why) {
         *self.why.entry(why.name()).or_default() += 1;
+    }
+
+    /// Messages of known sources wait so long, in milliseconds; how bad it is then.
+    pub(crate) fn load(&mut self, delay: u64) -> u8 {
+        self.measure(delay, 0, 0)
+    }
+
+    /// The same with strangers' messages, and bytes of memory in use.
+    pub(crate) fn measure(&mut self, delay: u64, unknown_delay: u64, memory: u64) -> u8 {
+        let [queue_delay, unknown_delay] = [delay, unknown_delay].map(Duration::from_millis);
+        self.give(Input::Measured { queue_delay, unknown_delay, memory });
+        self.pbx.overload().0.number()
     }
 
     /// Something else happens; what is sent then stays for [`advance`](Self::advance).
@@ -385,14 +421,13 @@ impl Scene {
     /// The contacts of an extension of the default tenant that requests can be sent to, and where they go.
     pub(crate) fn reachable(&self, number: &str) -> Vec<SocketAddr> {
         let id = self.id(number);
-        let bindings = self.pbx.bindings().filter(|binding| binding.stored().extension == id);
-        bindings.filter_map(|binding| Some(binding.flow()?.remote)).collect()
+        self.pbx.bindings_of(id).filter_map(|binding| Some(binding.flow()?.remote)).collect()
     }
 
     /// How many contacts an extension of the default tenant has.
     pub(crate) fn bound(&self, number: &str) -> usize {
         let id = self.id(number);
-        self.pbx.bindings().filter(|binding| binding.stored().extension == id).count()
+        self.pbx.registered_counts().find(|(one, _)| *one == id).map_or(0, |(_, count)| count)
     }
 
     fn id(&self, number: &str) -> ExtensionId {

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use pbx_core::pbx::Input;
-
 use crate::{
     phone::{Answer, Challenge, Phone, request},
     scene::{DISABLED, Scene, udp},
@@ -177,7 +175,7 @@ fn responses_that_nobody_asked_for_are_dropped() {
 fn in_an_overload_strangers_still_hear_nothing_beyond_the_gate() {
     let mut scene = Scene::new();
     for delay in [250, 350, 450, 700, 1200, 2500] {
-        scene.give(Input::Measured { queue_delay: Duration::from_millis(delay), memory: 0 });
+        scene.load(delay);
         for method in ["BYE", "INVITE", "CANCEL", "ACK"] {
             let to = "<sip:100@one.example>;tag=x";
             let text = request(method, "sip:100@one.example", "<sip:100@one.example>", to, delay as u32);

@@ -9,7 +9,7 @@ use std::hash::Hasher as _;
 
 use crate::{
     auth::{self, Algorithm, Allowance, Answer, Asked, Challenge, Header, Keys, Verdict},
-    directory::{Directory, ExtensionId, Ha1, Tenant},
+    directory::{Directory, ExtensionId, Ha1, Tenant, TenantId},
     known::KnownSet,
     moment::Moment,
     overload::{self, Level},
@@ -73,6 +73,8 @@ impl Class {
 pub struct Credential {
     /// Who it is.
     pub extension: ExtensionId,
+    /// In whose realm it was proved.
+    pub tenant: TenantId,
     /// The nonce.
     pub nonce_id: u64,
     /// When it was issued.
@@ -132,7 +134,7 @@ pub enum Why {
     SourceSpent,
     /// It would have been answered, and all strangers together have had enough answers.
     AllSpent,
-    /// It would have been answered, and those who are known have enough to wait.
+    /// A stranger's that would have been answered, or have gone to the core, and there is more than can be done.
     Overload,
     /// An OPTIONS, answered.
     Options,
@@ -188,11 +190,6 @@ impl Why {
             Self::NoTenant => "no_tenant",
         }
     }
-
-    /// Whether it is part of what phones do in order.
-    pub const fn is_ordinary(self) -> bool {
-        matches!(self, Self::Challenged | Self::Stale | Self::Options)
-    }
 }
 
 impl Tags {
@@ -244,7 +241,12 @@ impl Gate<'_> {
             return Passed::Ended { why: Why::Garbage, answer: None };
         };
         let before = out.len();
-        match self.decide(flow, &message, out) {
+        let decided = self.decide(flow, &message, out).and_then(|passed| match passed {
+            // What strangers send without a proof (ACK, CANCEL, responses, requests for dialogs) is the first to go.
+            (Class::Unknown, None) if self.sheds_strangers() => Err(Why::Overload),
+            passed => Ok(passed),
+        });
+        match decided {
             Ok((class, credential)) => Passed::Delivered { message, class, credential },
             Err(why) => Passed::Ended { why, answer: (out.len() > before).then(|| answer_flow(flow, &message)) },
         }
@@ -275,7 +277,7 @@ impl Gate<'_> {
         let known = self.known.contains(flow.remote.ip());
         if let Err(refusal) = validate(message) {
             if refusal.status().is_some() && self.may_answer(flow, known).is_ok() {
-                refusal.answer(out, message, flow.remote, &self.tags.of(message));
+                refusal.answer(out, message, flow.remote, &self.tags.of(message), ALLOWED);
             }
             return Err(if refusal.closes() { Why::Broken } else { Why::Malformed });
         }
@@ -367,7 +369,7 @@ impl Gate<'_> {
                 let theirs = claimed.is_some_and(|uri| self.is_theirs(&uri, tenant, extension));
                 if let Some(found) = found.filter(|_| theirs) {
                     let secret = self.tags.secret(&found.ha1);
-                    return Ok(Credential { extension, nonce_id, issued, nc, secret });
+                    return Ok(Credential { extension, tenant: tenant.id, nonce_id, issued, nc, secret });
                 }
                 // Nobody counts how often these credentials were used: they may be copied.
                 self.may_answer(flow, known)?;
@@ -427,7 +429,7 @@ impl Gate<'_> {
         if known {
             return Ok(());
         }
-        if overload::verdict(self.level, overload::Class::Unauthenticated, 0) != overload::Verdict::Admit {
+        if self.sheds_strangers() {
             return Err(Why::Overload);
         }
         match self.allowance.ask(counted(flow.remote.ip(), false), self.limits, self.now) {
@@ -435,6 +437,10 @@ impl Gate<'_> {
             Answer::SourceSpent => Err(Why::SourceSpent),
             Answer::AllSpent => Err(Why::AllSpent),
         }
+    }
+
+    fn sheds_strangers(&self) -> bool {
+        overload::verdict(self.level, overload::Class::Unauthenticated, 0) != overload::Verdict::Admit
     }
 
     fn is_theirs(&self, uri: &crate::wire::sip::Uri<'_>, tenant: &Tenant, extension: ExtensionId) -> bool {

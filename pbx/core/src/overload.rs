@@ -10,6 +10,9 @@
 //! | 5 | 1000 ms | 96 % | in a dialog | 503 |
 //! | 6 | 2000 ms | 100 % | emergency | 503 |
 //!
+//! Messages of strangers wait in a queue of their own, whose delay counts for level 1 and no other: whoever sends junk
+//! has junk turned away.
+//!
 //! A level is reached as soon as one of its two thresholds is. It is left, one step at a time, when for a second the
 //! queue delay was below three quarters of its threshold and memory more than five percentage points below.
 
@@ -55,8 +58,10 @@ impl Class {
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// How long the oldest message has been waiting.
+    /// How long the oldest message of a known source has been waiting.
     pub queue_delay: Duration,
+    /// The same of strangers' messages.
+    pub unknown_delay: Duration,
     /// Bytes in use.
     pub memory_used: u64,
     /// Bytes that may be in use. If it is zero, any use is too much.
@@ -186,6 +191,11 @@ impl Overload {
         verdict
     }
 
+    /// Counts a message that was turned away for another reason: there is no room to keep what it needs.
+    pub const fn no_room(&mut self, class: Class) {
+        self.counts.shed[class as usize] += 1;
+    }
+
     /// What was handled and turned away so far.
     pub const fn counts(&self) -> Counts {
         self.counts
@@ -209,11 +219,19 @@ pub fn verdict(level: Level, class: Class, random: u8) -> Verdict {
 
 impl Step {
     fn is_reached(&self, load: Load) -> bool {
-        load.queue_delay >= self.queue_delay || load.memory_is_at(self.memory_percent)
+        self.delay(load) >= self.queue_delay || load.memory_is_at(self.memory_percent)
     }
 
     fn is_calm(&self, load: Load) -> bool {
-        load.queue_delay < self.queue_delay * 3 / 4 && !load.memory_is_at(self.memory_percent - CALM_PERCENT)
+        self.delay(load) < self.queue_delay * 3 / 4 && !load.memory_is_at(self.memory_percent - CALM_PERCENT)
+    }
+
+    /// The delay that counts for what this level turns away.
+    fn delay(&self, load: Load) -> Duration {
+        match self.class {
+            Class::Unauthenticated => load.queue_delay.max(load.unknown_delay),
+            _ => load.queue_delay,
+        }
     }
 }
 

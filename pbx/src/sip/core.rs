@@ -261,12 +261,22 @@ impl Core {
             self.registered().retain(stay);
             self.follow_reach();
         }
-        let queue_delay = self.shared.queues.longest_wait(now);
-        self.pbx.handle(Input::Measured { queue_delay, memory: self.memory }, now, super::wall());
+        let queues = &self.shared.queues;
+        let [in_dialog, known, unknown_delay] = gate::Class::ALL.map(|class| queues.waited(class, now));
+        let queue_delay = in_dialog.max(known);
+        let measured = Input::Measured { queue_delay, unknown_delay, memory: self.memory };
+        self.pbx.handle(measured, now, super::wall());
         let level = self.pbx.overload().0;
         let before = self.shared.level.swap(level.number(), Relaxed);
         if before != level.number() {
-            tracing::warn!(level = level.number(), before, ?queue_delay, memory = self.memory, "overload");
+            tracing::warn!(
+                level = level.number(),
+                before,
+                ?queue_delay,
+                ?unknown_delay,
+                memory = self.memory,
+                "overload"
+            );
         }
         self.next_measure = now + if busy || level.number() > 0 { BUSY } else { IDLE };
         self.carry_out();

@@ -8,6 +8,7 @@ mod shared;
 mod view;
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -29,7 +30,7 @@ use pbx_core::{
     registrar::StoredBinding,
     settings::Settings,
     time::Timestamp,
-    transport::TransportId,
+    transport::{Protocol, TransportId},
 };
 use tokio::{runtime::Runtime, sync::mpsc};
 
@@ -73,6 +74,8 @@ pub struct Start<'a> {
     pub bindings: Vec<StoredBinding>,
     /// Passwords that were right, in earlier runs.
     pub known: Vec<StoredKnown>,
+    /// The transports that will be opened: registrations of others can not be reached.
+    pub transports: BTreeMap<TransportId, (Protocol, u16)>,
     /// Where secrets are drawn.
     pub secrets: &'a Secrets,
     /// The filter that asks for every datagram, when the kernel's does not.
@@ -105,7 +108,7 @@ impl Sip {
     /// The machine gives no random numbers or no threads.
     pub fn start(start: Start<'_>) -> anyhow::Result<Arc<Self>> {
         raise_open_files();
-        let Start { directory, settings, bindings, known, secrets, user_filter } = start;
+        let Start { directory, settings, bindings, known, transports, secrets, user_filter } = start;
         let clock = Clock::start();
         let words = || secrets.random::<16>().map(|bytes| halves(&bytes));
         let tags = Tags::new(words()?);
@@ -118,7 +121,7 @@ impl Sip {
         };
         let success =
             |known: StoredKnown| Success { addr: known.address, extension: known.extension, last: known.last_success };
-        let restored = Restored { bindings, successes: known.into_iter().map(success).collect() };
+        let restored = Restored { bindings, successes: known.into_iter().map(success).collect(), transports };
         let pbx = Pbx::new(seeds, Arc::clone(&directory), settings, restored, (clock.now(), wall()));
         let shared = Arc::new(Shared::new(clock, drawn, pbx.known_set(), settings, user_filter));
         shared.directory.store(directory);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use pbx_core::{
+    gate::ALLOWED,
     moment::Moment,
     wire::{
         sip::{
@@ -175,7 +176,7 @@ fn refused_or_edited(message: &Message<&[u8]>) {
     assert_eq!(unchanged, message.bytes());
     let mut bytes = Vec::new();
     if let Err(refusal) = validate(message) {
-        let answered = refusal.answer(&mut bytes, message, SocketAddr::from(SOURCE), b"tag1");
+        let answered = refusal.answer(&mut bytes, message, SocketAddr::from(SOURCE), b"tag1", ALLOWED);
         assert_eq!(answered, refusal.status().is_some());
         assert_eq!(bytes.is_empty(), !answered);
         if let Ok(answer) = Message::parse(&bytes[..], Origin::Stream) {

@@ -41,13 +41,16 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The keys of now. What the former one signed is known for ours and never fresh: after a restart neither the origin
-/// of time nor the counts of that time are known any more, and in other cases it costs a phone one challenge more.
+/// The keys of now. What a former one signed is known for ours and never fresh, which costs a phone one challenge more.
+///
+/// A daemon that starts draws a new key and has no former one: neither the origin of time nor the counts of the run
+/// before are known any more. Nonces of that run are foreign, and who proves the right password with one is challenged
+/// again with `stale=true`, as with one of its own that is too old.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// What signs.
     pub current: Key,
-    /// What signed before.
+    /// What signed before, if the key was changed while the daemon ran.
     pub former: Option<Key>,
 }
 

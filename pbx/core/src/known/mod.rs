@@ -4,7 +4,7 @@
 //! A live registration makes its address known, and, while it can be reached over UDP or its connection, its address
 //! and port, which the kernel gives a budget of their own. A password makes the address known. IPv6 is known by the
 //! single address. The kernel holds [`MAX`] keys: registrations come first, then the latest passwords; who is left
-//! out is still known here, is counted, and gets the first place that is free.
+//! out is still known here, and gets the first place that is free.
 
 mod set;
 
@@ -97,7 +97,6 @@ pub struct Known {
     successes: BTreeMap<(IpAddr, ExtensionId), (Timestamp, Timestamp)>,
     /// The same by the time of writing.
     written: BTreeSet<(Timestamp, IpAddr, ExtensionId)>,
-    given_way: u64,
     changes: VecDeque<KnownChange>,
     set: Arc<KnownSet>,
 }
@@ -117,7 +116,6 @@ impl Known {
             bindings: BTreeMap::new(),
             successes: BTreeMap::new(),
             written: BTreeSet::new(),
-            given_way: 0,
             changes: VecDeque::new(),
             set: Arc::new(KnownSet::new(seed)),
         }
@@ -188,11 +186,6 @@ impl Known {
         }
     }
 
-    /// When the next success may be too old.
-    pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.written.first().map(|(written, ..)| written.saturating_add(LIFE))
-    }
-
     /// Forgets successes that are too old; to be called at times, by the wall clock.
     pub fn expire(&mut self, wall: Timestamp) {
         while let Some((written, addr, extension)) = self.written.first().copied()
@@ -233,16 +226,6 @@ impl Known {
         self.told.iter().map(|(_, _, key)| *key)
     }
 
-    /// Known keys that the filter has no place for now.
-    pub fn left_out(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// Keys that had a place and gave way, and successes that did, since the start.
-    pub fn given_way(&self) -> u64 {
-        self.given_way
-    }
-
     fn hold(&mut self, (addr, port): (IpAddr, Option<u16>)) {
         for key in keys(addr, port) {
             self.change(key, |reasons| reasons.bindings += 1);
@@ -270,7 +253,6 @@ impl Known {
         if self.successes.len() > MAX_SUCCESSES
             && let Some((_, addr, extension)) = self.written.first().copied()
         {
-            self.given_way += 1;
             self.forget(addr, extension);
         }
     }
@@ -321,7 +303,6 @@ impl Known {
                 match self.told.last().copied() {
                     Some(last) if last > first => {
                         self.told.remove(&last);
-                        self.given_way += 1;
                         self.tell(last, false);
                     }
                     _ => return,

@@ -7,11 +7,12 @@ fn at(millis: u64) -> Moment {
 }
 
 fn queue(millis: u64) -> Load {
-    Load { queue_delay: Duration::from_millis(millis), memory_used: 0, memory_limit: 1000 }
+    let queue_delay = Duration::from_millis(millis);
+    Load { queue_delay, unknown_delay: Duration::ZERO, memory_used: 0, memory_limit: 1000 }
 }
 
 fn memory(permille: u64) -> Load {
-    Load { queue_delay: Duration::ZERO, memory_used: permille, memory_limit: 1000 }
+    Load { memory_used: permille, ..queue(0) }
 }
 
 fn level(load: Load) -> u8 {
@@ -30,9 +31,28 @@ fn a_level_is_reached_at_its_threshold_and_not_before() {
 
 #[test]
 fn no_limit_means_that_any_use_is_too_much_and_large_numbers_do_not_overflow() {
-    assert_eq!(level(Load { queue_delay: Duration::ZERO, memory_used: 1, memory_limit: 0 }), 6);
-    assert_eq!(level(Load { queue_delay: Duration::ZERO, memory_used: 0, memory_limit: 0 }), 0);
-    assert_eq!(level(Load { queue_delay: Duration::MAX, memory_used: u64::MAX, memory_limit: u64::MAX }), 6);
+    assert_eq!(level(Load { memory_used: 1, memory_limit: 0, ..queue(0) }), 6);
+    assert_eq!(level(Load { memory_used: 0, memory_limit: 0, ..queue(0) }), 0);
+    let most = Load {
+        queue_delay: Duration::MAX,
+        unknown_delay: Duration::MAX,
+        memory_used: u64::MAX,
+        memory_limit: u64::MAX,
+    };
+    assert_eq!(level(most), 6);
+}
+
+#[test]
+fn however_long_strangers_wait_only_strangers_are_turned_away() {
+    let strangers = |millis| Load { unknown_delay: Duration::from_millis(millis), ..queue(0) };
+    assert_eq!([0, 199, 200, 300, 2000, 1_000_000].map(|millis| level(strangers(millis))), [0, 0, 1, 1, 1, 1]);
+    // They keep the level from falling to 0, and from no other step.
+    let mut overload = Overload::new();
+    assert_eq!(overload.observe(queue(700), at(0)).number(), 4);
+    let levels: Vec<_> = (1..=100).map(|step| overload.observe(strangers(5000), at(step * 100)).number()).collect();
+    assert_eq!((levels[0], levels[99]), (4, 1));
+    let levels: Vec<_> = (101..=120).map(|step| overload.observe(strangers(100), at(step * 100)).number()).collect();
+    assert_eq!((levels[0], levels[19]), (1, 0));
 }
 
 #[test]

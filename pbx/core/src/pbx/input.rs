@@ -24,8 +24,10 @@ pub enum Input {
     /// How long messages wait in the queues, measured a few times a second, and memory that is in use beside what the
     /// core knows of, in bytes.
     Measured {
-        /// Of the oldest message.
+        /// Of the oldest message of a known source, within a dialog or not.
         queue_delay: Duration,
+        /// Of the oldest message of a stranger: its wait turns away nobody but strangers.
+        unknown_delay: Duration,
         /// Bytes.
         memory: u64,
     },

@@ -23,7 +23,7 @@ pub use self::{
 };
 use crate::{
     auth::{Header, Replay, Reuse},
-    directory::{Directory, ExtensionId},
+    directory::{Directory, ExtensionId, TenantId},
     gate::{ALLOWED, Credential, Tags, answer_flow},
     known::{Known, KnownChange, KnownSet, Success},
     moment::Moment,
@@ -31,9 +31,9 @@ use crate::{
     registrar::{BindingChange, BindingId, Registrar, StoredBinding},
     settings::Settings,
     time::Timestamp,
-    transaction::{Bytes, ClientId, Fields2543, Keys, Layer, Limits, Request, Response, ServerId, ServerKey},
+    transaction::{Bytes, ClientId, Fields2543, Holder, Keys, Layer, Limits, Request, Response, ServerId, ServerKey},
     transport::{
-        ConnectionId, Flow, TransportId,
+        ConnectionId, Flow, Protocol, TransportId,
         keepalive::{DATAGRAM, KeepAlives},
         nat::Reach,
     },
@@ -65,6 +65,9 @@ pub struct Restored {
     pub bindings: Vec<StoredBinding>,
     /// Passwords that were right.
     pub successes: Vec<Success>,
+    /// The transports that there are, and the ports that they listen on: what was registered elsewhere can not be
+    /// reached until the phone returns.
+    pub transports: BTreeMap<TransportId, (Protocol, u16)>,
 }
 
 /// Signalling.
@@ -123,7 +126,7 @@ impl Pbx {
     ) -> Self {
         let sip = &settings.sip;
         let mut pbx = Self {
-            layer: Layer::new(Limits { transactions: 262_144, bytes: layer_bytes(settings) }),
+            layer: Layer::new(transactions(settings)),
             keys: Keys::new(seeds.transactions),
             tags: seeds.tags,
             random: Random { seed: seeds.random, count: 0 },
@@ -142,7 +145,10 @@ impl Pbx {
             scratch: Vec::new(),
         };
         pbx.known.restore(restored.successes, wall);
-        let changes = pbx.registrar.restore(restored.bindings, now, wall);
+        let listens = |binding: &StoredBinding| {
+            restored.transports.get(&binding.transport) == Some(&(binding.protocol, binding.local.port()))
+        };
+        let changes = pbx.registrar.restore(restored.bindings, listens, (now, wall));
         let bindings: Vec<BindingId> = pbx.registrar.bindings().map(|binding| binding.stored().id).collect();
         for id in bindings {
             if let Some(binding) = pbx.registrar.binding(id) {
@@ -173,9 +179,10 @@ impl Pbx {
             }
             Input::TransportClosed(transport) => self.transport_closed(transport, now),
             Input::SendFailed(owner) => self.layer.transport_failed(owner),
-            Input::Measured { queue_delay, memory } => {
+            Input::Measured { queue_delay, unknown_delay, memory } => {
                 let load = overload::Load {
                     queue_delay,
+                    unknown_delay,
                     memory_used: memory.max(self.memory_used()),
                     memory_limit: self.memory_limit,
                 };
@@ -231,6 +238,7 @@ impl Pbx {
     /// Takes over the whole settings.
     pub fn set_settings(&mut self, settings: &Settings, now: Moment) {
         let sip = &settings.sip;
+        self.layer.set_limits(transactions(settings));
         self.registrar.set_limits(sip.into());
         self.keepalives.set_interval(sip.keepalive.get(), now);
         self.memory_limit = megabytes(settings);
@@ -245,6 +253,16 @@ impl Pbx {
     /// All registrations, oldest first.
     pub fn bindings(&self) -> impl Iterator<Item = &crate::registrar::Binding> {
         self.registrar.bindings()
+    }
+
+    /// The registrations of an extension, oldest first.
+    pub fn bindings_of(&self, extension: ExtensionId) -> impl Iterator<Item = &crate::registrar::Binding> {
+        self.registrar.of(extension)
+    }
+
+    /// How many registrations each extension has that has any.
+    pub fn registered_counts(&self) -> impl Iterator<Item = (ExtensionId, usize)> {
+        self.registrar.counts()
     }
 
     /// Whether somebody is registered over a connection.
@@ -307,8 +325,9 @@ impl Pbx {
             }
             Request::Acknowledged(_) | Request::Ack(_) | Request::Absorbed => {}
             Request::Full => {
-                // Counted; the transactions' own limit is reached, so nothing is kept to answer with.
-                let _ = self.overload.judge(overload::Class::Unauthenticated, 0);
+                // The transactions' own limit is reached, so nothing is kept to answer with.
+                let class = self.class(&message, method, credential, known);
+                self.overload.no_room(class);
             }
         }
     }
@@ -324,25 +343,25 @@ impl Pbx {
         let message = incoming.message;
         let random = self.random.next() as u8;
         let class = self.class(message, method, credential, known);
+        // Before anything is kept to answer with, and before its nonce is used up: what is sent again finds room later.
+        if credential.is_some_and(|credential| !self.layer.hold_for(id, Holder(credential.extension.0))) {
+            self.overload.no_room(class);
+            return self.layer.forget(id);
+        }
         if let overload::Verdict::Shed(how) = self.overload.judge(class, random) {
             return self.shed(id, incoming, how, credential.is_some());
         }
         let Some(credential) = credential else { return self.refuse(id, incoming, known) };
-        let extension = self.directory.extension_by_id(credential.extension).filter(|extension| {
-            // It was judged by a directory that may have been replaced while it waited.
-            extension.enabled && self.tags.secret(&extension.ha1) == credential.secret
-        });
-        let Some(tenant) = extension.map(|extension| extension.tenant) else {
-            // The phone sends it again, and is judged as the one that it is now.
-            return self.layer.forget(id);
-        };
-        if self.replay.check(credential.nonce_id, credential.issued, credential.nc) == Reuse::Replayed {
-            // Without a transaction: the same request again is the same challenge again.
-            self.layer.forget(id);
-            let header = if method == Method::Register { Header::Www } else { Header::Proxy };
-            let message = Box::new(message.borrowed().into_owned());
-            self.outputs.push_back(Output::Challenge { flow: incoming.flow, message, header, tenant });
-            return;
+        // It was judged by a directory that may have been replaced while it waited, or comes here before that one does.
+        let holds = self
+            .directory
+            .extension_by_id(credential.extension)
+            .is_some_and(|extension| extension.enabled && self.tags.secret(&extension.ha1) == credential.secret);
+        // Whose proof does not hold any more is asked again, and judged as the one that it is then: on a stream nobody
+        // would send the request again.
+        let Credential { nonce_id, issued, nc, .. } = credential;
+        if !holds || self.replay.check(nonce_id, issued, nc) == Reuse::Replayed {
+            return self.challenge(id, incoming, method, credential.tenant);
         }
         self.known.succeeded(incoming.flow.remote.ip().to_canonical(), credential.extension, incoming.wall);
         match method {
@@ -354,6 +373,15 @@ impl Pbx {
                 self.respond(id, 405, out, incoming.now);
             }
         }
+    }
+
+    /// Asks the sender of a request for another proof. Without a transaction: the same request again is the same
+    /// challenge again.
+    fn challenge(&mut self, id: ServerId, incoming: &Incoming<'_>, method: Method<'_>, tenant: TenantId) {
+        self.layer.forget(id);
+        let header = if method == Method::Register { Header::Www } else { Header::Proxy };
+        let message = Box::new(incoming.message.borrowed().into_owned());
+        self.outputs.push_back(Output::Challenge { flow: incoming.flow, message, header, tenant });
     }
 
     /// What a request is to the policy of overload.
@@ -534,6 +562,6 @@ fn megabytes(settings: &Settings) -> u64 {
 }
 
 /// What transactions may keep: a quarter of all.
-fn layer_bytes(settings: &Settings) -> usize {
-    usize::try_from(megabytes(settings) / 4).unwrap_or(usize::MAX)
+fn transactions(settings: &Settings) -> Limits {
+    Limits { transactions: 262_144, bytes: usize::try_from(megabytes(settings) / 4).unwrap_or(usize::MAX) }
 }

@@ -23,7 +23,7 @@ pub enum Output {
         /// Whom to tell when it cannot be sent; nobody: it was sent without a transaction.
         owner: Option<Owner>,
     },
-    /// Sign a nonce and challenge the sender again, whose password was right.
+    /// Sign a nonce and challenge the sender again, whose password was right when the gate judged it.
     Challenge {
         /// Which way the request came.
         flow: Flow,

@@ -68,13 +68,14 @@ impl Registrar {
         self.limits = limits;
     }
 
-    /// Takes up what the store kept. UDP bindings can be reached at once, the others when the phone returns.
-    /// Those whose time is over are told as removed; a clock that was set back makes none longer than allowed.
+    /// Takes up what the store kept. UDP bindings can be reached at once if somebody still `listens` where they were
+    /// made, the others when the phone returns. Those whose time is over are told as removed; a clock that was set
+    /// back makes none longer than allowed.
     pub fn restore(
         &mut self,
         stored: impl IntoIterator<Item = StoredBinding>,
-        now: Moment,
-        wall: Timestamp,
+        listens: impl Fn(&StoredBinding) -> bool,
+        (now, wall): (Moment, Timestamp),
     ) -> Vec<BindingChange> {
         let mut changes = Vec::new();
         for mut stored in stored {
@@ -88,7 +89,7 @@ impl Registrar {
                 continue;
             }
             stored.expires_at = wall.saturating_add(left);
-            let reachable = !stored.protocol.is_reliable();
+            let reachable = !stored.protocol.is_reliable() && listens(&stored);
             self.insert(Binding { stored, expires: now + left, connection: None, reachable });
         }
         changes
@@ -103,7 +104,7 @@ impl Registrar {
             ContactSet::Star => self.take_back_all(request, &mut changes)?,
             ContactSet::List(contacts) => {
                 let common = Common::of(request)?;
-                let wanted = Wanted::all(contacts, request, &self.limits)?;
+                let wanted = Wanted::all(contacts, request, &self.limits, self.of(request.extension).count())?;
                 outbound = wanted.iter().any(|wanted| wanted.reg_id.is_some());
                 for Planned { existing, step } in self.plan(request, &wanted)? {
                     match (existing, step) {
@@ -130,6 +131,11 @@ impl Registrar {
     pub fn of(&self, extension: ExtensionId) -> impl Iterator<Item = &Binding> {
         let ids = self.extensions.get(&extension).map_or(&[][..], Vec::as_slice);
         ids.iter().filter_map(|id| self.bindings.get(id).map(Box::as_ref))
+    }
+
+    /// How many bindings each extension has that has any.
+    pub fn counts(&self) -> impl Iterator<Item = (ExtensionId, usize)> {
+        self.extensions.iter().map(|(extension, ids)| (*extension, ids.len()))
     }
 
     /// A binding by its name.

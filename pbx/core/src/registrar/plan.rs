@@ -25,9 +25,12 @@ impl Registrar {
     pub(super) fn plan(&self, request: &Register<'_>, wanted: &[Wanted<'_>]) -> Result<Vec<Planned>, Refused> {
         let ids = self.extensions.get(&request.extension).map_or(&[][..], Vec::as_slice);
         let mut plan: Vec<Planned> = ids.iter().map(|id| Planned { existing: Some(*id), step: Step::Keep }).collect();
+        // Taken apart once, however many contacts they are compared with.
+        let uris = ids.iter().map(|id| self.bindings.get(id).and_then(|binding| Uri::parse(&binding.stored.contact)));
+        let uris: Vec<Option<Uri<'_>>> = uris.collect();
         for (at, contact) in wanted.iter().enumerate() {
             let step = if contact.time.is_zero() { Step::Remove(Ended::Unregistered) } else { Step::Write(at) };
-            let Some(place) = self.find(&plan, wanted, contact) else {
+            let Some(place) = self.find(&plan, (wanted, &uris), contact) else {
                 if matches!(step, Step::Write(_)) {
                     plan.push(Planned { existing: None, step });
                 }
@@ -50,33 +53,34 @@ impl Registrar {
         Ok(plan)
     }
 
-    /// The place in the plan of the binding that a contact means.
-    fn find(&self, plan: &[Planned], wanted: &[Wanted<'_>], contact: &Wanted<'_>) -> Option<usize> {
-        // Instance and reg-id of an outbound one, and whether the URI is this contact's.
-        let key = |planned: &Planned| match (planned.step, planned.existing) {
-            (Step::Write(at), _) => {
-                let other = &wanted[at];
-                (other.reg_id.and(other.instance), other.reg_id, other.uri.is(&contact.uri))
-            }
-            (_, Some(id)) => match self.bindings.get(&id) {
-                Some(binding) => {
-                    let stored = &binding.stored;
-                    let same = Uri::parse(&stored.contact).is_some_and(|uri| uri.is(&contact.uri));
-                    (stored.reg_id.and(stored.instance.as_deref()), stored.reg_id, same)
-                }
-                None => (None, None, false),
+    /// The place in the plan of the binding that a contact means. `uris` are those of the bindings that are, which
+    /// stand first in the plan.
+    fn find(
+        &self,
+        plan: &[Planned],
+        (wanted, uris): (&[Wanted<'_>], &[Option<Uri<'_>>]),
+        contact: &Wanted<'_>,
+    ) -> Option<usize> {
+        // Instance and reg-id of an outbound one.
+        let flow = |planned: &Planned| match (planned.step, planned.existing) {
+            (Step::Write(at), _) => (wanted[at].reg_id.and(wanted[at].instance), wanted[at].reg_id),
+            (_, Some(id)) => match self.bindings.get(&id).map(|binding| &binding.stored) {
+                Some(stored) => (stored.reg_id.and(stored.instance.as_deref()), stored.reg_id),
+                None => (None, None),
             },
-            (_, None) => (None, None, false),
+            (_, None) => (None, None),
         };
+        let is_same = |place: usize| match plan[place].step {
+            Step::Write(at) => wanted[at].uri.is(&contact.uri),
+            _ => uris.get(place).and_then(Option::as_ref).is_some_and(|uri| uri.is(&contact.uri)),
+        };
+        let mut places = 0..plan.len();
         if contact.reg_id.is_none() {
-            return plan.iter().position(|planned| key(planned).2);
+            return places.find(|place| is_same(*place));
         }
-        let outbound = plan.iter().position(|planned| {
-            let (instance, reg_id, _) = key(planned);
-            instance == contact.instance && reg_id == contact.reg_id
-        });
+        let outbound = plan.iter().position(|planned| flow(planned) == (contact.instance, contact.reg_id));
         // The same phone, which did not use outbound before.
-        outbound.or_else(|| plan.iter().position(|planned| matches!(key(planned), (_, None, true))))
+        outbound.or_else(|| places.find(|place| flow(&plan[*place]).1.is_none() && is_same(*place)))
     }
 
     /// Keeps the extension within its limit: what nobody can reach gives way to what is new, oldest first.

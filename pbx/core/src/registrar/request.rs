@@ -126,7 +126,7 @@ pub enum Refused {
     /// `Contact: *` without `Expires: 0` (RFC 3261 §10.3 step 6).
     #[error("Contact * Needs Expires 0")]
     StarWithTime,
-    /// A Contact that is no SIP URI, or too long.
+    /// A Contact that is no SIP URI, too long, or has too many parameters.
     #[error("Bad Contact")]
     BadContact,
     /// A Call-ID, instance or Path that is too long or no text.
@@ -190,7 +190,7 @@ impl<'a> Common<'a> {
 }
 
 /// A Contact value, checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) uri: Uri<'a>,
     pub(super) text: &'a str,
@@ -203,9 +203,18 @@ pub(super) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// All of a request, or why it is refused.
-    pub(super) fn all(contacts: &[Contact<'a>], request: &Register<'a>, limits: &Limits) -> Result<Vec<Self>, Refused> {
-        if contacts.len() > MOST_IN_REQUEST {
+    /// All of a request of an extension that has `bound` contacts, or why it is refused.
+    pub(super) fn all(
+        contacts: &[Contact<'a>],
+        request: &Register<'a>,
+        limits: &Limits,
+        bound: usize,
+    ) -> Result<Vec<Self>, Refused> {
+        // Each is compared with every other: how many there are is decided before they are looked at. The limit may
+        // have been lowered, and who has more contacts may keep them, and take them back.
+        let most = limits.contacts.max(bound);
+        let leaving = contacts.iter().filter(|contact| contact.expires.or(request.expires) == Some(0)).count();
+        if contacts.len() > MOST_IN_REQUEST || leaving > most || contacts.len() - leaving > most {
             return Err(Refused::TooManyContacts);
         }
         let wanted = contacts.iter().map(|contact| Self::one(contact, request, limits));

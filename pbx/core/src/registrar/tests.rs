@@ -266,6 +266,48 @@ fn ten_thousand_contacts_in_a_request_are_refused() {
 }
 
 #[test]
+fn more_contacts_than_an_extension_may_have_are_refused_before_they_are_looked_at() {
+    let mut site = Site::new();
+    // What they are would be another reason.
+    let none = contact("no uri");
+    assert_eq!(site.list(&[none; 11], 1), Err(Refused::TooManyContacts));
+    assert_eq!(site.list(&[Contact { expires: Some(0), ..none }; 11], 1), Err(Refused::TooManyContacts));
+    assert_eq!(site.list(&[none; 10], 1), Err(Refused::BadContact));
+    // As many may come as go, and who has more than are allowed now keeps and takes back what it has.
+    let uris: Vec<_> = (0..20).map(|n| format!("sip:{n}@10.0.0.1")).collect();
+    let (old, new): (Vec<_>, Vec<_>) = (uris[..10].iter().collect(), uris[10..].iter().collect());
+    let list = |site: &mut Site, leave: &[&String], come: &[&String], cseq| {
+        let contacts = [leave, come].concat();
+        let contacts: Vec<_> = contacts
+            .iter()
+            .enumerate()
+            .map(|(at, uri)| Contact {
+                uri: uri.as_bytes(),
+                expires: (at < leave.len()).then_some(0),
+                ..Contact::default()
+            })
+            .collect();
+        site.list(&contacts, cseq).map(|answer| answer.contacts.len())
+    };
+    assert_eq!(list(&mut site, &[], &old, 1), Ok(10));
+    assert_eq!(list(&mut site, &old, &new, 2), Ok(10));
+    site.registrar.set_limits(Limits { contacts: 1, ..site.registrar.limits });
+    assert_eq!(list(&mut site, &[], &new, 3), Ok(10));
+    assert_eq!(list(&mut site, &new, &[], 4), Ok(0));
+}
+
+#[test]
+fn contacts_without_end_that_are_all_alike_but_for_the_last_parameter_are_few() {
+    let mut site = Site::with(&[("sip.contacts", "100")]);
+    let parameters: String = (0..31).map(|n| format!(";p{n:02}={}", "x".repeat(20))).collect();
+    let uris: Vec<_> = (0..100).map(|n| format!("sip:a@10.0.0.1{parameters};z={n}")).collect();
+    let contacts: Vec<_> = uris.iter().map(|uri| contact(uri)).collect();
+    assert_eq!(site.list(&contacts, 1).map(|answer| answer.contacts.len()), Ok(100));
+    let more = format!("{};one=more", uris[0]);
+    assert_eq!(site.list(&[contact(&more)], 2), Err(Refused::BadContact));
+}
+
+#[test]
 fn text_without_a_bound_or_that_is_no_text_is_refused() {
     let mut site = Site::new();
     let long = format!("sip:{}@host", "x".repeat(LONGEST_URI));
@@ -396,7 +438,7 @@ fn udp_bindings_survive_a_restart_and_the_others_wait() {
 
     let mut later = Site { seconds: 100, ..Site::new() };
     let wall = later.wall();
-    let changes = later.registrar.restore(stored.clone(), after(100), wall);
+    let changes = later.registrar.restore(stored.clone(), |_| true, (after(100), wall));
     assert_eq!(kinds(&changes), ["expired"]);
     assert_eq!(later.contacts(), [("sip:udp@10.0.0.1".to_owned(), 200), ("sip:tls@10.0.0.2".to_owned(), 200)]);
     let flows: Vec<_> = later.registrar.of(EXTENSION).map(Binding::flow).collect();
@@ -410,8 +452,13 @@ fn udp_bindings_survive_a_restart_and_the_others_wait() {
     // A clock that was set back a year.
     let mut earlier = Site::new();
     let past = wall.saturating_sub(Duration::from_secs(365 * 86_400));
-    earlier.registrar.restore(stored, Moment::ZERO, past);
+    earlier.registrar.restore(stored.clone(), |_| true, (Moment::ZERO, past));
     assert!(earlier.contacts().iter().all(|(_, left)| *left == 3600));
+    // Nobody listens there any more.
+    let mut elsewhere = Site::new();
+    elsewhere.registrar.restore(stored, |binding| binding.transport != TransportId(1), (Moment::ZERO, past));
+    assert!(elsewhere.registrar.bindings().all(|binding| binding.flow().is_none()));
+    assert_eq!(elsewhere.contacts().len(), 3);
 }
 
 #[test]
@@ -428,6 +475,7 @@ fn administrators_end_bindings_and_so_do_their_extensions() {
     assert_eq!(site.registrar.drop_binding(id), None);
     assert_eq!(kinds(&site.registrar.revoke(|extension| extension != ExtensionId(101))), ["revoked"; 2]);
     assert_eq!(site.registrar.len(), 3);
+    assert_eq!(site.registrar.counts().collect::<Vec<_>>(), [(ExtensionId(102), 1), (ExtensionId(103), 2)]);
     site.check();
 }
 

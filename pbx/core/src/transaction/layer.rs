@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{
     Bytes, ClientId, Event, Output, Owner, ServerId,
@@ -30,6 +30,15 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+impl Limits {
+    /// What one holder may have of each limit: this part of it, lest one phone take the place of all.
+    pub const SHARE: usize = 16;
+}
+
+/// Whose requests share one part of the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Holder(pub u32);
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -53,6 +62,8 @@ impl Usage {
 pub struct Layer {
     limits: Limits,
     held: usize,
+    /// What is kept for each holder that has something.
+    shares: BTreeMap<Holder, Usage>,
     entries: Slab<Entry>,
     places: HashMap<Place, SlotKey, BuildHalf>,
     timers: Timers<SlotKey>,
@@ -68,6 +79,7 @@ struct Entry {
     machine: Machine,
     timer: Option<(TimerKey, Moment)>,
     held: usize,
+    holder: Option<Holder>,
     voice: Voice,
 }
 
@@ -95,6 +107,7 @@ impl Layer {
         Self {
             limits,
             held: 0,
+            shares: BTreeMap::new(),
             entries: Slab::new(),
             places: HashMap::default(),
             timers: Timers::new(),
@@ -132,9 +145,9 @@ impl Layer {
         Usage { transactions, bytes: self.held + transactions * Usage::ENTRY }
     }
 
-    /// What it keeps to.
-    pub const fn limits(&self) -> Limits {
-        self.limits
+    /// Other limits, for what begins from now on.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// What was sent for `owner` did not arrive, or could not be sent.
@@ -168,6 +181,15 @@ impl Layer {
         [self.entries.len(), self.places.len(), self.timers.len(), self.connections.len()]
     }
 
+    /// What all holders have together.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Usage {
+        self.shares.values().fold(Usage::default(), |sum, share| Usage {
+            transactions: sum.transactions + share.transactions,
+            bytes: sum.bytes + share.bytes,
+        })
+    }
+
     fn is_full(&self) -> bool {
         let Usage { transactions, bytes } = self.usage();
         transactions >= self.limits.transactions || bytes >= self.limits.bytes
@@ -179,7 +201,7 @@ impl Layer {
 
     fn begin(&mut self, place: Place, flow: Flow, machine: Machine, voice: Voice) -> SlotKey {
         let is_client = matches!(machine, Machine::ClientInvite(_) | Machine::ClientOther(_));
-        let id = self.entries.insert(Entry { place, flow, machine, timer: None, held: 0, voice });
+        let id = self.entries.insert(Entry { place, flow, machine, timer: None, held: 0, holder: None, voice });
         self.places.insert(place, id);
         if let Some(connection) = flow.connection.filter(|_| is_client) {
             self.connections.insert((connection, id));
@@ -214,6 +236,9 @@ impl Layer {
         let Some(entry) = self.entries.get_mut(id) else { return };
         let held = entry.machine.held();
         self.held = self.held + held - entry.held;
+        if let Some(share) = entry.holder.and_then(|holder| self.shares.get_mut(&holder)) {
+            share.bytes = share.bytes + held - entry.held;
+        }
         entry.held = held;
         match (entry.timer, entry.machine.deadline()) {
             (Some((_, set)), Some(at)) if set == at => {}
@@ -229,11 +254,29 @@ impl Layer {
             (None, None) => {}
         }
         if entry.machine.has_ended() {
-            self.places.remove(&entry.place);
-            if let Some(connection) = entry.flow.connection {
-                self.connections.remove(&(connection, id));
+            self.take_out(id);
+        }
+    }
+
+    /// Nothing is left of a transaction, wherever it is in its course.
+    fn take_out(&mut self, id: SlotKey) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        self.held -= entry.held;
+        self.places.remove(&entry.place);
+        if let Some((timer, _)) = entry.timer {
+            self.timers.cancel(timer);
+        }
+        if let Some(connection) = entry.flow.connection {
+            self.connections.remove(&(connection, id));
+        }
+        if let Some(holder) = entry.holder
+            && let Some(share) = self.shares.get_mut(&holder)
+        {
+            share.transactions -= 1;
+            share.bytes -= Usage::ENTRY + entry.held;
+            if share.transactions == 0 {
+                self.shares.remove(&holder);
             }
-            self.entries.remove(id);
         }
     }
 }

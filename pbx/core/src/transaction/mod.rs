@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use intervals::*;
 pub use key::{ClientKey, Fields2543, Keys, ServerKey};
-pub use layer::{Layer, Limits, Usage};
+pub use layer::{Holder, Layer, Limits, Usage};
 
 use crate::{slab::SlotKey, transport::Flow};
 

@@ -156,7 +156,7 @@ mod tests {
 
     fn restored(stored: impl IntoIterator<Item = StoredBinding>) -> (Registrar, KeepAlives) {
         let mut registrar = Registrar::new(Limits::from(&Settings::default().sip), Timestamp::EPOCH);
-        assert_eq!(registrar.restore(stored, Moment::ZERO, Timestamp::EPOCH), []);
+        assert_eq!(registrar.restore(stored, |_| true, (Moment::ZERO, Timestamp::EPOCH)), []);
         let mut keepalives = KeepAlives::new(INTERVAL);
         registrar.bindings().for_each(|binding| keepalives.follow(binding, Moment::ZERO));
         (registrar, keepalives)

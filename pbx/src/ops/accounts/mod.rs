@@ -122,7 +122,8 @@ impl Accounts {
         self.tenant(extension.tenant).map(|one| one.tenant.name.clone()).unwrap_or_default()
     }
 
-    pub(super) fn transports(&self) -> impl Iterator<Item = &StoredTransport> {
+    /// The transports that administrators made.
+    pub(crate) fn transports(&self) -> impl Iterator<Item = &StoredTransport> {
         self.transports.values()
     }
 

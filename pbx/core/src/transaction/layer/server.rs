@@ -1,6 +1,6 @@
 //! Requests that came in, and how they are answered.
 
-use super::{Layer, Machine, ServerInvite, ServerOther, Voice};
+use super::{Holder, Layer, Limits, Machine, ServerInvite, ServerOther, Usage, Voice};
 use crate::{
     moment::Moment,
     slab::SlotKey,
@@ -64,16 +64,21 @@ impl Layer {
 
     /// Forgets a transaction: nothing will answer its request, and the same request again is a new one.
     pub fn forget(&mut self, id: ServerId) {
-        let ServerId(id) = id;
-        let Some(entry) = self.entries.remove(id) else { return };
-        self.held -= entry.held;
-        self.places.remove(&entry.place);
-        if let Some((timer, _)) = entry.timer {
-            self.timers.cancel(timer);
+        self.take_out(id.0);
+    }
+
+    /// Says whose request it is, once that is proved, and whether the transaction may stay: `false`, and then nothing
+    /// has changed, when its holder has a full share ([`Limits::SHARE`]) already. For new transactions.
+    pub fn hold_for(&mut self, id: ServerId, holder: Holder) -> bool {
+        let Some(entry) = self.entries.get_mut(id.0).filter(|entry| entry.holder.is_none()) else { return false };
+        let Usage { transactions, bytes } = self.shares.get(&holder).copied().unwrap_or_default();
+        if transactions >= self.limits.transactions / Limits::SHARE || bytes >= self.limits.bytes / Limits::SHARE {
+            return false;
         }
-        if let Some(connection) = entry.flow.connection {
-            self.connections.remove(&(connection, id));
-        }
+        entry.holder = Some(holder);
+        let share = Usage { transactions: transactions + 1, bytes: bytes + Usage::ENTRY + entry.held };
+        self.shares.insert(holder, share);
+        true
     }
 
     /// Where the request came from, while its transaction goes on.

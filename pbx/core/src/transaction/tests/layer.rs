@@ -60,6 +60,67 @@ fn the_bytes_that_are_kept_have_a_limit_too() {
 }
 
 #[test]
+fn one_holder_has_its_share_and_leaves_the_rest_to_others() {
+    let mut layer = layer(64, 1 << 20);
+    let mut begun = 0;
+    let mut begin = |layer: &mut Layer, method: &str, holder| {
+        begun += 1;
+        let Request::New(id) = request(layer, method, &begun.to_string()) else { panic!("not new") };
+        let stays = layer.hold_for(id, Holder(holder));
+        if !stays {
+            layer.forget(id);
+        }
+        stays.then_some(id)
+    };
+    // Whether they are answered or not, INVITE or not: four of 64.
+    let answered = begin(&mut layer, "REGISTER", 1).unwrap();
+    layer.respond(answered, 200, bytes("200"), Moment::ZERO).unwrap();
+    let refused = begin(&mut layer, "INVITE", 1).unwrap();
+    layer.respond(refused, 405, bytes("405"), Moment::ZERO).unwrap();
+    assert!(begin(&mut layer, "INVITE", 1).is_some() && begin(&mut layer, "REGISTER", 1).is_some());
+    for _ in 0..100 {
+        assert_eq!(begin(&mut layer, "REGISTER", 1), None);
+    }
+    assert!(begin(&mut layer, "REGISTER", 2).is_some());
+    assert_eq!(layer.usage().transactions, 5);
+    assert_eq!(layer.shared(), layer.usage(), "each is somebody's");
+    // What ends makes room.
+    layer.handle_timeout(Moment::ZERO + TIMER_J);
+    assert!(begin(&mut layer, "REGISTER", 1).is_some());
+    layer.handle_timeout(Moment::NEVER);
+    let pending = layer.usage();
+    assert_eq!((pending.transactions, layer.shared()), (1, pending), "an INVITE that nobody answered");
+}
+
+#[test]
+fn one_holder_has_its_share_of_the_bytes_too() {
+    let mut layer = layer(1 << 20, 1 << 20);
+    let answer: Bytes = vec![b'x'; 20_000].into();
+    for number in 0..4 {
+        let Request::New(id) = request(&mut layer, "REGISTER", &number.to_string()) else { panic!("not new") };
+        assert!(layer.hold_for(id, Holder(7)));
+        layer.respond(id, 200, answer.clone(), Moment::ZERO).unwrap();
+    }
+    assert_eq!(layer.shared(), layer.usage());
+    let Request::New(id) = request(&mut layer, "REGISTER", "more") else { panic!("not new") };
+    assert!(!layer.hold_for(id, Holder(7)), "64 KiB of 1 MiB");
+    assert!(layer.hold_for(id, Holder(8)));
+}
+
+#[test]
+fn limits_that_are_lowered_end_nothing_and_let_nothing_begin() {
+    let mut layer = layer(10, 1 << 20);
+    let Request::New(first) = request(&mut layer, "REGISTER", "1") else { panic!("not new") };
+    layer.set_limits(Limits { transactions: 1, bytes: 1 << 20 });
+    assert_eq!(request(&mut layer, "REGISTER", "2"), Request::Full);
+    assert_eq!(layer.respond(first, 200, bytes("200"), Moment::ZERO), Ok(()));
+    layer.set_limits(Limits { transactions: 10, bytes: Usage::ENTRY });
+    assert_eq!(request(&mut layer, "REGISTER", "2"), Request::Full);
+    layer.set_limits(Limits { transactions: 10, bytes: 1 << 20 });
+    assert!(matches!(request(&mut layer, "REGISTER", "2"), Request::New(_)));
+}
+
+#[test]
 fn a_branch_of_ours_is_used_once_at_a_time() {
     let mut layer = layer(10, 1 << 20);
     assert!(send(&mut layer, "INVITE", "1", flow(Protocol::Udp)).is_ok());

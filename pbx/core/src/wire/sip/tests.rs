@@ -310,7 +310,13 @@ fn a_refusal_answers_with_what_the_status_needs() {
     let answer = |text: &str| {
         let request = datagram(text);
         let mut out = Vec::new();
-        assert!(validate(&request).unwrap_err().answer(&mut out, &request, source(), b"t"));
+        assert!(validate(&request).unwrap_err().answer(
+            &mut out,
+            &request,
+            source(),
+            b"t",
+            &[Method::Register, Method::Ack]
+        ));
         Message::parse(out, Origin::Stream).unwrap()
     };
     let reply = answer(&REGISTER.replace("Max-Forwards: 70", "Require: path, a\nProxy-Require: b"));
@@ -318,7 +324,7 @@ fn a_refusal_answers_with_what_the_status_needs() {
     assert_eq!(reply.value(Name::Unsupported), Some(&b"a, b"[..]));
     let reply = answer(&REGISTER.replace("REGISTER", "NEW"));
     assert_eq!(reply.code(), Some(501));
-    assert!(reply.lists(Name::Allow, "REGISTER"));
+    assert_eq!(reply.value(Name::Allow), Some(&b"REGISTER, ACK"[..]));
     let reply = answer(&REGISTER.replace("Call-ID: c1\n", ""));
     assert_eq!(reply.code(), Some(400));
 }
@@ -408,33 +414,4 @@ fn uris_are_taken_apart_and_never_decoded() {
     {
         assert_eq!(Uri::parse(text), Err(Malformed::Uri), "{}", String::from_utf8_lossy(text));
     }
-}
-
-#[test]
-fn uris_are_compared_as_the_rfc_says() {
-    let same = |one: &str, two: &str| {
-        let (one, two) = (Uri::parse(one.as_bytes()).unwrap(), Uri::parse(two.as_bytes()).unwrap());
-        assert_eq!(one.is_equivalent(&two), two.is_equivalent(&one));
-        one.is_equivalent(&two)
-    };
-    // RFC 3261 §19.1.4
-    assert!(same("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"));
-    assert!(same("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"));
-    assert!(same("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;newparam=5"));
-    assert!(same(
-        "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
-        "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com"
-    ));
-    assert!(same(
-        "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
-        "sip:alice@atlanta.com?priority=urgent&subject=project%20x"
-    ));
-    assert!(!same("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"));
-    assert!(!same("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"));
-    assert!(!same("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"));
-    assert!(!same("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"));
-    assert!(!same("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"));
-    assert!(!same("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"));
-    assert!(!same("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off"));
-    assert!(!same("sip:a@h", "sips:a@h"));
 }

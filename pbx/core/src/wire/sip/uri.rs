@@ -1,5 +1,5 @@
-//! URIs (RFC 3261 §19.1, RFC 3966, RFC 8141). The bytes stay as they came: `%40` is `%40`, and whoever compares
-//! decodes on the way.
+//! URIs (RFC 3261 §19.1, RFC 3966, RFC 8141). The bytes stay as they came: `%40` is `%40`. When two of
+//! them mean the same is the registrar's question.
 
 use std::{net::IpAddr, str::FromStr};
 
@@ -144,66 +144,6 @@ impl<'a> Uri<'a> {
     /// Whether the contact asks to be reached over its own flow (RFC 5626 §4.1).
     pub fn is_outbound(&self) -> bool {
         self.params.has(b"ob")
-    }
-
-    /// Whether both mean the same registered address (RFC 3261 §19.1.4): scheme, user, password and port equal, host
-    /// without regard to case, the parameters that are in both equal, and those which must be in both or neither are.
-    pub fn is_equivalent(&self, other: &Uri<'_>) -> bool {
-        if self.scheme != other.scheme {
-            return false;
-        }
-        if !self.is_sip() {
-            return self.raw.eq_ignore_ascii_case(other.raw);
-        }
-        let same = |one: Option<&[u8]>, two: Option<&[u8]>| match (one, two) {
-            (Some(one), Some(two)) => unescaped(one).eq(unescaped(two)),
-            (None, None) => true,
-            _ => false,
-        };
-        same(self.user, other.user)
-            && same(self.password, other.password)
-            && self.host.is_same(other.host)
-            && self.port == other.port
-            && same_params(self.params, other.params)
-            && same_params(other.params, self.params)
-            && same_headers(self.headers, other.headers)
-    }
-}
-
-/// Whether every parameter of `one` allows `two` to be equivalent.
-fn same_params(one: Params<'_>, two: Params<'_>) -> bool {
-    one.iter().all(|param| match two.find(param.name) {
-        Some(found) => {
-            let (one, two) = (param.value.unwrap_or_default(), found.value.unwrap_or_default());
-            folded(one).eq(folded(two))
-        }
-        None => ![&b"user"[..], b"ttl", b"method", b"maddr", b"transport"].iter().any(|name| param.is(name)),
-    })
-}
-
-fn folded(text: &[u8]) -> impl Iterator<Item = u8> {
-    unescaped(text).map(|byte| byte.to_ascii_lowercase())
-}
-
-/// Headers in any order; bounded, as a URI of 64 KiB could hold a great many.
-fn same_headers(one: Option<&[u8]>, two: Option<&[u8]>) -> bool {
-    const MOST: usize = 16;
-    let parts = |text: Option<&[u8]>| {
-        let mut parts: Vec<Vec<u8>> = text
-            .unwrap_or_default()
-            .split(|byte| *byte == b'&')
-            .take(MOST + 1)
-            .map(|part| folded(part).collect())
-            .collect();
-        parts.sort_unstable();
-        parts
-    };
-    match (one, two) {
-        (None, None) => true,
-        (one, two) => {
-            let (one, two) = (parts(one), parts(two));
-            one.len() <= MOST && one == two
-        }
     }
 }
 

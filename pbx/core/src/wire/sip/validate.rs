@@ -28,19 +28,20 @@ impl Refusal {
         self.fault.breaks_stream()
     }
 
-    /// Appends the whole answer to `out`; false when there is none.
+    /// Appends the whole answer to `out`; false when there is none. `allowed` are the methods that are carried out.
     pub fn answer<B: AsRef<[u8]>>(
         &self,
         out: &mut Vec<u8>,
         request: &Message<B>,
         source: SocketAddr,
         to_tag: &[u8],
+        allowed: &[Method<'_>],
     ) -> bool {
         let Some(status) = self.status() else { return false };
         let reply = Reply::with_reason(out, request, status, self.fault.reason(), source, Some(to_tag));
         match self.fault {
             Fault::Extension => reply.unsupported(),
-            Fault::Method => reply.allow(Method::KNOWN),
+            Fault::Method => reply.allow(allowed),
             _ => reply,
         }
         .finish();
