@@ -144,6 +144,10 @@ pub trait Signalling: Send + Sync {
     fn settings(&self, settings: &Settings);
     /// Every contact that is registered now.
     fn registrations(&self) -> anyhow::Result<Vec<Registration>>;
+    /// The contacts of one extension.
+    fn registrations_of(&self, extension: ExtensionId) -> anyhow::Result<Vec<Registration>>;
+    /// How many contacts each extension has that has any.
+    fn registered(&self) -> anyhow::Result<Vec<(ExtensionId, usize)>>;
     /// Ends a registration. `false`: there was none.
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool>;
     /// Asks a phone whether it is there, over the flow of its registration. Blocks until it answers, 32 s at most.
@@ -191,6 +195,14 @@ impl Signalling for Disabled {
     fn settings(&self, _: &Settings) {}
 
     fn registrations(&self) -> anyhow::Result<Vec<Registration>> {
+        Ok(Vec::new())
+    }
+
+    fn registrations_of(&self, _: ExtensionId) -> anyhow::Result<Vec<Registration>> {
+        Ok(Vec::new())
+    }
+
+    fn registered(&self) -> anyhow::Result<Vec<(ExtensionId, usize)>> {
         Ok(Vec::new())
     }
 

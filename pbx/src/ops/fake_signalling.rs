@@ -128,6 +128,16 @@ impl Signalling for FakeSignalling {
         Ok(self.registrations.lock().unwrap().clone())
     }
 
+    fn registrations_of(&self, extension: ExtensionId) -> anyhow::Result<Vec<Registration>> {
+        Ok(self.registrations()?.into_iter().filter(|one| one.extension == extension).collect())
+    }
+
+    fn registered(&self) -> anyhow::Result<Vec<(ExtensionId, usize)>> {
+        let mut counts = BTreeMap::new();
+        self.registrations()?.iter().for_each(|one| *counts.entry(one.extension).or_default() += 1);
+        Ok(counts.into_iter().collect())
+    }
+
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool> {
         let mut registrations = self.registrations.lock().unwrap();
         let before = registrations.len();

@@ -115,13 +115,13 @@ impl Operations {
     pub async fn user_status(&self, id: &str) -> Result<UserStatus, OpError> {
         let extension = self.account(id)?.extension;
         let wanted = extension.id;
-        let registrations = self.all_registrations().await?;
+        let registrations = self
+            .with_signalling(move |signalling| signalling.registrations_of(wanted))
+            .await?
+            .map_err(|error| OpError::internal(format!("cannot read the registrations: {error:#}")))?;
         let accounts = self.accounts();
-        let items: Vec<RegistrationView> = registrations
-            .into_iter()
-            .filter(|one| one.extension == wanted)
-            .map(|one| RegistrationView::of(one, &accounts))
-            .collect();
+        let items: Vec<RegistrationView> =
+            registrations.into_iter().map(|one| RegistrationView::of(one, &accounts)).collect();
         let online = items.iter().any(|one| one.reachable);
         Ok(UserStatus { id: wanted.0.to_string(), extension_number: extension.number.clone(), online, items })
     }

@@ -300,7 +300,17 @@ impl Signalling for Sip {
     }
 
     fn registrations(&self) -> anyhow::Result<Vec<Registration>> {
-        self.call(|core| core.pbx.bindings().map(view::registration).collect())
+        let bindings = self.call(|core| core.pbx.bindings().map(view::Seen::of).collect::<Vec<_>>())?;
+        Ok(bindings.into_iter().map(Registration::from).collect())
+    }
+
+    fn registrations_of(&self, extension: ExtensionId) -> anyhow::Result<Vec<Registration>> {
+        let of = move |core: &mut Core| core.pbx.bindings_of(extension).map(view::Seen::of).collect::<Vec<_>>();
+        Ok(self.call(of)?.into_iter().map(Registration::from).collect())
+    }
+
+    fn registered(&self) -> anyhow::Result<Vec<(ExtensionId, usize)>> {
+        self.call(|core| core.pbx.registered_counts().collect())
     }
 
     fn drop_registration(&self, id: &str) -> anyhow::Result<bool> {

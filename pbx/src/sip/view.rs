@@ -1,25 +1,37 @@
 //! Registrations as the operations see them.
 
-use pbx_core::registrar::{Binding, BindingId};
+use pbx_core::registrar::{Binding, BindingId, StoredBinding};
 
 use crate::signalling::Registration;
 
-/// One registration.
-pub(super) fn registration(binding: &Binding) -> Registration {
-    let stored = binding.stored();
-    Registration {
-        id: format!("{:x}", stored.id.0),
-        extension: stored.extension,
-        contact: stored.contact.to_string(),
-        user_agent: stored.user_agent.to_string(),
-        instance: stored.instance.as_deref().map(str::to_owned),
-        protocol: stored.protocol,
-        remote: stored.remote,
-        local: stored.local,
-        reachable: binding.flow().is_some(),
-        behind_nat: stored.behind_nat,
-        since: stored.since,
-        expires_at: stored.expires_at,
+/// A binding as the core thread hands it out: its texts are shared, so that many cost the thread little.
+pub(super) struct Seen {
+    stored: StoredBinding,
+    reachable: bool,
+}
+
+impl Seen {
+    pub(super) fn of(binding: &Binding) -> Self {
+        Self { stored: binding.stored().clone(), reachable: binding.flow().is_some() }
+    }
+}
+
+impl From<Seen> for Registration {
+    fn from(Seen { stored, reachable }: Seen) -> Self {
+        Self {
+            id: format!("{:x}", stored.id.0),
+            extension: stored.extension,
+            contact: stored.contact.to_string(),
+            user_agent: stored.user_agent.to_string(),
+            instance: stored.instance.as_deref().map(str::to_owned),
+            protocol: stored.protocol,
+            remote: stored.remote,
+            local: stored.local,
+            reachable,
+            behind_nat: stored.behind_nat,
+            since: stored.since,
+            expires_at: stored.expires_at,
+        }
     }
 }
 

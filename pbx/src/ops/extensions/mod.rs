@@ -254,12 +254,8 @@ impl Operations {
 
     /// How many phones are registered for whom; nothing when signalling does not say.
     async fn registered(&self) -> Option<HashMap<ExtensionId, u64>> {
-        let registrations = self.with_signalling(|signalling| signalling.registrations()).await.ok()?.ok()?;
-        let mut counts = HashMap::new();
-        for registration in registrations {
-            *counts.entry(registration.extension).or_default() += 1;
-        }
-        Some(counts)
+        let counts = self.with_signalling(|signalling| signalling.registered()).await.ok()?.ok()?;
+        Some(counts.into_iter().map(|(extension, count)| (extension, count as u64)).collect())
     }
 }
 
