@@ -14,8 +14,8 @@ use pbx_tests::sandbox::Sandbox;
 use pbx_xdp::{Loaded, Options};
 use serde_json::Value;
 
-/// A protected port.
-const SIP: u16 = 5060;
+/// A port that is protected by default, and on which the daemon does not listen.
+const SIP: u16 = 5065;
 /// Level 1 of the guard, in packets a second. Three times as many are sent at once, and a veth link holds 256
 /// packets for a receiver that is slow.
 const LEVEL_1: u64 = 50;
