@@ -1,7 +1,10 @@
 //! `pbx trace`: a ladder of messages. What strangers wrote is printed by [`say`], which lets no control character
 //! through.
 
-use pbx_core::{time::Timestamp, wire::sip::Uri};
+use pbx_core::{
+    time::Timestamp,
+    wire::{demux::Content, sip::Uri},
+};
 use serde_json::Value;
 
 use super::{
@@ -10,10 +13,7 @@ use super::{
     failure::Failure,
     render::{number, say},
 };
-use crate::{
-    ops::{MessageKind, MessageView},
-    trace::Direction,
-};
+use crate::{ops::MessageView, trace::Direction};
 
 /// Characters of a start line in the ladder.
 const WHAT: usize = 60;
@@ -58,7 +58,7 @@ fn rung(view: &MessageView) -> String {
     };
     let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let line = format!("{}  {} {:<21} {arrow} {:<40}", clock(view.time), view.protocol, view.remote, what(view));
-    if view.kind != MessageKind::Sip || view.problem.is_some() {
+    if view.kind != Content::Sip || view.problem.is_some() {
         return line.trim_end().to_owned();
     }
     let call_id = view.call_id.as_deref().map(|id| shortened(id.split('@').next().unwrap_or(id), CALL_ID));
@@ -72,7 +72,7 @@ fn rung(view: &MessageView) -> String {
 
 fn what(view: &MessageView) -> String {
     let name = match view.kind {
-        MessageKind::Sip => {
+        Content::Sip => {
             let line = view.start_line.as_deref().unwrap_or_default();
             let line = line.strip_prefix("SIP/2.0 ").or_else(|| line.strip_suffix(" SIP/2.0")).unwrap_or(line);
             let line = shortened(line, WHAT);
@@ -81,14 +81,14 @@ fn what(view: &MessageView) -> String {
                 None => line,
             };
         }
-        MessageKind::Stun => "STUN",
-        MessageKind::Zrtp => "ZRTP",
-        MessageKind::Dtls => "DTLS",
-        MessageKind::TurnChannel => "TURN",
-        MessageKind::Rtp => "RTP",
-        MessageKind::KeepAlive => "keep-alive",
-        MessageKind::Empty => "nothing",
-        MessageKind::Unknown => "no SIP",
+        Content::Stun => "STUN",
+        Content::Zrtp => "ZRTP",
+        Content::Dtls => "DTLS",
+        Content::TurnChannel => "TURN",
+        Content::Rtp => "RTP",
+        Content::KeepAlive => "keep-alive",
+        Content::Empty => "nothing",
+        Content::Unknown => "no SIP",
     };
     format!("({name}, {} bytes)", number(view.bytes as u64))
 }
@@ -132,7 +132,7 @@ mod tests {
             protocol: pbx_core::transport::Protocol::Udp,
             local: "192.0.2.5:5060".parse().unwrap(),
             remote: "198.51.100.7:5062".parse().unwrap(),
-            kind: MessageKind::Sip,
+            kind: Content::Sip,
             bytes: 1200,
             problem: None,
             start_line: Some(start_line.into()),
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_of_sip_is_one_short_line() {
-        let stun = MessageView { kind: MessageKind::Stun, bytes: 20, start_line: None, ..view("") };
+        let stun = MessageView { kind: Content::Stun, bytes: 20, start_line: None, ..view("") };
         assert!(rung(&stun).ends_with("→ (STUN, 20 bytes)"), "{}", rung(&stun));
         let broken = MessageView { problem: Some("no start line of SIP".into()), ..view("GET / HTTP/1.1") };
         assert!(rung(&broken).ends_with("→ GET / HTTP/1.1 (no start line of SIP, 1 200 bytes)"), "{}", rung(&broken));

@@ -58,7 +58,7 @@ pub use self::{
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
-    trace::{MessageKind, MessageView, Messages},
+    trace::{MessageView, Messages},
     transports::{
         AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
         TransportView, UpdateTransport,

@@ -20,30 +20,6 @@ use crate::trace::{Direction, Follower, Traced, masked};
 /// Addresses and ranges that one follower may name.
 const MOST_PEERS: usize = 64;
 
-/// What a message, or what was sent in the place of one, is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MessageKind {
-    /// A request or response; also one that is none after all, which `problem` says.
-    Sip,
-    /// STUN (RFC 8489).
-    Stun,
-    /// ZRTP (RFC 6189).
-    Zrtp,
-    /// DTLS (RFC 9147).
-    Dtls,
-    /// TURN's ChannelData (RFC 8656).
-    TurnChannel,
-    /// RTP or RTCP (RFC 3550).
-    Rtp,
-    /// Keeps a NAT's binding open.
-    KeepAlive,
-    /// No bytes.
-    Empty,
-    /// Nothing that belongs on a port of SIP.
-    Unknown,
-}
-
 /// A message as the API shows it. Texts are as the peer wrote them, control characters and all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageView {
@@ -58,7 +34,7 @@ pub struct MessageView {
     /// The other end.
     pub remote: SocketAddr,
     /// What it is.
-    pub kind: MessageKind,
+    pub kind: Content,
     /// How long it is (bytes).
     pub bytes: usize,
     /// Why it cannot be read as SIP, although it begins like it.
@@ -125,7 +101,7 @@ impl Messages {
 impl MessageView {
     fn of(traced: &Traced) -> Self {
         let Traced { at, direction, protocol, local, remote, ref bytes } = *traced;
-        let kind = classify(bytes).into();
+        let kind = classify(bytes);
         let view = Self {
             time: at,
             direction,
@@ -144,7 +120,7 @@ impl MessageView {
             to: None,
             message: None,
         };
-        if kind == MessageKind::Sip { view.with_sip(bytes) } else { view }
+        if kind == Content::Sip { view.with_sip(bytes) } else { view }
     }
 
     /// The same with what can be read of a message, of a broken one too.
@@ -168,22 +144,6 @@ impl MessageView {
         self.cseq = parsed.value(Name::CSeq).map(text);
         (self.from, self.to) = (uri(Name::From), uri(Name::To));
         self
-    }
-}
-
-impl From<Content> for MessageKind {
-    fn from(content: Content) -> Self {
-        match content {
-            Content::Sip => Self::Sip,
-            Content::Stun => Self::Stun,
-            Content::Zrtp => Self::Zrtp,
-            Content::Dtls => Self::Dtls,
-            Content::TurnChannel => Self::TurnChannel,
-            Content::Rtp => Self::Rtp,
-            Content::KeepAlive => Self::KeepAlive,
-            Content::Empty => Self::Empty,
-            Content::Unknown => Self::Unknown,
-        }
     }
 }
 

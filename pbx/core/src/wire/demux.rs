@@ -1,8 +1,11 @@
 //! What a datagram on a SIP port is, told by its first bytes (RFC 7983, updated by RFC 9443). Before any parser.
 //! Says what a datagram should be read as, not that it is well formed.
 
+use serde::{Deserialize, Serialize};
+
 /// What a datagram is to be read as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Content {
     /// A request or response of SIP, empty lines before it included (RFC 3261 §7.5).
     Sip,

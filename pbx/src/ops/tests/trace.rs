@@ -1,10 +1,13 @@
 //! Messages on the wire: whose are shown, what is read of them and what is not shown of them.
 
-use pbx_core::transport::{Flow, Protocol, TransportId};
+use pbx_core::{
+    transport::{Flow, Protocol, TransportId},
+    wire::demux::Content,
+};
 
 use super::*;
 use crate::{
-    ops::{Kind, MessageKind, MessageView, Messages},
+    ops::{Kind, MessageView, Messages},
     trace::Direction,
 };
 
@@ -38,7 +41,7 @@ async fn a_message_is_read_and_what_its_digest_answers_is_masked() {
     let mut messages = bench.trace(&[]).await;
     bench.show("198.51.100.7:5062", REGISTER);
     let view = next(&mut messages).await;
-    assert_eq!((view.kind, view.bytes, view.problem.as_deref()), (MessageKind::Sip, REGISTER.len(), None));
+    assert_eq!((view.kind, view.bytes, view.problem.as_deref()), (Content::Sip, REGISTER.len(), None));
     assert_eq!(view.start_line.as_deref(), Some("REGISTER sip:example.com SIP/2.0"));
     assert_eq!(
         (view.method.as_deref(), view.status, view.cseq.as_deref()),
@@ -73,11 +76,11 @@ async fn what_is_not_sip_says_what_it_is_and_what_is_broken_says_why() {
     let bench = Bench::new().await;
     let mut messages = bench.trace(&[]).await;
     for (bytes, kind) in [
-        (&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], MessageKind::Stun),
-        (b"\r\n\r\n", MessageKind::KeepAlive),
-        (b"", MessageKind::Empty),
-        (&[0x80, 0, 0, 0], MessageKind::Rtp),
-        (b"\xff\xff", MessageKind::Unknown),
+        (&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], Content::Stun),
+        (b"\r\n\r\n", Content::KeepAlive),
+        (b"", Content::Empty),
+        (&[0x80, 0, 0, 0], Content::Rtp),
+        (b"\xff\xff", Content::Unknown),
     ] {
         bench.show("198.51.100.7:5062", bytes);
         let view = next(&mut messages).await;
@@ -85,7 +88,7 @@ async fn what_is_not_sip_says_what_it_is_and_what_is_broken_says_why() {
     }
     bench.show("198.51.100.7:5062", b"\r\nGET / HTTP/1.1\r\nAuthorization: Basic response=x\r\n\r\n");
     let view = next(&mut messages).await;
-    assert_eq!((view.kind, view.start_line.as_deref()), (MessageKind::Sip, Some("GET / HTTP/1.1")));
+    assert_eq!((view.kind, view.start_line.as_deref()), (Content::Sip, Some("GET / HTTP/1.1")));
     assert_eq!(view.problem.as_deref(), Some("the first line is no start line of SIP"));
     assert!(view.message.unwrap().contains("response=…"));
 }
