@@ -8,7 +8,7 @@ use tokio::{
     io::unix::AsyncFd,
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval},
 };
 
 use super::now;
@@ -60,13 +60,7 @@ pub(super) async fn follow(filter: Arc<XdpFilter>, operations: Operations, mut e
         let sampler = Arc::clone(&filter);
         rings.spawn(drain(samples_ring, ending.clone(), move |record| sampler.read_sample(record)));
     }
-    let mut machine =
-        host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
-    // What changed between the snapshot of the start and the first of these is looked at now.
-    machine.iter_mut().for_each(watch::Receiver::mark_changed);
-    let mut steps = clock::steps().inspect_err(|error| tracing::warn!(%error, "a set clock goes unnoticed")).ok();
-    let mut tick = interval(SWEEP);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (mut machine, mut steps, mut tick) = watched();
     loop {
         tokio::select! {
             () = ended(&mut ending) => break,
@@ -118,12 +112,7 @@ pub(super) async fn follow(filter: Arc<XdpFilter>, operations: Operations, mut e
 
 /// Follows the machine for a filter that is in the daemon.
 pub(super) async fn follow_user(filter: Arc<UserFilter>, operations: Operations, mut ending: watch::Receiver<bool>) {
-    let mut machine =
-        host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
-    machine.iter_mut().for_each(watch::Receiver::mark_changed);
-    let mut steps = clock::steps().inspect_err(|error| tracing::warn!(%error, "a set clock goes unnoticed")).ok();
-    let mut tick = interval(SWEEP);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (mut machine, mut steps, mut tick) = watched();
     loop {
         tokio::select! {
             () = ended(&mut ending) => return,
@@ -139,6 +128,18 @@ pub(super) async fn follow_user(filter: Arc<UserFilter>, operations: Operations,
             }
         }
     }
+}
+
+/// What both kinds of filter follow: the machine's interfaces, a clock that is set, and the time of the next sweep.
+fn watched() -> (Option<watch::Receiver<Arc<Snapshot>>>, Option<clock::Steps>, Interval) {
+    let mut machine =
+        host::watch::start().inspect_err(|error| tracing::warn!(%error, "interfaces are not followed")).ok();
+    // What changed between the snapshot of the start and the first of these is looked at now.
+    machine.iter_mut().for_each(watch::Receiver::mark_changed);
+    let steps = clock::steps().inspect_err(|error| tracing::warn!(%error, "a set clock goes unnoticed")).ok();
+    let mut tick = interval(SWEEP);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    (machine, steps, tick)
 }
 
 pub(super) async fn ended(ending: &mut watch::Receiver<bool>) {

@@ -12,7 +12,10 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Acquire},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed},
+        },
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -180,6 +183,12 @@ impl Sip {
         if core.is_some_and(|core| core.join().is_err()) {
             tracing::error!("the core thread had broken off");
         }
+        self.end_streams();
+    }
+
+    /// A runtime that is dropped in the usual way waits for its tasks, which one that is dropped on another runtime's
+    /// thread must not.
+    fn end_streams(&self) {
         if let Some(streams) = self.streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
             streams.shutdown_background();
         }
@@ -216,7 +225,7 @@ impl Sip {
 
     /// Whether the core thread does its rounds.
     pub fn is_alive(&self) -> bool {
-        let last = Moment::from_micros(self.shared.last_round.load(std::sync::atomic::Ordering::Relaxed));
+        let last = Moment::from_micros(self.shared.last_round.load(Relaxed));
         self.shared.clock.now().since(last) < PATIENCE
     }
 
@@ -344,11 +353,7 @@ impl Signalling for Sip {
 
 impl Drop for Sip {
     fn drop(&mut self) {
-        // A runtime that is dropped in the usual way waits for its tasks, which one that is dropped on another
-        // runtime's thread must not.
-        if let Some(streams) = self.streams.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            streams.shutdown_background();
-        }
+        self.end_streams();
     }
 }
 
