@@ -96,6 +96,60 @@ pub struct Registration {
     pub expires_at: Timestamp,
 }
 
+/// A call that goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its name, 16 hexadecimal digits; its record has the same.
+    pub id: String,
+    /// Who called.
+    pub caller: ExtensionId,
+    /// The caller's number.
+    pub caller_number: String,
+    /// What was dialled.
+    pub dialled: String,
+    /// The number that answered, or rings.
+    pub callee_number: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it was answered.
+    pub answered: Option<Timestamp>,
+    /// Its legs.
+    pub legs: Vec<CallLeg>,
+}
+
+/// A phone's part in a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallLeg {
+    /// Why it is there: `caller`, `branch`, `forward`, `transfer`.
+    pub kind: String,
+    /// Whose phone it is.
+    pub number: String,
+    /// `calling`, `ringing`, `talking` or `held`.
+    pub state: String,
+    /// The Call-ID of its messages.
+    pub call_id: String,
+    /// How they travel.
+    pub protocol: Protocol,
+    /// Where they come from.
+    pub remote: SocketAddr,
+    /// The local RTP port; RTCP is the one above.
+    pub media_port: Option<u16>,
+    /// Where its media come from, once some came.
+    pub media_remote: Option<SocketAddr>,
+    /// Its codec, such as `PCMA/8000`.
+    pub codec: String,
+    /// RTP packets from it.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Packets that are missing.
+    pub lost: u64,
+    /// Interarrival jitter (microseconds).
+    pub jitter_us: u64,
+    /// Packets to its ports that were not its: from elsewhere, or no RTP that it may send.
+    pub refused: u64,
+}
+
 /// How much there is to do, and what was done and not done since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -110,6 +164,10 @@ pub struct Load {
     pub memory_limit_bytes: u64,
     /// Contacts that are registered now.
     pub registrations: u64,
+    /// Calls that go on.
+    pub calls: u64,
+    /// Calls that were refused because no media port was free.
+    pub calls_without_port: u64,
     /// Addresses from which a password was proved.
     pub known_sources: u64,
     /// Messages that were handled.
@@ -153,6 +211,12 @@ pub trait Signalling: Send + Sync {
     /// Asks a phone whether it is there, over the flow of its registration. Blocks until it answers, 32 s at most.
     /// The error is a [`PingError`](pbx_core::pbx::PingError), or signalling has ended.
     fn ping(&self, id: &str) -> anyhow::Result<Pinged>;
+    /// Every call that goes on, oldest first.
+    fn calls(&self) -> anyhow::Result<Vec<Call>>;
+    /// One of them; none: it has ended, or never was.
+    fn call(&self, id: &str) -> anyhow::Result<Option<Call>>;
+    /// Ends a call. `false`: there was none.
+    fn hang_up(&self, id: &str) -> anyhow::Result<bool>;
     /// Where messages are shown to whoever wants to look on.
     fn trace(&self) -> Trace;
     /// How much there is to do. Cheap: it is asked by whoever watches. The error: signalling does not answer.
@@ -212,6 +276,18 @@ impl Signalling for Disabled {
 
     fn ping(&self, _: &str) -> anyhow::Result<Pinged> {
         anyhow::bail!(Self::WHY)
+    }
+
+    fn calls(&self) -> anyhow::Result<Vec<Call>> {
+        Ok(Vec::new())
+    }
+
+    fn call(&self, _: &str) -> anyhow::Result<Option<Call>> {
+        Ok(None)
+    }
+
+    fn hang_up(&self, _: &str) -> anyhow::Result<bool> {
+        Ok(false)
     }
 
     fn trace(&self) -> Trace {

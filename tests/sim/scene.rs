@@ -10,7 +10,7 @@ use std::{
 
 use pbx_core::{
     auth::{self, Algorithm, Allowance},
-    directory::{Directory, Extension, ExtensionId, Ha1, Tenant, TenantId},
+    directory::{Directory, Extension, ExtensionId, Forwarding, Ha1, Tenant, TenantId},
     gate::{Class, Gate, Passed, Tags, Why, answer_flow},
     known::{self, KnownSet, Success},
     moment::Moment,
@@ -113,6 +113,7 @@ pub(crate) fn extension(tenant: u32, number: &str, password: &str) -> Extension 
         caller_id: String::new(),
         enabled: number != DISABLED,
         ha1: Ha1 { md5: bytes(&md5).try_into().unwrap(), sha256: bytes(&sha256).try_into().unwrap() },
+        forwarding: Forwarding::default(),
     }
 }
 
@@ -392,6 +393,7 @@ impl Scene {
                 Output::Filter { key, known: true } => assert!(self.filter.insert(key), "{key:?} told twice"),
                 Output::Filter { key, known: false } => assert!(self.filter.remove(&key), "{key:?} was not told"),
                 Output::Pinged { number, outcome } => self.pinged.push((number, outcome)),
+                Output::Media(_) => {}
                 Output::Event(Event::Registered(_)) => {}
                 Output::Event(Event::Unregistered(_, why)) => self.ended.push(why),
             }
@@ -412,6 +414,7 @@ impl Scene {
             Stored::Success(Success { addr, extension, last }) => {
                 successes.insert((addr, extension), last);
             }
+            Stored::Call(_) => {}
             Stored::NoSuccess { addr, extension } => {
                 successes.remove(&(addr, extension));
             }

@@ -1,11 +1,13 @@
 //! Everything pbx decides, without any input or output: no socket, file, clock or random number.
 pub mod address;
 pub mod auth;
+pub mod call;
 pub mod directory;
 pub mod filter;
 pub mod gate;
 pub mod known;
 pub mod lockout;
+pub mod media;
 pub mod moment;
 pub mod number;
 pub mod overload;

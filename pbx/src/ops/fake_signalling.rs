@@ -152,6 +152,18 @@ impl Signalling for FakeSignalling {
         Ok(Pinged::Answered { code: 200, after: std::time::Duration::from_millis(12) })
     }
 
+    fn calls(&self) -> anyhow::Result<Vec<crate::signalling::Call>> {
+        Ok(Vec::new())
+    }
+
+    fn call(&self, _: &str) -> anyhow::Result<Option<crate::signalling::Call>> {
+        Ok(None)
+    }
+
+    fn hang_up(&self, _: &str) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
     fn trace(&self) -> Trace {
         self.trace.clone()
     }

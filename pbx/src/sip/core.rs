@@ -229,6 +229,7 @@ impl Core {
                         let _ = waits.try_send(outcome);
                     }
                 }
+                Output::Media(_) => {}
                 Output::Event(event) => self.pending.event(event, super::wall()),
             }
         }

@@ -71,6 +71,8 @@ impl Pending {
             Stored::Success(success) => {
                 insert(&mut self.successes, (success.addr, success.extension), Some(success.last))
             }
+            // Kept when there are calls.
+            Stored::Call(_) => true,
             Stored::NoSuccess { addr, extension } => insert(&mut self.successes, (addr, extension), None),
         };
         self.lost |= !fits;

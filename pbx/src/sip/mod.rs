@@ -334,6 +334,18 @@ impl Signalling for Sip {
         answer.recv_timeout(PING_PATIENCE).map_err(|_| anyhow!("signalling does not answer"))
     }
 
+    fn calls(&self) -> anyhow::Result<Vec<crate::signalling::Call>> {
+        Ok(Vec::new())
+    }
+
+    fn call(&self, _: &str) -> anyhow::Result<Option<crate::signalling::Call>> {
+        Ok(None)
+    }
+
+    fn hang_up(&self, _: &str) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
     fn trace(&self) -> Trace {
         self.shared.trace.clone()
     }

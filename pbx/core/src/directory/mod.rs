@@ -72,6 +72,40 @@ pub struct Extension {
     pub enabled: bool,
     /// What its credentials are checked with.
     pub ha1: Ha1,
+    /// Where its calls go when it does not take them.
+    pub forwarding: Forwarding,
+}
+
+/// What becomes of calls to an extension. A number is what may be dialled by the extension itself, and is called with
+/// its permissions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Forwarding {
+    /// Every call goes to this number.
+    pub always: Option<String>,
+    /// When it is busy.
+    pub busy: Option<String>,
+    /// When nobody answers.
+    pub no_answer: Option<String>,
+    /// When no phone of it can be reached.
+    pub offline: Option<String>,
+    /// How long it rings before `no_answer`, 5 to 300 s.
+    pub no_answer_seconds: u16,
+    /// Its phones do not ring: a caller is told that it is not available, unless `always` is set.
+    pub do_not_disturb: bool,
+}
+
+impl Forwarding {
+    /// Seconds that may be set.
+    pub const SECONDS: std::ops::RangeInclusive<u16> = 5..=300;
+    /// Forwards of one call at most.
+    pub const MOST: u32 = 5;
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self { always: None, busy: None, no_answer: None, offline: None, no_answer_seconds: 20, do_not_disturb: false }
+    }
 }
 
 /// What credentials are checked with.

@@ -14,6 +14,7 @@ fn extension(id: u32, tenant: u32, number: &str) -> Arc<Extension> {
         caller_id: String::new(),
         enabled: true,
         ha1: Ha1 { md5: [0; 16], sha256: [0; 32] },
+        forwarding: Forwarding::default(),
     })
 }
 

@@ -36,8 +36,8 @@ pub struct Projected {
 /// configured ones; those that do not fit are left out (their IPv6 sources are then judged by /64).
 pub fn project(settings: &Settings, transports: &[u16], connected: &[Prefix]) -> Projected {
     // No `..` below: a new setting has to be thought of here.
-    // What `sip` says never reaches the kernel.
-    let Settings { filter, guard, network, sip: _ } = settings;
+    // What `sip` and `calls` say never reaches the kernel.
+    let Settings { filter, guard, network, sip: _, calls: _ } = settings;
     let NetworkSettings { local_networks, external_address: _ } = network;
     let FilterSettings { mode, protected_ports, media_ports, sample_rate } = filter;
     let GuardSettings {

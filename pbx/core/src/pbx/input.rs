@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     gate::Credential,
+    media,
     transaction::Owner,
     transport::{ConnectionId, Flow, TransportId},
     wire::sip::Message,
@@ -21,6 +22,15 @@ pub enum Input {
     TransportClosed(TransportId),
     /// What was sent for a transaction could not be sent.
     SendFailed(Owner),
+    /// Pairs of ports that are ready for calls, beside those that were told before.
+    Pairs(Vec<media::Pair>),
+    /// A leg has ended in the relay, and this went through it.
+    LegEnded {
+        /// The leg.
+        leg: media::LegId,
+        /// What.
+        stats: media::Stats,
+    },
     /// How long messages wait in the queues, measured a few times a second, and memory that is in use beside what the
     /// core knows of, in bytes.
     Measured {

@@ -179,6 +179,8 @@ impl Pbx {
                 self.changed(changes, now);
             }
             Input::TransportClosed(transport) => self.transport_closed(transport, now),
+            // Calls come.
+            Input::Pairs(_) | Input::LegEnded { .. } => {}
             Input::SendFailed(owner) => self.layer.transport_failed(owner),
             Input::Measured { queue_delay, unknown_delay, memory } => {
                 let load = overload::Load {

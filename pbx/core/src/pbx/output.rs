@@ -3,8 +3,10 @@
 use super::Pinged;
 use crate::{
     auth::Header,
+    call::Record,
     directory::{ExtensionId, TenantId},
     known::{Key, Success},
+    media,
     registrar::{BindingId, Ended, StoredBinding},
     transaction::{Bytes, Owner},
     transport::Flow,
@@ -43,6 +45,8 @@ pub enum Output {
         /// Known.
         known: bool,
     },
+    /// Tell the relay.
+    Media(media::Command),
     /// An administrator may want to know.
     Event(Event),
     /// How a phone took a [ping](super::Pbx::ping).
@@ -63,6 +67,8 @@ pub enum Stored {
     NoBinding(BindingId),
     /// Insert or replace, by address and extension.
     Success(Success),
+    /// Insert or replace, with all its legs.
+    Call(Box<Record>),
     /// Delete.
     NoSuccess {
         /// The address.

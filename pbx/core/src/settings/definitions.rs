@@ -203,6 +203,21 @@ static DEFINITIONS: &[Definition] = &[
         "112,911,110,999,000",
         "Emergency numbers of the country; no extension's number equals one or begins with it"
     ),
+    setting!(calls.ring_time, "", "1m", "How long a call rings that nobody answers and nothing forwards"),
+    setting!(
+        calls.session_time,
+        "",
+        "30m",
+        "How long a call goes on without a sign of life from a phone that can give one"
+    ),
+    setting!(
+        calls.media_silence,
+        "",
+        "2s",
+        "How long a phone's media must be silent before it may come from another port of the same address"
+    ),
+    setting!(calls.drain_timeout, "", "30s", "How long a daemon that is stopped waits for calls to end"),
+    setting!(calls.per_extension, "calls", "100", "Calls that one extension may be in at once"),
 ];
 
 /// The key that `typed` may be a misspelling of.

@@ -1,19 +1,21 @@
 //! Every setting once: its type, unit, range, default and help text.
 //! What is stored and typed as text becomes a [`Settings`] here; who acts on it is elsewhere.
 
+mod calls;
 mod definitions;
 mod network;
 mod profiles;
 mod sip;
 mod values;
 
+pub use calls::CallSettings;
 pub use definitions::{Definition, definition, definitions};
 pub use network::NetworkSettings;
 pub use profiles::{Profile, profile, profiles};
 pub use sip::{ChallengeSettings, ConnectionSettings, ExpiresSettings, SipSettings};
 pub use values::{
-    BlockTime, Challenges, Connections, Contacts, Count, EmergencyNumbers, Enforcement, ExternalAddress, Kind,
-    KnownBudget, Level2Packets, Lookup, Megabytes, NewSources, PacketsPerSecond, PortRange, Ports, Prefixes,
+    BlockTime, CallCount, Challenges, Connections, Contacts, Count, EmergencyNumbers, Enforcement, ExternalAddress,
+    Kind, KnownBudget, Level2Packets, Lookup, Megabytes, NewSources, PacketsPerSecond, PortRange, Ports, Prefixes,
     SampleRate, Scope, Span, ValueError,
 };
 
@@ -28,6 +30,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// Phones, and what they may ask for.
     pub sip: SipSettings,
+    /// What becomes of calls.
+    pub calls: CallSettings,
 }
 
 /// `filter.*`
@@ -215,6 +219,7 @@ impl Settings {
             },
             network: NetworkSettings::lowest(),
             sip: SipSettings::lowest(),
+            calls: CallSettings::lowest(),
         }
     }
 }

@@ -140,6 +140,8 @@ pub type NewSources = Count<64, 10_000_000>;
 pub type KnownBudget = Count<1, 1_000>;
 /// Contacts of one extension.
 pub type Contacts = Count<1, 100>;
+/// Calls of one extension.
+pub type CallCount = Count<1, 1000>;
 /// Challenges per second.
 pub type Challenges = Count<1, 1_000_000>;
 /// Open connections.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pbx_core::{
     auth::Algorithm,
-    directory::{Extension, Ha1, Tenant, TenantId},
+    directory::{Extension, Forwarding, Ha1, Tenant, TenantId},
     password::PasswordPolicy,
     time::Timestamp,
     transport::{Protocol, TransportId},
@@ -82,7 +82,16 @@ fn account(
             (Ha1 { md5: secrets.random()?, sha256: secrets.random()? }, false)
         }
     };
-    let extension = Extension { id, tenant, number, name, caller_id, enabled: enabled && readable, ha1 };
+    let extension = Extension {
+        id,
+        tenant,
+        number,
+        name,
+        caller_id,
+        enabled: enabled && readable,
+        ha1,
+        forwarding: Forwarding::default(),
+    };
     Ok(Account { extension: Arc::new(extension), enabled, sealed_password, created_at, updated_at })
 }
 

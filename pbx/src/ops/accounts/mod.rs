@@ -201,7 +201,8 @@ impl TenantAccount {
 
 impl Account {
     pub(super) fn stored(&self) -> StoredExtension {
-        let Extension { id, tenant, number, name, caller_id, enabled: _, ha1: _ } = self.extension.as_ref();
+        let Extension { id, tenant, number, name, caller_id, enabled: _, ha1: _, forwarding: _ } =
+            self.extension.as_ref();
         StoredExtension {
             id: *id,
             tenant: *tenant,

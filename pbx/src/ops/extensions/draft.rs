@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pbx_core::{
-    directory::{Extension, ExtensionId, Ha1, Tenant},
+    directory::{Extension, ExtensionId, Forwarding, Ha1, Tenant},
     number,
     password::{self, AccountInfo},
     settings::Settings,
@@ -161,7 +161,16 @@ impl<'a> Draft<'a> {
     ) -> Account {
         let Self { id, tenant, number, name, caller_id, enabled } = self;
         let tenant = tenant.tenant.id;
-        let extension = Extension { id, tenant, number, name, caller_id, enabled: enabled && readable, ha1 };
+        let extension = Extension {
+            id,
+            tenant,
+            number,
+            name,
+            caller_id,
+            enabled: enabled && readable,
+            ha1,
+            forwarding: Forwarding::default(),
+        };
         Account { extension: Arc::new(extension), enabled, sealed_password, created_at, updated_at: now }
     }
 }

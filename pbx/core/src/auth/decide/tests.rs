@@ -32,7 +32,16 @@ impl Registrar {
             let ha1 = Ha1::of(number, REALM, PASSWORD);
             let (name, caller_id) = (String::new(), String::new());
             let (id, tenant, number) = (ExtensionId(id), TenantId(1), number.to_owned());
-            Arc::new(Extension { id, tenant, number, name, caller_id, enabled, ha1 })
+            Arc::new(Extension {
+                id,
+                tenant,
+                number,
+                name,
+                caller_id,
+                enabled,
+                ha1,
+                forwarding: crate::directory::Forwarding::default(),
+            })
         };
         let directory = Directory::new([tenant], [extension(7, "100", true), extension(8, "101", false)]);
         Self { directory, keys: Keys { current: Key::new(&[1; 32]), former: None }, algorithms: &BOTH }
