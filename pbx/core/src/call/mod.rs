@@ -1,5 +1,6 @@
 //! Calls: two legs and what can be done with them. After dialogs and routing, before media.
 
+pub mod cause;
 mod record;
 
 use std::{net::SocketAddr, sync::Arc};
