@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::Pair;
-use crate::wire::sdp::{Audio, Codec, Description, Direction, Format, Line};
+use crate::wire::sdp::{Audio, Codec, Description, Direction, Format, Line, taken_for_rtcp};
 
 /// Where one phone reaches us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +96,13 @@ impl Session {
         mux: bool,
         ptime: Option<u16>,
     ) {
+        self.mux = mux;
         self.formats = self.numbered(formats);
         let audio = *self.audio.get_or_insert_with(|| {
             self.lines.push(Line { media: "audio".into(), port: 0, proto: "RTP/AVP".into(), formats: Box::default() });
             self.lines.len() - 1
         });
         self.lines[audio].formats = numbers(&self.formats);
-        self.mux = mux;
         self.write(out, us, direction, ptime);
     }
 
@@ -171,7 +171,7 @@ impl Session {
         let mut used = Vec::new();
         let mut numbered = Vec::new();
         for format in formats {
-            let is_free = |number: &u8| !used.contains(number);
+            let is_free = |number: &u8| !used.contains(number) && !(self.mux && taken_for_rtcp(*number));
             let meant = |number: &u8| self.bound.iter().find(|(bound, _)| bound == number).map(|(_, codec)| codec);
             let fits = |number: &u8| is_free(number) && meant(number).is_none_or(|codec| codec.is_same(&format.codec));
             let same = self.bound.iter().filter(|(_, codec)| codec.is_same(&format.codec)).map(|(number, _)| *number);

@@ -169,6 +169,11 @@ impl Fault {
     }
 }
 
+/// Whether packets with this number would be taken for RTCP on a port that both share (RFC 5761 §4).
+pub(crate) const fn taken_for_rtcp(payload_type: u8) -> bool {
+    matches!(payload_type, 64..=95)
+}
+
 /// The same as text, if all of it can be seen: what is repeated to others has no spaces, line breaks or worse.
 fn visible(text: &[u8]) -> Option<&str> {
     let is_visible = !text.is_empty() && text.iter().all(u8::is_ascii_graphic);

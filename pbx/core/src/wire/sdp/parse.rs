@@ -6,10 +6,10 @@ use std::{
     str::FromStr,
 };
 
-use super::{Audio, Codec, Description, Direction, Fault, Format, Line, MAX_FMTP, MAX_FORMATS, MAX_LINES, visible};
-
-/// Payload types that RTCP packets on the same port would be taken for (RFC 5761 §4).
-const TAKEN_FOR_RTCP: std::ops::RangeInclusive<u8> = 64..=95;
+use super::{
+    Audio, Codec, Description, Direction, Fault, Format, Line, MAX_FMTP, MAX_FORMATS, MAX_LINES, taken_for_rtcp,
+    visible,
+};
 
 /// What may stand for the whole session, and for one media line instead.
 #[derive(Clone, Copy, Default)]
@@ -216,7 +216,7 @@ impl<'a> Attributes<'a> {
 
     /// The format with this number, if it is known and can be used.
     fn format(&self, payload_type: u8) -> Option<Format> {
-        if self.mux && TAKEN_FOR_RTCP.contains(&payload_type) {
+        if self.mux && taken_for_rtcp(payload_type) {
             return None;
         }
         let index = usize::from(payload_type);

@@ -162,3 +162,131 @@ impl<B: AsRef<[u8]>> Message<B> {
         self.value(name).map(|value| parse(value).ok_or(Malformed::Syntax(name))).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::sip::{Origin, Uri};
+
+    #[test]
+    fn a_replaces_names_one_dialog() {
+        let replaces = Replaces::parse(b" 425928@phone.example.net ;to-tag=7743;From-Tag=6472 ; early-only").unwrap();
+        assert_eq!(replaces.call_id, b"425928@phone.example.net");
+        assert_eq!((replaces.to_tag, replaces.from_tag, replaces.early_only), (&b"7743"[..], &b"6472"[..], true));
+        assert!(!Replaces::parse(b"a;from-tag=1;to-tag=2;other").unwrap().early_only);
+    }
+
+    #[test]
+    fn a_replaces_without_call_id_or_one_of_each_tag_is_none() {
+        for value in [
+            "",
+            "a",
+            ";to-tag=1;from-tag=2",
+            "a;to-tag=1",
+            "a;from-tag=1",
+            "a;to-tag;from-tag=1",
+            "a;to-tag=;from-tag=1",
+            "a;to-tag=1;to-tag=1;from-tag=1",
+            "a;to-tag=1;from-tag=1;from-tag=2",
+            "a b;to-tag=1;from-tag=1",
+            "a;to-tag=1;from-tag=1,b;to-tag=1;from-tag=1",
+            "a,b;to-tag=1;from-tag=1",
+            "a;to-tag=\"1\";from-tag=1",
+        ] {
+            assert_eq!(Replaces::parse(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_replaces_is_found_among_the_headers_of_a_uri() {
+        let uri = Uri::parse(
+            b"sip:200@192.0.2.1;transport=tcp?Require=replaces&repl%61ces=12%40h%3Bto-tag%3D7%3bfrom-tag%3D6%3Bearly-only",
+        )
+        .unwrap();
+        let value = replaces_in(uri.headers.unwrap()).unwrap();
+        assert_eq!(value, b"12@h;to-tag=7;from-tag=6;early-only");
+        let expected = Replaces { call_id: b"12@h", to_tag: b"7", from_tag: b"6", early_only: true };
+        assert_eq!(Replaces::parse(&value), Some(expected));
+    }
+
+    #[test]
+    fn a_replaces_in_a_uri_that_is_missing_twofold_or_breaks_lines_is_none() {
+        for headers in
+            ["", "Replaces", "Subject=x", "&&=&", "Replaces=a&Replaces=b", "Replaces=a%0D%0ABye:%20x", "Replaces=%00"]
+        {
+            assert_eq!(replaces_in(headers.as_bytes()), None, "{headers}");
+        }
+        assert_eq!(replaces_in(b"Replaces="), Some(Vec::new()));
+        assert_eq!(replaces_in(b"a=b&Replaces=%zz"), Some(b"%zz".to_vec()));
+    }
+
+    #[test]
+    fn a_session_expires_says_how_long_and_who_refreshes() {
+        let parse = |value: &str| SessionExpires::parse(value.as_bytes()).map(|found| (found.seconds, found.refresher));
+        assert_eq!(parse("1800"), Some((1800, None)));
+        assert_eq!(parse(" 90 ; refresher = UAS"), Some((90, Some(Refresher::Uas))));
+        assert_eq!(parse("4000;x=1;refresher=uac"), Some((4000, Some(Refresher::Uac))));
+        assert_eq!(parse("99999999999"), Some((u32::MAX, None)));
+        for value in ["", ";refresher=uac", "-1", "90s", "90;refresher=me", "90;refresher", "90 91"] {
+            assert_eq!(parse(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_rack_has_two_numbers_and_a_method() {
+        let expected = RAck { rseq: 776_656, cseq: 1, method: Method::Invite };
+        assert_eq!(RAck::parse(b"776656 1 INVITE"), Some(expected));
+        assert_eq!(RAck::parse(b" 776656\t 1\r\n INVITE "), Some(expected));
+        for value in ["", "1", "1 2", "0 2 INVITE", "1 2 INVITE x", "4294967296 1 INVITE", "1 -2 INVITE", "1 2 INV@TE"]
+        {
+            assert_eq!(RAck::parse(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_that_of_its_protocol() {
+        let value = b"SIP ;cause=200 ;text=\"Call completed, elsewhere; cause=9\", q.850; cause = 16";
+        assert_eq!(cause(value, "SIP"), Some(200));
+        assert_eq!(cause(value, "Q.850"), Some(16));
+        assert_eq!(cause(value, "X"), None);
+        for value in ["", "SIP", "SIP;text=x", "SIP;cause=x", "SIP;cause=70000", ";cause=1", "SIPS;cause=1"] {
+            assert_eq!(cause(value.as_bytes(), "SIP"), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_message_has_them_or_not_or_they_are_malformed() {
+        let message = |headers: &str| {
+            let text = format!("BYE sip:a@b SIP/2.0\r\n{headers}\r\n");
+            Message::parse(text.into_bytes(), Origin::Datagram).unwrap()
+        };
+        let bare = message("");
+        assert_eq!(
+            (bare.replaces(), bare.session_expires(), bare.rack(), bare.rseq()),
+            (Ok(None), Ok(None), Ok(None), Ok(None))
+        );
+        assert_eq!(bare.cause("SIP"), None);
+        let full = message(
+            "Replaces: a;to-tag=1;from-tag=2\r\nx: 90\r\nRAck: 1 2 INVITE\r\nRSeq: 7\r\nReason: x;a=b\r\nReason: SIP;cause=486\r\n",
+        );
+        assert_eq!(full.replaces().unwrap().unwrap().call_id, b"a");
+        assert_eq!(full.session_expires().unwrap().unwrap().seconds, 90);
+        assert_eq!(full.rack().unwrap().unwrap().cseq, 2);
+        assert_eq!((full.rseq(), full.cause("sip")), (Ok(Some(7)), Some(486)));
+        let broken = message("Replaces: a\r\nx: a\r\nRAck: a\r\nRSeq: 0\r\n");
+        assert_eq!(broken.replaces(), Err(Malformed::Syntax(Name::Replaces)));
+        assert_eq!(broken.session_expires(), Err(Malformed::Syntax(Name::SessionExpires)));
+        assert_eq!(broken.rack(), Err(Malformed::Syntax(Name::RAck)));
+        assert_eq!(broken.rseq(), Err(Malformed::Syntax(Name::RSeq)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_into_a_uri_is_found_again(value in "[ -~]{0,80}") {
+            let escaped: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            prop_assert_eq!(replaces_in(format!("Replaces={escaped}").as_bytes()), Some(value.into_bytes()));
+        }
+    }
+}
