@@ -208,7 +208,7 @@ impl Session {
         let kind = if ip.is_ipv4() { "IP4" } else { "IP6" };
         let mut text = format!(" IN {kind} {ip}\r\ns=-\r\nc=IN {kind} {ip}\r\nt=0 0\r\n");
         for (index, Line { media, proto, formats, .. }) in self.lines.iter().enumerate() {
-            let is_audio = self.audio == Some(index);
+            let is_audio = self.audio == Some(index) && !self.formats.is_empty();
             let port = if is_audio { us.pair.rtp } else { 0 };
             text += &format!("m={media} {port} {proto} {formats}\r\n");
             if is_audio {
@@ -235,10 +235,10 @@ impl Session {
     }
 }
 
-/// The numbers with spaces between them that `m=` lists.
+/// The numbers as `m=` lists them. A line without any breaks the grammar: 0 stands for none, on port 0.
 fn numbers(formats: &[Format]) -> Box<str> {
     let numbers: Vec<String> = formats.iter().map(|format| format.payload_type.to_string()).collect();
-    numbers.join(" ").into_boxed_str()
+    if numbers.is_empty() { "0".into() } else { numbers.join(" ").into_boxed_str() }
 }
 
 #[cfg(test)]

@@ -109,6 +109,14 @@ fn what_cannot_be_used_is_answered_with_port_0() {
 }
 
 #[test]
+fn an_offer_of_nothing_has_port_0() {
+    let mut session = Session::new(1);
+    let written = offer(&mut session, &[], Direction::SendRecv);
+    assert!(written.ends_with("t=0 0\r\nm=audio 0 RTP/AVP 0\r\n"), "{written}");
+    assert_eq!(session.check(&parse(&written)), Err(Contradiction::Refused));
+}
+
+#[test]
 fn a_later_offer_keeps_every_line_in_its_place() {
     let mut session = Session::new(7);
     let offered = phone("m=video 5000 RTP/AVP 96\na=rtpmap:96 VP8/90000\nm=audio 4000 RTP/AVPF 8\n");
