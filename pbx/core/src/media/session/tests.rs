@@ -134,6 +134,22 @@ fn a_later_offer_keeps_every_line_in_its_place() {
 }
 
 #[test]
+fn a_new_audio_line_takes_the_place_of_one_that_was_refused_and_never_makes_them_too_many() {
+    let pcmu = [format(0, "PCMU", 8_000)];
+    let mut session = Session::new(7);
+    let refused = phone("m=image 5000 udptl t38\nm=Audio 5002 RTP/SAVP 8\nm=audio 5004 RTP/SAVP 8\n");
+    text(|out| session.answer(out, &refused, US, &[], Direction::SendRecv));
+    let lines = "m=image 0 udptl t38\r\nm=audio 45000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendrecv\r\nm=audio 0 \
+        RTP/SAVP 8\r\n";
+    let written = offer(&mut session, &pcmu, Direction::SendRecv);
+    assert!(written.ends_with(lines), "{written}");
+    let mut session = Session::new(7);
+    text(|out| session.answer(out, &phone(&"m=image 5000 udptl t38\n".repeat(64)), US, &[], Direction::SendRecv));
+    let written = parse(&offer(&mut session, &pcmu, Direction::SendRecv));
+    assert_eq!((written.lines.len(), written.audio.unwrap().line), (64, 63));
+}
+
+#[test]
 fn the_version_grows_with_every_change_and_only_then() {
     let mut session = Session::new(u64::MAX);
     let version = |text: &str| parse(text).origin.1;
