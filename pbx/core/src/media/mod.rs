@@ -4,6 +4,10 @@
 //! A *leg* is one phone's side of a call: a pair of local ports that only this phone may send to. Two legs that are each
 //! other's peers are a conversation.
 
+pub mod dtmf;
+pub mod formats;
+pub mod session;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,

@@ -6,6 +6,7 @@
 //! byte for byte as it came. Nothing here knows transactions, users or sockets.
 
 mod address;
+mod dialog;
 mod digest;
 mod edit;
 mod error;
@@ -26,6 +27,7 @@ mod via;
 mod tests;
 
 pub use address::{Contact, NameAddr};
+pub use dialog::{RAck, Refresher, Replaces, SessionExpires, cause, replaces_in};
 pub use digest::{AlgorithmParam, Challenge, Credentials, Qop, scheme};
 pub use edit::Edit;
 pub use error::{Fault, Malformed, ParseError};
