@@ -27,12 +27,13 @@ impl Pbx {
     /// Somebody took the call: the caller is told.
     pub(super) fn answered(&mut self, id: CallId, far: LegKey, at: Now) {
         let (now, wall) = at;
+        let number = self.calls.leg(far).map(|leg| leg.number.clone());
         let Some(call) = self.calls.calls.get_mut(&id) else { return };
         let near = call.near;
         call.far = Some(far);
         call.answered = Some(now);
         call.record.answered = Some(wall);
-        call.record.callee_number = self.calls.leg(far).map_or_else(|| "".into(), |leg| leg.number.clone());
+        call.record.callee_number = number.unwrap_or_default();
         let Some(invite) = self.invite_of(near) else { return };
         let Some(body) = self.final_body(near, far) else {
             return self.end_call(id, EndedBy::System, 488, "the phones have no codec in common", at);
@@ -92,7 +93,7 @@ impl Pbx {
     pub(super) fn timer_for(&self, request: &Request, now: Moment) -> Agreed {
         let ours = self.call_settings.session_time.seconds();
         let supported = request.lists(Name::Supported, "timer");
-        let (seconds, refresher) = match request.session_expires() {
+        let (seconds, refresher) = match request.session_expires().ok().flatten() {
             Some(asked) => {
                 let least = request.seconds(Name::MinSe).ok().flatten().unwrap_or(MIN_SE);
                 (asked.seconds.min(ours.max(least)).max(MIN_SE), asked.refresher)
@@ -142,7 +143,7 @@ impl Pbx {
 
     /// A PRACK (RFC 3262 §3): the provisional answer has arrived. Whether there was one.
     pub(super) fn confirmed_early(&mut self, key: LegKey, message: &Request) -> bool {
-        let Some(rack) = message.rack() else { return false };
+        let Some(rack) = message.rack().ok().flatten() else { return false };
         let Some(reliable) = self.calls.leg_mut(key).and_then(|leg| leg.reliable.as_mut()) else { return false };
         let fits = rack.rseq == reliable.rseq && reliable.waits.as_ref().is_some_and(|waits| waits.cseq == rack.cseq);
         if fits {

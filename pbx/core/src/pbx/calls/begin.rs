@@ -72,7 +72,7 @@ impl Pbx {
         if message.has(Name::Replaces) {
             return Err(refused(481, "Replaces names no call that this phone may take over"));
         }
-        if self.calls.of.get(&extension.id).is_some_and(|count| *count >= self.call_settings.per_extension) {
+        if self.calls.of.get(&extension.id).is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize) {
             return Err(refused(486, "the extension is in as many calls as calls.per_extension allows"));
         }
         if record.dialled.is_empty() {

@@ -99,7 +99,7 @@ impl Pbx {
         // What cannot be used of it is told again in the final answer.
         let _ = leg.dialog.answered(message);
         let State::Outgoing { rseq, rang, .. } = &mut leg.state else { return };
-        let reliable = message.rseq().filter(|_| message.lists(Name::Require, "100rel"));
+        let reliable = message.rseq().ok().flatten().filter(|_| message.lists(Name::Require, "100rel"));
         let is_new = match reliable {
             // In order, and each once (RFC 3262 §4).
             Some(number) => (*rseq == 0 || number == *rseq + 1).then(|| *rseq = number).is_some(),
@@ -308,7 +308,7 @@ impl Pbx {
 
     /// What the phone and we agreed on (RFC 4028 §7.2); a phone that knows no timers is asked by us.
     pub(super) fn agreed_timer(&self, response: &Response, now: crate::moment::Moment) -> SessionTimer {
-        match response.session_expires() {
+        match response.session_expires().ok().flatten() {
             Some(expires) => {
                 let ours = expires.refresher != Some(Refresher::Uas);
                 SessionTimer::new(expires.seconds.max(MIN_SE), ours, now)

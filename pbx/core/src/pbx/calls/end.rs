@@ -12,7 +12,7 @@ use crate::{
     },
     moment::Moment,
     pbx::{Output, Stored},
-    wire::sip::{Method, Reply},
+    wire::sip::Method,
 };
 
 /// How long the relay may take to say what went through a leg.
@@ -75,7 +75,7 @@ impl Pbx {
                 self.calls.servers.remove(&id);
                 self.answer_within((id, &invite), key, status, now, |reply| match status {
                     503 => reply.header("Retry-After", "5").finish(),
-                    _ => Reply::finish(reply),
+                    _ => reply.finish(),
                 });
                 self.close_media(key);
                 self.calls.remove_leg(key);

@@ -8,7 +8,7 @@ use crate::{
     call::{
         EndedBy, LegKind,
         course::{Hunt, Purpose, Referral},
-        leg::{Join, Leg, LegKey, Offered, State},
+        leg::{Join, Leg, LegKey, Offered},
     },
     media::payloads,
     moment::Moment,

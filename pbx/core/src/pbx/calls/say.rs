@@ -123,7 +123,7 @@ impl Pbx {
 
     /// Answers with a status and nothing else.
     pub(super) fn say(&mut self, of: (ServerId, &Message<Box<[u8]>>), key: LegKey, status: u16, now: Moment) {
-        self.answer_within(of, key, status, now, Reply::finish);
+        self.answer_within(of, key, status, now, |reply| reply.finish());
     }
 
     /// The SDP of a leg's media, written by `write` into a new buffer.

@@ -12,7 +12,7 @@ use crate::{
     media::{Command, dtmf},
     pbx::Incoming,
     transaction::ServerId,
-    wire::sip::{Message, Method, Reply},
+    wire::sip::{Message, Method},
 };
 
 impl Pbx {
@@ -121,7 +121,7 @@ impl Pbx {
         let kind = message.content_type().unwrap_or_default();
         let Some((digit, duration)) = dtmf::of_info(kind, message.body()) else {
             let status = if message.body().is_empty() { 200 } else { 415 };
-            self.answer_within((of.0, message), key, status, now, Reply::finish);
+            self.answer_within((of.0, message), key, status, now, |reply| reply.finish());
             return;
         };
         self.say((of.0, message), key, 200, now);
