@@ -13,6 +13,11 @@ use std::{
     time::Duration,
 };
 
+pub use self::{
+    formats::{candidate, common, event, payloads, usual},
+    session::{Session, Us},
+};
+
 /// A leg; never used twice while the daemon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LegId(pub u64);

@@ -52,5 +52,5 @@ pub const MAX_HEADERS: usize = 256;
 pub const MAX_HEADER: usize = 8_192;
 /// Hops of a message, at most: as many as `Max-Forwards` allows at its start (RFC 3261 §8.1.1.6).
 pub const MAX_VIAS: usize = 70;
-/// Extensions that a request may require of us (RFC 3327, RFC 5626).
-pub const EXTENSIONS: &[&str] = &["path", "outbound"];
+/// Extensions that a request may require of us (RFC 3327, RFC 5626, RFC 3262, RFC 4028, RFC 3891).
+pub const EXTENSIONS: &[&str] = &["path", "outbound", "100rel", "timer", "replaces"];
