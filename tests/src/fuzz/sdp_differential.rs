@@ -2,7 +2,8 @@
 //! write it must understand.
 //!
 //! What they are known to see differently, and what is therefore not compared: white space but for one space between
-//! words; bytes that are not printable ASCII; an rtpmap that only one of them takes; G722 with a clock of 16,000.
+//! words; bytes that are not printable ASCII; capital letters in the names of attributes, which make them other ones
+//! to us (RFC 8866 §5); an rtpmap that only one of them takes; G722 with a clock of 16,000.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -104,12 +105,14 @@ fn read_by_the_other(text: &[u8], session: &Session, version: u64, lines: usize)
     }
 }
 
-/// Printable lines with single spaces inside.
+/// Printable lines with single spaces inside, and attributes in small letters.
 fn is_plain(body: &[u8]) -> bool {
     body.split(|byte| *byte == b'\n').all(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         line.iter().all(|byte| matches!(byte, b' '..=b'~'))
             && !line.windows(2).any(|two| two == b"  " || two == b": " || two == b"= ")
             && !line.ends_with(b" ")
+            && !(line.starts_with(b"a=")
+                && line.iter().skip(2).take_while(|byte| **byte != b':').any(u8::is_ascii_uppercase))
     })
 }
