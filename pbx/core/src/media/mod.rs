@@ -4,6 +4,10 @@
 //! A *leg* is one phone's side of a call: a pair of local ports that only this phone may send to. Two legs that are each
 //! other's peers are a conversation.
 
+pub mod digits;
+pub mod latch;
+pub mod quality;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
