@@ -13,26 +13,26 @@ use nix::libc;
 /// Room for all control messages of a datagram.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-pub(super) struct Control([u8; 128]);
+pub(crate) struct Control([u8; 128]);
 
 impl Control {
-    pub(super) const EMPTY: Self = Self([0; 128]);
+    pub(crate) const EMPTY: Self = Self([0; 128]);
 }
 
 /// What the control messages of a received datagram said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Our address that it was sent to, and the interface of a link-local one.
-    pub(super) local: Option<(IpAddr, u32)>,
+    pub(crate) local: Option<(IpAddr, u32)>,
     /// How many datagrams the socket has dropped ever, if it said so.
-    pub(super) overflow: Option<u32>,
+    pub(crate) overflow: Option<u32>,
 }
 
 /// Reads the control messages of a header that the kernel filled.
 ///
 /// # Safety
 /// `header.msg_control` points to `header.msg_controllen` bytes that the kernel wrote, aligned as `cmsghdr`.
-pub(super) unsafe fn read(header: &libc::msghdr) -> Told {
+pub(crate) unsafe fn read(header: &libc::msghdr) -> Told {
     let mut told = Told::default();
     // SAFETY: as the caller promised; the macros stay within `msg_controllen`.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
@@ -68,7 +68,7 @@ pub(super) unsafe fn read(header: &libc::msghdr) -> Told {
 }
 
 /// Writes the control message that makes a datagram leave from `local`, and says how long it is.
-pub(super) fn write(control: &mut Control, local: &SocketAddr) -> usize {
+pub(crate) fn write(control: &mut Control, local: &SocketAddr) -> usize {
     match local {
         SocketAddr::V4(local) => {
             let info = libc::in_pktinfo {
@@ -104,7 +104,7 @@ fn put<T: Copy>(control: &mut Control, level: libc::c_int, kind: libc::c_int, va
 }
 
 /// The address that the kernel wrote; none: of another family.
-pub(super) fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(crate) fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match i32::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says what it is, and the storage is larger and aligned for every kind.
@@ -124,7 +124,7 @@ pub(super) fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
 }
 
 /// Writes an address as the kernel reads it, and says how long it is.
-pub(super) fn name(name: &mut libc::sockaddr_storage, address: &SocketAddr) -> libc::socklen_t {
+pub(crate) fn name(name: &mut libc::sockaddr_storage, address: &SocketAddr) -> libc::socklen_t {
     match address {
         SocketAddr::V4(address) => {
             let value = libc::sockaddr_in {
