@@ -106,7 +106,7 @@ async fn a_record_comes_back_as_its_last_state_also_after_a_new_start() {
     assert_eq!(all(&first).await, [routed(7, 1), routed(u64::MAX, 0)]);
     // Both states of one in the same batch: the later one counts.
     first.keep_calls(&[ended(u64::MAX, 0), routed(8, 2), ended(8, 2)]).await.unwrap();
-    first.keep_calls(&[]).await.unwrap();
+    first.keep_calls(&[] as &[Record; 0]).await.unwrap();
     first.close().await;
     let second = store(&folder).await;
     assert_eq!(all(&second).await, [ended(8, 2), routed(7, 1), ended(u64::MAX, 0)]);
