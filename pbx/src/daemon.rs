@@ -98,6 +98,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     };
 
     notify(&[sd_notify::NotifyState::Stopping]);
+    if outcome.is_ok() {
+        drain(&sip, &operations_now).await;
+    }
     let _ = end.send(true);
     // Before the parts: what the phones did last is kept by one of them.
     let stopping = Arc::clone(&sip);

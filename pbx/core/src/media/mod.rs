@@ -5,12 +5,20 @@
 //! other's peers are a conversation.
 
 pub mod digits;
+pub mod dtmf;
+pub mod formats;
 pub mod latch;
 pub mod quality;
+pub mod session;
 
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
+};
+
+pub use self::{
+    formats::{candidate, common, event, payloads, usual},
+    session::{Session, Us},
 };
 
 /// A leg; never used twice while the daemon runs.

@@ -4,6 +4,7 @@
 pub mod demux;
 pub mod rtcp;
 pub mod rtp;
+pub mod sdp;
 pub mod sip;
 pub mod stream;
 pub mod stun;
