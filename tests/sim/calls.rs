@@ -18,7 +18,12 @@ fn two() -> (World, Handset, Handset) {
 fn two_phones_talk_and_neither_sees_the_other() {
     let (mut world, mut alice, mut bob) = two();
     let sdp = alice.sdp(USUAL, "sendrecv");
-    alice.call_with(&mut world, "101", &sdp, "P-Asserted-Identity: <sip:boss@x>\r\nPrivacy: id\r\nDiversion: <sip:1@x>\r\n");
+    alice.call_with(
+        &mut world,
+        "101",
+        &sdp,
+        "P-Asserted-Identity: <sip:boss@x>\r\nPrivacy: id\r\nDiversion: <sip:1@x>\r\n",
+    );
     let invite = bob.rung(&mut world);
     hides(&invite, &alice);
     for gone in ["p-asserted-identity", "privacy", "diversion"] {
@@ -38,7 +43,10 @@ fn two_phones_talk_and_neither_sees_the_other() {
     let ok = alice.answered(&mut world, "200");
     hides(&ok, &bob);
     assert!(ok.body.contains("m=audio ") && ok.body.contains(" RTP/AVP 8 101\r\n"), "{}", ok.body);
-    assert_eq!(world.hears(ok.port()), Some(("198.51.100.1:4000".parse().unwrap(), "203.0.113.2:4000".parse().unwrap())));
+    assert_eq!(
+        world.hears(ok.port()),
+        Some(("198.51.100.1:4000".parse().unwrap(), "203.0.113.2:4000".parse().unwrap()))
+    );
     assert_eq!(world.hears(invite.port()).map(|(one, _)| one), Some("203.0.113.2:4000".parse().unwrap()));
     assert_eq!(world.record().disposition, Disposition::Open);
     world.wait(Duration::from_secs(60));

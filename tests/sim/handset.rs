@@ -222,7 +222,10 @@ impl Handset {
         self.said += 1;
         let (phone, said) = (&self.phone, self.said);
         let port = self.flow.remote.port();
-        format!("SIP/2.0/{} {};rport;branch=z9hG4bKh{}p{port}x{said}", self.flow.protocol, self.flow.remote, phone.number)
+        format!(
+            "SIP/2.0/{} {};rport;branch=z9hG4bKh{}p{port}x{said}",
+            self.flow.protocol, self.flow.remote, phone.number
+        )
     }
 
     /// Calls a number; the challenge is answered. What comes then is in its letter box.

@@ -184,9 +184,10 @@ impl Sip {
         Some(Keeper { sip: Arc::clone(self), store, operations, handed }.run())
     }
 
-    /// Takes no more calls from now on.
-    pub fn drain(&self) {
+    /// Takes no more calls from now on; how long those that go on may last.
+    pub fn drain(&self) -> Duration {
         self.tell("that no more calls are taken", |core| core.pbx.drain());
+        self.shared.policy.load().drain_timeout
     }
 
     /// How many calls go on; none when signalling does not answer.
