@@ -1,6 +1,11 @@
 //! The phones of the harness without the appliance: they call each other directly, and what they claim to hear is there.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use pbx_tests::{
@@ -53,24 +58,24 @@ fn two_handsets_call_hold_and_hang_up_with_media() {
         assert_eq!(taken.invite.media()?, one.local());
         second.ring(&taken)?;
         first.wait_ringing(&mut call)?;
-        let answered = std::thread::scope(|scope| {
-            let ack = scope.spawn(|| second.answer(&mut taken, &two.sdp()));
-            let answered = first.wait_answered(&mut call)?;
-            ack.join().expect("no panic")?;
-            anyhow::Ok(answered)
-        })?;
+        second.answer(&mut taken, &two.sdp())?;
+        let answered = first.wait_answered(&mut call)?;
+        second.wait_ack(&taken)?;
         let (to_one, to_two) = (one.local(), answered.media()?);
         media::play(&mut [(&mut one, to_two), (&mut two, to_one)], Duration::from_secs(1))?;
         assert_eq!(media::wait_packets(&mut [(&mut one, 50), (&mut two, 50)])?, 0);
         ensure!(one.taken.has(700) && two.taken.has(440), "{:?}", one.taken.sources);
 
-        let held = std::thread::scope(|scope| {
-            let offer = scope.spawn(|| second.take_offer(&mut taken, &two.sdp().direction("recvonly")));
-            first.offer(&mut call, &one.sdp().direction("sendonly"))?;
-            offer.join().expect("no panic")
+        let stop = AtomicBool::new(false);
+        let held = thread::scope(|scope| {
+            let attended = scope.spawn(|| second.attend(&mut taken, &two.sdp(), &stop));
+            let held = first.offer(&mut call, &one.sdp().direction("sendonly"));
+            stop.store(true, Ordering::Relaxed);
+            attended.join().expect("no panic")?;
+            held
         })?;
-        assert_eq!(held.sdp()?.direction, "sendonly");
-        let ended = std::thread::scope(|scope| {
+        assert_eq!(held.sdp()?.direction, "recvonly");
+        let ended = thread::scope(|scope| {
             let ended = scope.spawn(|| first.wait_bye(&call));
             assert_eq!(second.bye(&mut taken)?, 200);
             ended.join().expect("no panic")
@@ -79,7 +84,7 @@ fn two_handsets_call_hold_and_hang_up_with_media() {
 
         let mut call = first.call("201", &one.sdp())?;
         let taken = second.incoming()?;
-        let refusal = std::thread::scope(|scope| {
+        let refusal = thread::scope(|scope| {
             let cancelled = scope.spawn(|| second.wait_cancel(&taken));
             let refusal = first.cancel(&mut call)?;
             cancelled.join().expect("no panic")?;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -207,16 +208,15 @@ impl Handset {
         self.respond_in(call, "180 Ringing", "")
     }
 
-    /// Answers the call and waits for the ACK, which it returns.
-    pub fn answer(&mut self, call: &mut Call, sdp: &Sdp) -> Result<Message> {
+    /// Answers the call.
+    pub fn answer(&mut self, call: &mut Call, sdp: &Sdp) -> Result<()> {
         let body = call.body(sdp);
         self.answer_with(call, &body)
     }
 
     /// As [`answer`](Self::answer), with a body of the test's.
-    pub fn answer_with(&mut self, call: &mut Call, body: &str) -> Result<Message> {
-        self.respond_in(call, "200 OK", body)?;
-        self.wait_ack(call)
+    pub fn answer_with(&mut self, call: &Call, body: &str) -> Result<()> {
+        self.respond_in(call, "200 OK", body)
     }
 
     /// Declines the call, such as with `486 Busy Here`, and waits for the ACK.
@@ -232,15 +232,38 @@ impl Handset {
         self.wait_answered(call)
     }
 
-    /// Waits for an offer within the call and answers it; the INVITE.
-    pub fn take_offer(&mut self, call: &mut Call, sdp: &Sdp) -> Result<Message> {
-        let id = call.id.clone();
-        let is_offer = move |message: &Message| message.method() == Some("INVITE") && message.header("Call-ID") == id;
-        let invite = self.wait(DEADLINE, is_offer)?.context("no offer comes")?;
-        call.learn(&invite);
-        call.invite = invite.clone();
-        self.answer(call, sdp)?;
-        Ok(invite)
+    /// Answers whatever comes within the call, descriptions with one in the mirrored direction, until it is told to stop or
+    /// the other side ends the call; the requests.
+    pub fn attend(&mut self, call: &mut Call, sdp: &Sdp, stop: &AtomicBool) -> Result<Vec<Message>> {
+        let mut requests = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let id = call.id.clone();
+            let is_request = |message: &Message| message.method().is_some() && message.header("Call-ID") == id;
+            let Some(request) = self.wait(T1 / 10, is_request)? else { continue };
+            let method = request.method().unwrap_or_default().to_owned();
+            let direction = Sdp::parse(&request.body).map_or("sendrecv", |offer| offer.mirrored());
+            match method.as_str() {
+                "ACK" => {}
+                "INVITE" | "UPDATE" => {
+                    call.learn(&request);
+                    let body = if method == "INVITE" || !request.body.is_empty() {
+                        call.body(&sdp.direction(direction))
+                    } else {
+                        String::new()
+                    };
+                    if method == "INVITE" {
+                        call.invite = request.clone();
+                    }
+                    self.respond(&request, "200 OK", "", &body)?;
+                }
+                _ => self.respond(&request, "200 OK", "", "")?,
+            }
+            requests.push(request);
+            if method == "BYE" {
+                break;
+            }
+        }
+        Ok(requests)
     }
 
     /// Ends the call; the status of the answer.
@@ -356,13 +379,15 @@ impl Handset {
         }
     }
 
-    fn wait_ack(&mut self, call: &Call) -> Result<Message> {
+    /// Waits until its answer to the last INVITE is acknowledged; the ACK.
+    pub fn wait_ack(&mut self, call: &Call) -> Result<Message> {
         let sequence = call.invite.sequence();
-        let waited = self.wait(DEADLINE, |message| {
+        let is_ack = |message: &Message| {
             message.method() == Some("ACK")
                 && message.header("Call-ID") == call.id.as_str()
                 && message.sequence() == sequence
-        })?;
+        };
+        let waited = self.wait(DEADLINE, is_ack)?;
         waited.with_context(|| format!("no ACK comes to {}", self.number))
     }
 

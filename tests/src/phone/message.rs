@@ -125,6 +125,16 @@ impl Sdp {
         Self { formats: formats.to_vec(), ..self.clone() }
     }
 
+    /// The direction that an answer to this offer has.
+    pub fn mirrored(&self) -> &'static str {
+        match self.direction.as_str() {
+            "sendonly" => "recvonly",
+            "recvonly" => "sendonly",
+            "inactive" => "inactive",
+            _ => "sendrecv",
+        }
+    }
+
     /// Reads the first audio stream.
     pub fn parse(text: &str) -> Result<Self> {
         let mut address: Option<IpAddr> = None;
