@@ -112,6 +112,11 @@ impl Handset {
         &self.number
     }
 
+    /// Has another password from now on.
+    pub fn set_password(&mut self, password: &str) {
+        self.password = Some(password.to_owned());
+    }
+
     /// Registers; an error if that is refused.
     pub fn register(&mut self) -> Result<()> {
         let password = self.password.clone().context("a phone without an account")?;
@@ -284,6 +289,11 @@ impl Handset {
         Ok(cancel)
     }
 
+    /// Sends a request within the call with a body of this type, as [`request`](Self::request).
+    pub fn request_of(&mut self, call: &mut Call, method: &str, kind: &str, body: &str) -> Result<Message> {
+        self.request(call, method, &format!("Content-Type: {kind}\r\n"), body)
+    }
+
     /// Sends a request within the call, proves who it is from if it is asked to, and waits for the final answer.
     pub fn request(&mut self, call: &mut Call, method: &str, more: &str, body: &str) -> Result<Message> {
         let mut more = more.to_owned();
@@ -435,7 +445,8 @@ impl Handset {
         let (line, id) = (&self.line, &call.id);
         let (local, protocol, parameter) = (line.local(), line.protocol(), line.parameter());
         let routes: String = call.route.iter().map(|route| format!("Route: {route}\r\n")).collect();
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let named = body.is_empty() || more.contains("Content-Type: ");
+        let kind = if named { "" } else { "Content-Type: application/sdp\r\n" };
         let unique = format!("{}-{}-{sequence}-{method}", local.port(), self.made);
         format!(
             "{method} {} SIP/2.0\r\n\
