@@ -10,6 +10,7 @@ use std::{
 
 use pbx_core::{
     auth::{self, Algorithm, Allowance},
+    call::{CallId, Record},
     directory::{Directory, Extension, ExtensionId, Forwarding, Ha1, Tenant, TenantId},
     gate::{Class, Gate, Passed, Tags, Why, answer_flow},
     known::{self, KnownSet, Success},
@@ -21,7 +22,7 @@ use pbx_core::{
     transport::{ConnectionId, Flow, Protocol, TransportId},
 };
 
-use crate::phone::{Answer, Scheme, digest};
+use crate::{media::Media, phone::{Answer, Scheme, digest}};
 
 /// Where phones send to.
 pub(crate) const APPLIANCE: &str = "192.0.2.1:5060";
@@ -54,6 +55,7 @@ impl Sent {
 pub(crate) struct Store {
     pub(crate) bindings: BTreeMap<BindingId, StoredBinding>,
     pub(crate) successes: BTreeMap<(IpAddr, ExtensionId), Timestamp>,
+    pub(crate) calls: BTreeMap<CallId, Record>,
     /// Changes of bindings so far.
     pub(crate) writes: usize,
 }
@@ -81,6 +83,8 @@ pub(crate) struct Scene {
     known: Arc<KnownSet>,
     nonces: u64,
     runs: u8,
+    /// What the relay was told.
+    pub(crate) media: Media,
     sent: Vec<Sent>,
 }
 
@@ -189,7 +193,7 @@ impl Scene {
         let now = Moment::from_micros(5_000_000);
         let booted = "2026-11-23T12:00:00Z".parse().unwrap();
         let (pbx, known) = begin(1, &directory, &settings, Restored::default(), (now, booted));
-        Self {
+        let mut scene = Self {
             now,
             settings,
             directory,
@@ -210,8 +214,11 @@ impl Scene {
             known,
             nonces: 0,
             runs: 1,
+            media: Media::new(),
             sent: Vec::new(),
-        }
+        };
+        scene.carry_out();
+        scene
     }
 
     /// The wall's time.
@@ -234,6 +241,7 @@ impl Scene {
         self.filter.clear();
         self.keys = keys(self.runs);
         let at = (self.now, self.wall());
+        self.media = Media::new();
         (self.pbx, self.known) = begin(self.runs, &self.directory, &self.settings, restored, at);
         self.carry_out();
     }
@@ -372,6 +380,16 @@ impl Scene {
     }
 
     fn carry_out(&mut self) {
+        loop {
+            self.carry_out_once();
+            // The relay answers at once.
+            let Some(input) = self.media.poll() else { break };
+            let wall = self.wall();
+            self.pbx.handle(input, self.now, wall);
+        }
+    }
+
+    fn carry_out_once(&mut self) {
         while let Some(output) = self.pbx.poll_output() {
             match output {
                 Output::Send { flow, bytes, owner: _ } => {
@@ -393,7 +411,7 @@ impl Scene {
                 Output::Filter { key, known: true } => assert!(self.filter.insert(key), "{key:?} told twice"),
                 Output::Filter { key, known: false } => assert!(self.filter.remove(&key), "{key:?} was not told"),
                 Output::Pinged { number, outcome } => self.pinged.push((number, outcome)),
-                Output::Media(_) => {}
+                Output::Media(command) => self.media.take(command),
                 Output::Event(Event::Registered(_)) => {}
                 Output::Event(Event::Unregistered(_, why)) => self.ended.push(why),
             }
@@ -401,7 +419,7 @@ impl Scene {
     }
 
     fn keep(&mut self, stored: Stored) {
-        let Store { bindings, successes, writes } = &mut self.store;
+        let Store { bindings, successes, calls, writes } = &mut self.store;
         match stored {
             Stored::Binding(binding) => {
                 *writes += 1;
@@ -414,7 +432,9 @@ impl Scene {
             Stored::Success(Success { addr, extension, last }) => {
                 successes.insert((addr, extension), last);
             }
-            Stored::Call(_) => {}
+            Stored::Call(record) => {
+                calls.insert(record.id, *record);
+            }
             Stored::NoSuccess { addr, extension } => {
                 successes.remove(&(addr, extension));
             }

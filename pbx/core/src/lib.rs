@@ -2,6 +2,7 @@
 pub mod address;
 pub mod auth;
 pub mod call;
+pub mod dialog;
 pub mod directory;
 pub mod filter;
 pub mod gate;
@@ -14,6 +15,7 @@ pub mod overload;
 pub mod password;
 pub mod pbx;
 pub mod registrar;
+pub mod routing;
 pub mod rule;
 pub mod settings;
 mod slab;

@@ -1,5 +1,8 @@
 //! Calls: two legs and what can be done with them. After dialogs and routing, before media.
 
+pub mod cause;
+pub(crate) mod course;
+pub(crate) mod leg;
 mod record;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -20,7 +20,18 @@ use crate::{
 };
 
 /// Methods that are carried out; others are answered 405.
-pub const ALLOWED: &[Method<'static>] = &[Method::Register, Method::Options, Method::Ack, Method::Cancel];
+pub const ALLOWED: &[Method<'static>] = &[
+    Method::Register,
+    Method::Options,
+    Method::Invite,
+    Method::Ack,
+    Method::Cancel,
+    Method::Bye,
+    Method::Prack,
+    Method::Update,
+    Method::Info,
+    Method::Refer,
+];
 
 /// Everything that a worker decides by, borrowed for one message.
 pub struct Gate<'a> {
@@ -224,15 +235,48 @@ impl Gate<'_> {
             {
                 self.authenticate(flow, message, method, known, out).map(|credential| (Class::Known, Some(credential)))
             }
-            // Within a dialog, which only the core knows; a stranger waits behind all others.
+            // Within a dialog, which only the core knows; a stranger waits behind all others. What it proves is for
+            // the core, should it come from elsewhere than before.
+            _ if self.in_dialog(message) => {
+                let class = if known { Class::InDialog } else { class };
+                Ok((class, self.proved(message, method)))
+            }
             _ if known => Ok((Class::InDialog, None)),
-            _ if self.in_dialog(message) => Ok((class, None)),
             _ => Err(Why::NoDialog),
         }
     }
 
     fn in_dialog<B: AsRef<[u8]>>(&self, message: &Message<B>) -> bool {
         message.to().is_ok_and(|to| to.tag().is_some())
+    }
+
+    /// Who sent a request within a dialog, if it has credentials that prove it. None are needed there.
+    fn proved<B: AsRef<[u8]>>(&self, message: &Message<B>, method: Method<'_>) -> Option<Credential> {
+        if !message.has(Name::ProxyAuthorization) {
+            return None;
+        }
+        let host = message.from().ok()?.uri().ok()?.host;
+        let tenant = self.directory.tenant_of(std::str::from_utf8(host.bytes()).ok()?)?;
+        let asked = self.asked(tenant);
+        let mut judged = message.credentials(Name::ProxyAuthorization).take(MOST_CREDENTIALS).flatten();
+        judged.find_map(|credentials| match auth::decide(&plain(&credentials), method.text(), &asked) {
+            Verdict::Valid { extension, nonce_id, issued, nc } => {
+                let secret = self.tags.secret(&self.directory.extension_by_id(extension)?.ha1);
+                Some(Credential { extension, tenant: tenant.id, nonce_id, issued, nc, secret })
+            }
+            _ => None,
+        })
+    }
+
+    fn asked<'g>(&'g self, tenant: &'g Tenant) -> Asked<'g> {
+        Asked {
+            directory: self.directory,
+            tenant,
+            algorithms: self.algorithms,
+            keys: self.keys,
+            life: self.nonce_life,
+            now: self.now,
+        }
     }
 
     /// Who sent a request, or why it goes no further.
@@ -256,14 +300,7 @@ impl Gate<'_> {
         let Some(tenant) = self.directory.tenant_of(host) else { return Err(Why::NoTenant) };
         let header = if registers { Header::Www } else { Header::Proxy };
         let name = if registers { Name::Authorization } else { Name::ProxyAuthorization };
-        let asked = Asked {
-            directory: self.directory,
-            tenant,
-            algorithms: self.algorithms,
-            keys: self.keys,
-            life: self.nonce_life,
-            now: self.now,
-        };
+        let asked = self.asked(tenant);
         let judged = message.credentials(name).map(|credentials| match credentials {
             Ok(credentials) => auth::decide(&plain(&credentials), method.text(), &asked),
             Err(_) => Verdict::NotForUs,

@@ -4,9 +4,18 @@
 //! A *leg* is one phone's side of a call: a pair of local ports that only this phone may send to. Two legs that are each
 //! other's peers are a conversation.
 
+pub mod dtmf;
+pub mod formats;
+pub mod session;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
+};
+
+pub use self::{
+    formats::{candidate, common, event, payloads, usual},
+    session::{Session, Us},
 };
 
 /// A leg; never used twice while the daemon runs.

@@ -2,6 +2,7 @@
 //! argument. One thread owns it. It runs no digest, no TLS and no SQL, and knows no socket.
 
 mod answer;
+mod calls;
 mod input;
 mod output;
 mod ping;
@@ -17,6 +18,7 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
+use self::calls::Calls;
 pub use self::{
     input::{Input, Received},
     output::{Event, Output, Stored},
@@ -30,9 +32,11 @@ use crate::{
     moment::Moment,
     overload::{self, Overload},
     registrar::{BindingChange, BindingId, Registrar, StoredBinding},
-    settings::Settings,
+    settings::{CallSettings, Settings},
     time::Timestamp,
-    transaction::{Bytes, ClientId, Fields2543, Holder, Keys, Layer, Limits, Request, Response, ServerId, ServerKey},
+    transaction::{
+        self, Bytes, ClientId, Fields2543, Holder, Keys, Layer, Limits, Owner, Request, Response, ServerId, ServerKey,
+    },
     transport::{
         ConnectionId, Flow, Protocol, TransportId,
         keepalive::{DATAGRAM, KeepAlives},
@@ -87,6 +91,10 @@ pub struct Pbx {
     emergency: BTreeSet<String>,
     reach: Reach,
     pings: BTreeMap<ClientId, ping::Ping>,
+    calls: Calls,
+    call_settings: CallSettings,
+    /// The wall's time, as it was last told.
+    wall: Timestamp,
     next_sweep: Moment,
     outputs: VecDeque<Output>,
     /// Messages are written here before they are shared.
@@ -141,6 +149,9 @@ impl Pbx {
             emergency: sip.emergency_numbers.iter().map(str::to_owned).collect(),
             reach: Reach::default(),
             pings: BTreeMap::new(),
+            calls: Calls::new(wall),
+            call_settings: settings.calls.clone(),
+            wall,
             next_sweep: now + SWEEP,
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -161,6 +172,7 @@ impl Pbx {
         // Extensions that went while nobody ran.
         pbx.set_directory(Arc::clone(&pbx.directory), now, |_| false);
         pbx.tell_known();
+        pbx.want_pairs();
         pbx
     }
 
@@ -171,6 +183,7 @@ impl Pbx {
 
     /// Takes something in. Drain [`poll_output`](Self::poll_output) afterwards.
     pub fn handle(&mut self, input: Input, now: Moment, wall: Timestamp) {
+        self.wall = wall;
         match input {
             Input::Received(received) => self.receive(received, now, wall),
             Input::ConnectionClosed(connection) => {
@@ -179,8 +192,8 @@ impl Pbx {
                 self.changed(changes, now);
             }
             Input::TransportClosed(transport) => self.transport_closed(transport, now),
-            // Calls come.
-            Input::Pairs(_) | Input::LegEnded { .. } => {}
+            Input::Pairs(pairs) => self.pairs_ready(pairs),
+            Input::LegEnded { leg, stats } => self.leg_ended(leg, stats),
             Input::SendFailed(owner) => self.layer.transport_failed(owner),
             Input::Measured { queue_delay, unknown_delay, memory } => {
                 let load = overload::Load {
@@ -192,12 +205,14 @@ impl Pbx {
                 self.overload.observe(load, now);
             }
         }
-        self.settle();
+        self.settle((now, wall));
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Moment, wall: Timestamp) {
+        self.wall = wall;
         self.layer.handle_timeout(now);
+        self.calls_timeout((now, wall));
         while let Some(change) = self.registrar.expire(now) {
             self.changed([change], now);
         }
@@ -208,12 +223,13 @@ impl Pbx {
             self.next_sweep = now + SWEEP;
             self.known.expire(wall);
         }
-        self.settle();
+        self.settle((now, wall));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_timeout(&self) -> Moment {
-        let next = [self.layer.next_timeout(), self.registrar.next_timeout(), self.keepalives.next_timeout()];
+        let calls = self.calls.next_timeout();
+        let next = [self.layer.next_timeout(), self.registrar.next_timeout(), self.keepalives.next_timeout(), calls];
         next.into_iter().flatten().chain([self.next_sweep]).min().unwrap_or(Moment::NEVER)
     }
 
@@ -235,7 +251,7 @@ impl Pbx {
         let changes = self.registrar.revoke(may_stay);
         self.known.revoke(may_stay);
         self.changed(changes, now);
-        self.settle();
+        self.settle((now, self.wall));
     }
 
     /// Takes over the whole settings.
@@ -245,6 +261,7 @@ impl Pbx {
         self.registrar.set_limits(sip.into());
         self.keepalives.set_interval(sip.keepalive.get(), now);
         self.memory_limit = megabytes(settings);
+        self.call_settings = settings.calls.clone();
         self.emergency = sip.emergency_numbers.iter().map(str::to_owned).collect();
     }
 
@@ -278,7 +295,7 @@ impl Pbx {
         let change = self.registrar.drop_binding(id);
         let was_there = change.is_some();
         self.changed(change, now);
-        self.settle();
+        self.settle((now, self.wall));
         was_there
     }
 
@@ -303,16 +320,16 @@ impl Pbx {
     }
 
     fn memory_used(&self) -> u64 {
-        self.layer.usage().bytes as u64 + self.registrar.len() as u64 * BINDING_BYTES
+        self.layer.usage().bytes as u64 + self.registrar.len() as u64 * BINDING_BYTES + self.calls.memory_used()
     }
 
     fn receive(&mut self, received: Received, now: Moment, wall: Timestamp) {
         let Received { flow, message, credential, known } = received;
         let StartLine::Request { method, .. } = message.start_line() else {
-            return self.response(&message, now);
+            return self.response(&message, (now, wall));
         };
         let Some(key) = self.key(method, &message, &flow) else { return };
-        let trying = Bytes::default;
+        let trying = || trying(&message, &flow);
         match self.layer.receive_request(key, answer_flow(&flow, &message), now, trying) {
             Request::New(id) => {
                 let incoming = Incoming { flow, message: &message, now, wall };
@@ -321,12 +338,16 @@ impl Pbx {
             Request::Cancel { id, invite } => {
                 let incoming = Incoming { flow, message: &message, now, wall };
                 match invite {
-                    // It has its final answer, so there is nothing to end (RFC 3261 §9.2).
-                    Some(_) => self.answer(id, &incoming, 200),
+                    // One that has its final answer is ended by nothing (RFC 3261 §9.2).
+                    Some(invite) => {
+                        self.answer(id, &incoming, 200);
+                        self.cancelled(invite, (now, wall));
+                    }
                     None => self.refuse(id, &incoming, known),
                 }
             }
-            Request::Acknowledged(_) | Request::Ack(_) | Request::Absorbed => {}
+            Request::Ack(_) => self.acknowledged(&message, &flow, (now, wall)),
+            Request::Acknowledged(_) | Request::Absorbed => {}
             Request::Full => {
                 // The transactions' own limit is reached, so nothing is kept to answer with.
                 let class = self.class(&message, method, credential, known);
@@ -346,6 +367,12 @@ impl Pbx {
         let message = incoming.message;
         let random = self.random.next() as u8;
         let class = self.class(message, method, credential, known);
+        if is_within(message, method) {
+            return match self.overload.judge(class, random) {
+                overload::Verdict::Shed(how) => self.shed(id, incoming, how, known),
+                _ => self.within(id, incoming, method, credential, known),
+            };
+        }
         // Before anything is kept to answer with, and before its nonce is used up: what is sent again finds room later.
         if credential.is_some_and(|credential| !self.layer.hold_for(id, Holder(credential.extension.0))) {
             self.overload.no_room(class);
@@ -356,10 +383,7 @@ impl Pbx {
         }
         let Some(credential) = credential else { return self.refuse(id, incoming, known) };
         // It was judged by a directory that may have been replaced while it waited, or comes here before that one does.
-        let holds = self
-            .directory
-            .extension_by_id(credential.extension)
-            .is_some_and(|extension| extension.enabled && self.tags.secret(&extension.ha1) == credential.secret);
+        let holds = self.holds(&credential);
         // Whose proof does not hold any more is asked again, and judged as the one that it is then: on a stream nobody
         // would send the request again.
         let Credential { nonce_id, issued, nc, .. } = credential;
@@ -369,6 +393,7 @@ impl Pbx {
         self.known.succeeded(incoming.flow.remote.ip().to_canonical(), credential.extension, incoming.wall);
         match method {
             Method::Register => self.register(id, incoming, credential.extension),
+            Method::Invite => self.invite(id, incoming, credential),
             _ => {
                 let mut out = self.buffer();
                 let tag = self.tags.of(message);
@@ -376,6 +401,12 @@ impl Pbx {
                 self.respond(id, 405, out, incoming.now);
             }
         }
+    }
+
+    /// Whether what was proved is still the extension's secret.
+    fn holds(&self, credential: &Credential) -> bool {
+        let extension = self.directory.extension_by_id(credential.extension);
+        extension.is_some_and(|one| one.enabled && self.tags.secret(&one.ha1) == credential.secret)
     }
 
     /// Asks the sender of a request for another proof. Without a transaction: the same request again is the same
@@ -395,11 +426,12 @@ impl Pbx {
         credential: Option<Credential>,
         known: bool,
     ) -> overload::Class {
+        let within = is_within(message, method);
         let Some(credential) = credential else {
-            let within = known && message.to().is_ok_and(|to| to.tag().is_some());
-            return if within { overload::Class::InDialog } else { overload::Class::Unauthenticated };
+            return if known && within { overload::Class::InDialog } else { overload::Class::Unauthenticated };
         };
         match method {
+            _ if within => overload::Class::InDialog,
             Method::Register if self.registrar.of(credential.extension).next().is_some() => overload::Class::Refresh,
             Method::Register => overload::Class::NewRegistration,
             Method::Invite if self.is_emergency(message) => overload::Class::Emergency,
@@ -412,12 +444,15 @@ impl Pbx {
         user.and_then(|user| std::str::from_utf8(user).ok()).is_some_and(|user| self.emergency.contains(user))
     }
 
-    fn response(&mut self, message: &Message<Box<[u8]>>, now: Moment) {
+    fn response(&mut self, message: &Message<Box<[u8]>>, at: (Moment, Timestamp)) {
         let (Ok(via), Ok(cseq), Some(code)) = (message.via(), message.cseq(), message.code()) else { return };
         let Some(branch) = via.branch() else { return };
         let key = self.keys.client(cseq.method.text(), branch);
-        if let Response::New(client) = self.layer.receive_response(key, code, now, |_| Bytes::default()) {
-            self.ping_answered(client, code, now);
+        let ack = |invite: &[u8]| calls::ack_of(invite, message);
+        if let Response::New(client) = self.layer.receive_response(key, code, at.0, ack)
+            && !self.call_response(client, message, code, at)
+        {
+            self.ping_answered(client, code, at.0);
         }
     }
 
@@ -455,6 +490,9 @@ impl Pbx {
                 Some(binding) => self.keepalives.follow(binding, now),
                 None => self.keepalives.stop(id),
             }
+            if let BindingChange::Refreshed(binding) = &change {
+                self.phone_moved(binding);
+            }
             match change {
                 BindingChange::Added(binding) => {
                     self.outputs.push_back(Output::Store(Stored::Binding(binding.clone())));
@@ -473,17 +511,29 @@ impl Pbx {
     }
 
     /// Brings out what the parts have to say.
-    fn settle(&mut self) {
+    fn settle(&mut self, at: (Moment, Timestamp)) {
         while let Some(output) = self.layer.poll() {
             match output {
                 crate::transaction::Output::Send { flow, bytes, owner } => {
                     self.outputs.push_back(Output::Send { flow, bytes, owner: Some(owner) });
                 }
-                // Nobody waits for the outcome of an answer.
-                crate::transaction::Output::Event(event) => self.ping_ended(event),
+                crate::transaction::Output::Event(event) => {
+                    let is_call = match event {
+                        transaction::Event::TimedOut(client) => self.call_unanswered(client, 408, at),
+                        transaction::Event::TransportFailed(Owner::Client(client)) => {
+                            self.call_unanswered(client, 503, at)
+                        }
+                        // Nobody waits for the outcome of an answer.
+                        _ => true,
+                    };
+                    if !is_call {
+                        self.ping_ended(event);
+                    }
+                }
             }
         }
         self.tell_known();
+        self.want_pairs();
     }
 
     fn tell_known(&mut self) {
@@ -496,6 +546,18 @@ impl Pbx {
             });
         }
     }
+}
+
+/// Whether a request belongs to a dialog.
+fn is_within<B: AsRef<[u8]>>(message: &Message<B>, method: Method<'_>) -> bool {
+    method != Method::Register && message.to().is_ok_and(|to| to.tag().is_some())
+}
+
+/// The 100 that an INVITE is answered with when its user is slow.
+fn trying<B: AsRef<[u8]>>(invite: &Message<B>, flow: &Flow) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    Reply::start(&mut out, invite, 100, flow.remote, None).finish();
+    out.into()
 }
 
 /// `sip.memory` in bytes.

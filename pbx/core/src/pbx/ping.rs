@@ -89,7 +89,7 @@ impl Pbx {
         self.scratch = out;
         let client = self.layer.send_request(key, flow, bytes, now).map_err(|_| PingError::Full)?;
         self.pings.insert(client, Ping { number, sent: now });
-        self.settle();
+        self.settle((now, self.wall));
         Ok(())
     }
 

@@ -41,6 +41,11 @@ impl Layer {
         Ok(ClientId(id))
     }
 
+    /// Whether a request of ours with this key waits for its end.
+    pub fn has_client(&self, key: ClientKey) -> bool {
+        self.places.contains_key(&key.place())
+    }
+
     /// A response came in; `code` is 100 to 699, else it matches nothing. `build_ack` makes the ACK of a final answer
     /// to an INVITE that is not 2xx out of the INVITE that was sent and the response that the caller holds (RFC 3261
     /// §17.1.1.3); only called when there is one to make.

@@ -6,6 +6,7 @@
 //! byte for byte as it came. Nothing here knows transactions, users or sockets.
 
 mod address;
+mod dialog;
 mod digest;
 mod edit;
 mod error;
@@ -26,6 +27,7 @@ mod via;
 mod tests;
 
 pub use address::{Contact, NameAddr};
+pub use dialog::{RAck, Refresher, Replaces, SessionExpires, cause, replaces_in};
 pub use digest::{AlgorithmParam, Challenge, Credentials, Qop, scheme};
 pub use edit::Edit;
 pub use error::{Fault, Malformed, ParseError};
@@ -50,5 +52,5 @@ pub const MAX_HEADERS: usize = 256;
 pub const MAX_HEADER: usize = 8_192;
 /// Hops of a message, at most: as many as `Max-Forwards` allows at its start (RFC 3261 §8.1.1.6).
 pub const MAX_VIAS: usize = 70;
-/// Extensions that a request may require of us (RFC 3327, RFC 5626).
-pub const EXTENSIONS: &[&str] = &["path", "outbound"];
+/// Extensions that a request may require of us (RFC 3327, RFC 5626, RFC 3262, RFC 4028, RFC 3891).
+pub const EXTENSIONS: &[&str] = &["path", "outbound", "100rel", "timer", "replaces"];

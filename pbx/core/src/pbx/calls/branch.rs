@@ -1,0 +1,370 @@
+//! What a phone that rings answers (RFC 3261 §13.2.2): it rings, it takes the call, it does not. The first that takes
+//! it has it.
+
+use std::sync::Arc;
+
+use super::{Asked, Now, Pbx, hunt::Wishes, say};
+use crate::{
+    call::{
+        course::Purpose,
+        leg::{LegKey, Reliable, State},
+    },
+    dialog::{MIN_SE, Repeat, SessionTimer},
+    media::common,
+    transaction::ClientId,
+    wire::{
+        sdp::{Audio, Description, Direction},
+        sip::{Contact, Message, Method, Name, Refresher, unescaped},
+    },
+};
+
+type Response = Message<Box<[u8]>>;
+
+impl Pbx {
+    /// A response to a request of a call; whether it was one.
+    pub(in crate::pbx) fn call_response(&mut self, client: ClientId, message: &Response, code: u16, at: Now) -> bool {
+        let Some((key, asked)) = self.calls.clients.get(&client).copied() else {
+            return self.success_again(message, code);
+        };
+        if code >= 200 {
+            self.calls.clients.remove(&client);
+        }
+        match asked {
+            Asked::Invite => self.branch_response(key, message, code, at),
+            Asked::Reinvite | Asked::Update if code >= 200 => {
+                self.offer_response(key, client, asked, Some(message), code, at);
+            }
+            Asked::Bye if code >= 200 => self.calls.remove_leg(key),
+            Asked::Reinvite | Asked::Update | Asked::Bye | Asked::Other => {}
+        }
+        true
+    }
+
+    /// A request of a call got no answer, or could not be sent.
+    pub(in crate::pbx) fn call_unanswered(&mut self, client: ClientId, code: u16, at: Now) -> bool {
+        let Some((key, asked)) = self.calls.clients.remove(&client) else { return false };
+        match asked {
+            Asked::Invite => match self.calls.leg(key).map(|leg| &leg.state) {
+                Some(State::Outgoing { .. }) => self.branch_failed(key, code, at),
+                _ => self.calls.remove_leg(key),
+            },
+            Asked::Reinvite | Asked::Update => self.offer_response(key, client, asked, None, code, at),
+            Asked::Bye => self.calls.remove_leg(key),
+            Asked::Other => {}
+        }
+        true
+    }
+
+    /// A 2xx that came again: its ACK was lost.
+    fn success_again(&mut self, message: &Response, code: u16) -> bool {
+        let (Ok(from), Ok(cseq)) = (message.from(), message.cseq()) else { return false };
+        if !(200..300).contains(&code) || cseq.method != Method::Invite {
+            return false;
+        }
+        let Some(key) = from.tag().and_then(|tag| self.leg_of(tag)) else { return false };
+        let Some(leg) = self.calls.leg(key) else { return false };
+        if let Some((_, bytes)) = leg.acknowledged.as_ref().filter(|(number, _)| *number == cseq.number) {
+            let (flow, bytes) = (leg.flow, bytes.clone());
+            self.outputs.push_back(super::Output::Send { flow, bytes, owner: None });
+        }
+        true
+    }
+
+    fn branch_response(&mut self, key: LegKey, message: &Response, code: u16, at: Now) {
+        let Some(leg) = self.calls.leg(key) else { return };
+        match (&leg.state, code) {
+            (State::Outgoing { .. }, 100) => {}
+            (State::Outgoing { .. }, 101..=199) => self.rings(key, message, code, at),
+            (State::Outgoing { .. }, 200..=299) => self.takes(key, message, at),
+            (State::Outgoing { .. }, _) => self.declines(key, message, code, at),
+            // It was quicker than our CANCEL, or answers it.
+            (State::Cancelled, 200..=299) => self.end_late(key, message, at),
+            (State::Cancelled, 300..) => self.calls.remove_leg(key),
+            _ => {}
+        }
+    }
+
+    /// Nobody wants it any more: acknowledged and ended.
+    fn end_late(&mut self, key: LegKey, message: &Response, (now, _): Now) {
+        let Some(leg) = self.calls.leg_mut(key) else { return };
+        let _ = leg.dialog.answered(message);
+        let cseq = message.cseq().map_or(1, |cseq| cseq.number);
+        self.acknowledge(key, cseq, b"");
+        self.bye(key, say::ELSEWHERE, now);
+    }
+
+    fn rings(&mut self, key: LegKey, message: &Response, code: u16, (now, wall): Now) {
+        let Some(leg) = self.calls.leg_mut(key) else { return };
+        let (id, place, number) = (leg.call, leg.place, leg.number.clone());
+        // What cannot be used of it is told again in the final answer.
+        let _ = leg.dialog.answered(message);
+        let State::Outgoing { rseq, rang, .. } = &mut leg.state else { return };
+        let reliable = message.rseq().ok().flatten().filter(|_| message.lists(Name::Require, "100rel"));
+        let is_new = match reliable {
+            // In order, and each once (RFC 3262 §4).
+            Some(number) => (*rseq == 0 || number == *rseq + 1).then(|| *rseq = number).is_some(),
+            None => true,
+        };
+        if !is_new {
+            return;
+        }
+        let first = code == 180 && !std::mem::replace(rang, true);
+        if let Some(number) = reliable {
+            let invite = message.cseq().map_or(1, |cseq| cseq.number);
+            self.request_within(key, Method::Prack, Asked::Other, now, |request| {
+                request.header_fmt("RAck", format_args!("{number} {invite} INVITE")).finish();
+            });
+        }
+        let Some(call) = self.calls.calls.get_mut(&id) else { return };
+        if let Some(row) = call.record.legs.get_mut(place).filter(|_| first) {
+            row.ringing.get_or_insert(wall);
+        }
+        let Some(hunt) = &mut call.hunt else { return };
+        hunt.heard = true;
+        let alone = hunt.called == 1;
+        let transfer = match hunt.purpose {
+            Purpose::Call => None,
+            Purpose::Transfer(referral) => Some(referral),
+        };
+        if first {
+            call.record.callee_number = number;
+            call.record.ringing.get_or_insert(wall);
+        }
+        let near = call.near;
+        let early = if alone { self.early(key, message) } else { false };
+        match transfer {
+            Some(referral) if first => self.notify(referral, 180, false, now),
+            Some(_) => {}
+            None => self.tell_ringing(near, code, early, now),
+        }
+    }
+
+    /// An early answer of the only phone that rings: its media is heard. Whether there was one.
+    fn early(&mut self, key: LegKey, message: &Response) -> bool {
+        let Some(audio) = self.answer_in(key, message) else { return false };
+        let Some(leg) = self.calls.leg_mut(key) else { return false };
+        let Some(media) = &mut leg.media else { return false };
+        media.theirs = Some(audio);
+        let id = leg.call;
+        let Some(near) = self.calls.calls.get(&id).map(|call| call.near) else { return false };
+        // A caller who offered learns of the answer; one who talks already hears it at once.
+        let can = match self.calls.leg(near).map(|leg| &leg.state) {
+            Some(State::Incoming { .. }) => self.settle_answer(near, key).is_some(),
+            Some(State::Confirmed) => true,
+            _ => false,
+        };
+        if can {
+            self.connect(near, key);
+        }
+        can
+    }
+
+    /// What can be used of the SDP of a response, as the answer to our offer.
+    pub(super) fn answer_in(&self, key: LegKey, message: &Response) -> Option<Audio> {
+        let is_sdp = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(say::SDP.as_bytes()));
+        let body = Some(message.body()).filter(|body| is_sdp && !body.is_empty())?;
+        let description = Description::parse(body).ok()?;
+        let media = self.calls.leg(key)?.media.as_ref()?;
+        media.session.check(&description).ok().map(|accepted| accepted.audio)
+    }
+
+    /// Fixes what the caller is answered, out of its offer and of what the phone took; nothing if they have no codec
+    /// in common, or the caller offered nothing. What it was told before stays.
+    pub(super) fn settle_answer(&mut self, near: LegKey, far: LegKey) -> Option<Vec<u8>> {
+        let theirs = self.calls.leg(far)?.media.as_ref()?.theirs.clone()?;
+        let media = self.calls.leg(near)?.media.as_ref()?;
+        let offer = media.offer.clone()?;
+        let audio = offer.audio.clone()?;
+        if media.theirs.is_some() {
+            return Some(self.describe(near, |media, out, _| {
+                media.session.repeat(out);
+            }));
+        }
+        let formats = common(&audio.formats, &theirs.formats);
+        if formats.is_empty() {
+            return None;
+        }
+        let way = theirs.direction.and(audio.direction.reversed());
+        Some(self.describe(near, |media, out, us| {
+            media.session.answer(out, &offer, us, &formats, way);
+            media.ours = way;
+            let agreed = common(&formats, &audio.formats);
+            media.theirs = Some(Audio { formats: agreed, ..audio });
+        }))
+    }
+
+    /// The caller hears that it rings, once for each status; reliably if it asked for that.
+    fn tell_ringing(&mut self, near: LegKey, code: u16, early: bool, now: crate::moment::Moment) {
+        // 181 and 182 say of the other side what is not the caller's business.
+        let status = if early { 183 } else { 180 };
+        if code != 180 && !early {
+            return;
+        }
+        let Some(leg) = self.calls.leg_mut(near) else { return };
+        let State::Incoming { id, told, .. } = &mut leg.state else { return };
+        if *told == status || (*told == 183 && status == 180) {
+            return;
+        }
+        let (id, before) = (*id, std::mem::replace(told, status));
+        if leg.reliable.as_ref().is_some_and(|reliable| reliable.waits.is_some()) {
+            // One at a time (RFC 3262 §3): what comes later says it again.
+            if let State::Incoming { told, .. } = &mut leg.state {
+                *told = before;
+            }
+            return;
+        }
+        let rseq = leg.reliable.as_mut().map(|reliable| {
+            reliable.rseq += 1;
+            reliable.rseq
+        });
+        let body = match early {
+            true => self.describe(near, |media, out, _| {
+                media.session.repeat(out);
+            }),
+            false => Vec::new(),
+        };
+        let Some(flow) = self.calls.leg(near).map(|leg| leg.flow) else { return };
+        let contact = self.contact(&flow);
+        let Some(invite) = self.invite_of(near) else { return };
+        let cseq = invite.cseq().map_or(1, |cseq| cseq.number);
+        let sent = self.answer_within((id, &invite), near, status, now, |reply| {
+            let reply = reply.copy(Name::RecordRoute).header("Contact", &contact).header("Allow", say::allow());
+            let reply = match rseq {
+                Some(rseq) => reply.header("Require", "100rel").header_fmt("RSeq", format_args!("{rseq}")),
+                None => reply,
+            };
+            match body.is_empty() {
+                true => reply.finish(),
+                false => reply.finish_with(say::SDP, &body),
+            }
+        });
+        if let (Some(_), Some(bytes)) = (rseq, sent)
+            && let Some(Reliable { waits, .. }) = self.calls.leg_mut(near).and_then(|leg| leg.reliable.as_mut())
+        {
+            *waits = Some(Repeat::provisional(cseq, bytes, now));
+            self.calls.retime(near);
+        }
+    }
+
+    /// A phone takes the call.
+    fn takes(&mut self, key: LegKey, message: &Response, at: Now) {
+        let (now, wall) = at;
+        let Some(leg) = self.calls.leg_mut(key) else { return };
+        let (id, place) = (leg.call, leg.place);
+        let usable = leg.dialog.answered(message).is_ok() && leg.dialog.remote_tag().is_some();
+        leg.state = State::Confirmed;
+        leg.can_update = message.lists(Name::Allow, "UPDATE");
+        let cseq = message.cseq().map_or(1, |cseq| cseq.number);
+        let audio = self.answer_in(key, message);
+        if let Some(media) = self.calls.leg_mut(key).and_then(|leg| leg.media.as_mut()) {
+            media.theirs = audio.or(media.theirs.take());
+        }
+        self.acknowledge(key, cseq, b"");
+        let described = self.calls.leg(key).is_some_and(|leg| leg.media.as_ref().is_some_and(|m| m.theirs.is_some()));
+        if !usable || !described {
+            // It answered what nobody asked (RFC 3264 §6), or cannot be spoken to.
+            self.bye(key, "SIP;cause=488;text=\"The answer does not fit the offer\"", now);
+            return self.branch_gone(key, 488, at);
+        }
+        let session = self.agreed_timer(message, now);
+        if let Some(leg) = self.calls.leg_mut(key) {
+            leg.session = Some(session);
+        }
+        let codec = super::codec(self.calls.leg(key).and_then(|leg| leg.media.as_ref()));
+        if let Some(call) = self.calls.calls.get_mut(&id) {
+            if let Some(row) = call.record.legs.get_mut(place) {
+                row.answered = Some(wall);
+                row.status = 200;
+                row.codec = codec;
+            }
+            if let Some(hunt) = &mut call.hunt {
+                hunt.branches.retain(|branch| *branch != key);
+                if let Some(timer) = hunt.timer.take() {
+                    self.calls.timers.cancel(timer);
+                }
+            }
+        }
+        self.cancel_branches(id, Some(say::ELSEWHERE), at);
+        let hunt = self.calls.calls.get_mut(&id).and_then(|call| call.hunt.take());
+        match hunt.map(|hunt| hunt.purpose) {
+            Some(Purpose::Call) => self.answered(id, key, at),
+            Some(Purpose::Transfer(referral)) => self.transferred(id, key, referral, at),
+            None => self.bye(key, say::ELSEWHERE, now),
+        }
+        self.calls.retime(key);
+    }
+
+    /// A branch that answered is no use: the others may be.
+    fn branch_gone(&mut self, key: LegKey, status: u16, at: Now) {
+        let Some(id) = self.calls.leg(key).map(|leg| leg.call) else { return };
+        self.note_end(key, status, at);
+        let Some(hunt) = self.calls.calls.get_mut(&id).and_then(|call| call.hunt.as_mut()) else { return };
+        hunt.branches.retain(|branch| *branch != key);
+        hunt.failed(status);
+        if hunt.branches.is_empty() {
+            self.hunt_over(id, status, "the phone's answer does not fit the offer", at);
+        }
+    }
+
+    /// What the phone and we agreed on (RFC 4028 §7.2); a phone that knows no timers is asked by us.
+    pub(super) fn agreed_timer(&self, response: &Response, now: crate::moment::Moment) -> SessionTimer {
+        match response.session_expires().ok().flatten() {
+            Some(expires) => {
+                let ours = expires.refresher != Some(Refresher::Uas);
+                SessionTimer::new(expires.seconds.max(MIN_SE), ours, now)
+            }
+            None => SessionTimer::new(self.call_settings.session_time.seconds(), true, now),
+        }
+    }
+
+    /// A phone does not take the call, or wants to be asked otherwise.
+    fn declines(&mut self, key: LegKey, message: &Response, code: u16, at: Now) {
+        let Some(leg) = self.calls.leg_mut(key) else { return };
+        let id = leg.call;
+        let retried = matches!(leg.state, State::Outgoing { retried: true, .. });
+        let wishes = match code {
+            421 if message.lists(Name::Require, "100rel") => Some(Wishes { reliable: true, session: None }),
+            422 => message.seconds(Name::MinSe).ok().flatten().map(|min| Wishes { reliable: false, session: Some(min) }),
+            _ => None,
+        };
+        if let Some(wishes) = wishes.filter(|wishes| !retried && wishes.session.is_none_or(|min| min <= 86_400))
+            && self.send_invite(key, wishes, at.0)
+        {
+            return;
+        }
+        if let Some(hunt) = self.calls.calls.get_mut(&id).and_then(|call| call.hunt.as_mut()) {
+            hunt.heard = true;
+            if (300..400).contains(&code) && hunt.redirected.is_none() {
+                hunt.redirected = redirected(message).map(Into::into);
+            }
+        }
+        self.branch_failed(key, code, at);
+    }
+
+    /// The leg that has a tag of ours.
+    pub(super) fn leg_of(&self, tag: &[u8]) -> Option<LegKey> {
+        let tag = std::str::from_utf8(tag).ok().filter(|tag| tag.len() == 16)?;
+        let tag = u64::from_str_radix(tag, 16).ok()?;
+        self.calls.tags.get(&tag).copied()
+    }
+
+    /// The caller's INVITE, to answer it.
+    pub(super) fn invite_of(&self, key: LegKey) -> Option<Arc<Response>> {
+        match &self.calls.leg(key)?.state {
+            State::Incoming { invite, .. } => Some(Arc::clone(invite)),
+            _ => None,
+        }
+    }
+
+}
+
+/// The number that a phone sends the caller to.
+fn redirected(message: &Response) -> Option<String> {
+    let Some(Ok(Contact::Address(contact))) = message.contacts().next() else { return None };
+    let user = contact.uri().ok()?.user?;
+    let number: String = unescaped(user).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
+    (!number.is_empty()).then_some(number)
+}
+
+/// Both may send.
+pub(super) const BOTH: Direction = Direction::SendRecv;
