@@ -22,7 +22,10 @@ use pbx_core::{
     transport::{ConnectionId, Flow, Protocol, TransportId},
 };
 
-use crate::{media::Media, phone::{Answer, Scheme, digest}};
+use crate::{
+    media::Media,
+    phone::{Answer, Scheme, digest},
+};
 
 /// Where phones send to.
 pub(crate) const APPLIANCE: &str = "192.0.2.1:5060";

@@ -9,9 +9,7 @@ use pbx_tests::{
     site::{Site, on_site},
 };
 
-use super::{
-    MOMENT, Side, assert_hear_each_other, attended, hang_up, sound, two_in_a_call, wait_no_calls, wait_record,
-};
+use super::{MOMENT, Side, assert_hear_each_other, hang_up, sound, two_in_a_call, wait_no_calls, wait_record};
 
 /// Runs `test` beside a call, which has to go on.
 fn beside_a_call(test: impl FnOnce(&Site, &mut Side, &mut Side) -> Result<()> + Send) {
@@ -36,16 +34,26 @@ fn offers_that_cannot_be_taken_are_answered_488() {
         let media = sound(&site.lab.good, 1000)?;
         let good = media.sdp().text(1);
         let lines = "m=audio 40000 RTP/AVP 0\r\n".repeat(500);
-        let no_codec = good.replace("RTP/AVP 0 101", "RTP/AVP 77").replace("rtpmap:0 PCMU", "rtpmap:77 NOBODY");
-        let callee = site.handset(&site.lab.bad, "204")?;
-        for (what, body) in [("500 media lines", good.clone() + &lines), ("no codec in common", no_codec)] {
+        let events_alone = media.sdp().formats(&[101]).text(1);
+        let codec_of_nobody = good.replace("RTP/AVP 0 101", "RTP/AVP 77").replace("rtpmap:0 PCMU", "rtpmap:77 NOBODY");
+        let mut callee = site.handset(&site.lab.bad, "204")?;
+        for (what, body, rings) in [
+            ("500 media lines", good.clone() + &lines, false),
+            ("no codec but events", events_alone, false),
+            ("a codec that the other phone has not", codec_of_nobody, true),
+        ] {
             let mut call = caller.call_with("204", "", &body)?;
+            if rings {
+                let taken = callee.incoming()?;
+                ensure!(taken.invite.body.contains("NOBODY/8000"), "{}", taken.invite);
+                callee.refuse(&taken, "488 Not Acceptable Here")?;
+            }
             let refusal = caller.wait_refused(&mut call)?;
             assert_eq!(refusal.status(), Some(488), "{what}: {refusal}");
             let record = wait_record(site, |record| record["dialled"] == "204" && record["status"] == 488)?;
             assert_eq!(record["disposition"], "failed", "{record:#}");
         }
-        drop(callee);
+        ensure!(callee.incoming_within(MOMENT)?.is_none(), "it rang for an offer that nobody can take");
         Ok(())
     });
 }
@@ -90,22 +98,24 @@ fn a_request_for_a_foreign_dialog_is_answered_481() {
 #[test]
 fn transfers_and_forwards_in_a_circle_end() {
     beside_a_call(|site, one, two| {
-        // To whom it speaks with, and to itself.
-        for target in ["201", "200"] {
-            let ((), _) = attended(&mut [two], || {
-                let answer = one.phone.refer(&mut one.call, target)?;
-                if answer.status() != Some(202) {
-                    return Ok(());
-                }
-                // It rings, at itself or at the other one, who speaks: it is declined.
-                if let Some(taken) = one.phone.incoming_within(MOMENT)? {
-                    one.phone.refuse(&taken, "486 Busy Here")?;
-                }
-                let status = one.phone.wait_referred(&one.call)?;
-                ensure!(status >= 300, "{target}: {status}");
-                Ok(())
-            })?;
-        }
+        // To whom it speaks with, and to itself: each is called, and declines.
+        let answer = one.phone.refer(&mut one.call, "201")?;
+        assert_eq!(answer.status(), Some(202), "{answer}");
+        let taken = two.phone.incoming()?;
+        two.phone.refuse(&taken, "486 Busy Here")?;
+        assert_eq!(one.phone.wait_referred(&one.call)?, 486);
+        let answer = one.phone.refer(&mut one.call, "200")?;
+        assert_eq!(answer.status(), Some(202), "{answer}");
+        let taken = one.phone.incoming()?;
+        one.phone.refuse(&taken, "486 Busy Here")?;
+        assert_eq!(one.phone.wait_referred(&one.call)?, 486);
+        // What goes on and on is stopped.
+        let refused = (0..10).find_map(|_| match one.phone.refer(&mut one.call, "299") {
+            Ok(answer) if answer.status() == Some(202) => one.phone.wait_referred(&one.call).err().map(Err),
+            other => Some(other),
+        });
+        let refused = refused.ok_or_else(|| anyhow::anyhow!("ten transfers of a call were carried out"))??;
+        assert_eq!(refused.status(), Some(482), "{refused}");
         for (number, next) in [("210", "211"), ("211", "212"), ("212", "210")] {
             site.add(number)?;
             site.pbx.pbx(&format!("ext set {number} --forward-always {next}"))?;

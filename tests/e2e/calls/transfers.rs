@@ -74,17 +74,17 @@ fn a_transfer_to_nobody_leaves_the_call_as_it_was() {
         let (mut one, mut two) = two_in_a_call(site, ["200", "201"])?;
         let mut busy = site.handset(&site.lab.good, "202")?;
         for target in ["299", "202"] {
-            let (status, _) = attended(&mut [&mut two], || {
-                let answer = one.phone.refer(&mut one.call, target)?;
-                if answer.status() != Some(202) {
-                    return Ok(answer.status());
+            let answer = one.phone.refer(&mut one.call, target)?;
+            let status = match answer.status() {
+                Some(202) => {
+                    if target == "202" {
+                        let taken = busy.incoming()?;
+                        busy.refuse(&taken, "486 Busy Here")?;
+                    }
+                    Some(one.phone.wait_referred(&one.call)?)
                 }
-                if target == "202" {
-                    let taken = busy.incoming()?;
-                    busy.refuse(&taken, "486 Busy Here")?;
-                }
-                Ok(Some(one.phone.wait_referred(&one.call)?))
-            })?;
+                refused => refused,
+            };
             ensure!(status.is_some_and(|status| status >= 300), "{target}: {status:?}");
             assert_hear_each_other(&mut one, &mut two)?;
         }

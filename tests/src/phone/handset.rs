@@ -294,20 +294,21 @@ impl Handset {
         self.request(call, method, &format!("Content-Type: {kind}\r\n"), body)
     }
 
-    /// Sends a request within the call, proves who it is from if it is asked to, and waits for the final answer.
+    /// Sends a request within the call, proves who it is from if it is asked to, once, and waits for the final answer.
     pub fn request(&mut self, call: &mut Call, method: &str, more: &str, body: &str) -> Result<Message> {
-        let mut more = more.to_owned();
-        for _ in 0..2 {
-            call.sequence += 1;
-            let sequence = call.sequence;
-            let bytes = self.bytes(call, method, sequence, &more, body);
-            let answer = self.transact(&bytes, |message| is_answer(message, &call.id, sequence, method))?;
-            if !matches!(answer.status(), Some(401 | 407)) {
-                return Ok(answer);
-            }
-            more += &self.proof(&answer, method, &call.target)?;
+        let first = self.request_once(call, method, more, body)?;
+        if !matches!(first.status(), Some(401 | 407)) {
+            return Ok(first);
         }
-        bail!("{method} is challenged again and again")
+        let proof = self.proof(&first, method, &call.target)?;
+        self.request_once(call, method, &(more.to_owned() + &proof), body)
+    }
+
+    fn request_once(&mut self, call: &mut Call, method: &str, more: &str, body: &str) -> Result<Message> {
+        call.sequence += 1;
+        let sequence = call.sequence;
+        let bytes = self.bytes(call, method, sequence, more, body);
+        self.transact(&bytes, |message| is_answer(message, &call.id, sequence, method))
     }
 
     /// Waits for a request within the call and answers it with 200.
