@@ -79,7 +79,7 @@ fn call_from_everywhere(site: &Site, rate: u32, time: Duration) -> Result<()> {
     assert_eq!(counted.iter().map(|one| one.successful).sum::<u64>(), all, "{counted:?}");
     drop(answering);
     wait_no_calls(site)?;
-    let answered = site.pbx.wait("cdr list --limit 1 --filter disposition=answered", |list| list["count"] == all)?;
+    let answered = site.pbx.wait("cdr list --limit 1 --disposition answered", |list| list["count"] == all)?;
     assert_eq!(answered["count"], all);
     assert_eq!(site.pbx.pbx("block list")?["items"].as_array().map(Vec::len), Some(0));
     Ok(())
