@@ -89,7 +89,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     }
 
     // Who is told that we are ready may end us at once.
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
     tracing::info!(socket = %config.socket.display(), "ready");
     let outcome = tokio::select! {
@@ -98,6 +98,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     };
 
     notify(&[sd_notify::NotifyState::Stopping]);
+    if outcome.is_ok() {
+        drain(&sip, &mut signals).await;
+    }
     let _ = end.send(true);
     // Before the parts: what the phones did last is kept by one of them.
     let stopping = Arc::clone(&sip);
@@ -111,6 +114,36 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     store.close().await;
     let _ = std::fs::remove_file(&config.socket);
     outcome
+}
+
+/// Lets the calls that go on come to their end, as long as `calls.drain_timeout` allows; nobody begins one. Another
+/// signal ends them at once.
+async fn drain(sip: &Arc<Sip>, signals: &mut Signals) {
+    const LOOK: Duration = Duration::from_millis(200);
+    // Told to the service manager again and again: longer than one look, whatever the machine does.
+    const MORE: Duration = Duration::from_secs(15);
+    let begin = tokio::time::Instant::now();
+    let (asked, mut told) = (Arc::clone(sip), 0);
+    let Ok(patience) = tokio::task::spawn_blocking(move || asked.drain()).await else { return };
+    loop {
+        let asked = Arc::clone(sip);
+        let calls = tokio::task::spawn_blocking(move || asked.calls_now()).await.unwrap_or(0);
+        let left = patience.saturating_sub(begin.elapsed());
+        if calls == 0 || left.is_zero() {
+            return;
+        }
+        if told != calls {
+            told = calls;
+            tracing::info!(calls, seconds = left.as_secs(), "waiting for calls to end; another signal ends them now");
+        }
+        let more = u32::try_from(MORE.as_micros()).unwrap_or(u32::MAX);
+        notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(more), sd_notify::NotifyState::Watchdog]);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK.min(left)) => {}
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+        }
+    }
 }
 
 /// The surroundings as they are, or, when they cannot be read, as they were: a lock-out check that sees nobody
@@ -184,7 +217,7 @@ impl Signals {
     }
 
     /// Until it is told to end. Tells the service manager's watchdog that all is well as long as it is.
-    async fn wait_for_end(mut self, is_alive: impl Fn() -> bool) {
+    async fn wait_for_end(&mut self, is_alive: impl Fn() -> bool) {
         // Half of what the unit's watchdog grants.
         let watchdog = sd_notify::watchdog_enabled().map(|granted| granted / 2);
         let mut alive = interval(watchdog.unwrap_or(Duration::from_secs(3600)));

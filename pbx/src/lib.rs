@@ -5,6 +5,7 @@ pub mod config;
 pub mod daemon;
 pub mod filter;
 pub mod host;
+pub mod media;
 pub mod net;
 pub mod ops;
 pub mod secrets;

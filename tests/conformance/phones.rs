@@ -1,6 +1,9 @@
 //! Messages as real phones, softphones, gateways and servers send them.
 
-use pbx_core::wire::sip::{Contact, Edit, Message, Method, Name, Origin, Qop, Rport, validate};
+use pbx_core::wire::{
+    sdp::Description,
+    sip::{Contact, Edit, Message, Method, Name, Origin, Qop, Rport, validate},
+};
 
 use crate::notation::{load, names};
 
@@ -202,4 +205,22 @@ fn an_ipv6_phone_is_read() {
     assert_eq!(message.via().unwrap().host.ip(), Some("2001:db8:1::23".parse().unwrap()));
     assert_eq!(message.method(), Some(Method::Register));
     assert_eq!(message.call_id(), Ok(&b"3231623111-1231@[2001:db8:1::23]"[..]));
+}
+
+#[test]
+fn every_description_has_an_audio_line_that_can_be_used() {
+    let mut read = 0;
+    for name in names("phones") {
+        let message = message(&name);
+        if message.content_type().is_none_or(|media_type| media_type != b"application/sdp") {
+            continue;
+        }
+        let found = Description::parse(message.body()).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        let audio = found.audio.unwrap_or_else(|| panic!("{name}: no audio"));
+        assert_eq!(audio.rtp.to_string(), "192.168.1.23:11796", "{name}");
+        let codecs: Vec<String> = audio.formats.iter().map(|format| format.codec.to_string()).collect();
+        assert_eq!(codecs, ["G722/8000", "PCMU/8000", "PCMA/8000", "telephone-event/8000"], "{name}");
+        read += 1;
+    }
+    assert!(read >= 7, "{read}");
 }

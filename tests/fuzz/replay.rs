@@ -59,6 +59,19 @@ fn every_message_of_the_corpus_is_read_as_rsip_reads_it() {
     assert!(compared > 40);
 }
 
+#[test]
+fn every_description_of_the_corpus_is_read_or_refused_and_answered_in_kind() {
+    corpus("sdp").iter().for_each(|(_, body)| fuzz::sdp::description(body));
+}
+
+#[test]
+fn every_description_of_the_corpus_is_read_as_sdp_types_reads_it_and_so_is_what_we_write() {
+    let cases = corpus("sdp_differential");
+    let compared = cases.iter().filter(|(_, body)| fuzz::sdp_differential::differential(body)).count();
+    println!("{compared} descriptions were understood by both");
+    assert!(compared > 20);
+}
+
 /// The reason that was counted since.
 fn counted(loaded: &Loaded, before: &mut [u64; REASONS]) -> Option<Reason> {
     let mut now = [0; REASONS];

@@ -1,6 +1,8 @@
 //! Signalling in virtual time: whole exchanges of phones, strangers and routers with the gate and the core, as text.
 //! No socket, no clock, no thread; the client side makes its own digests, so that both sides must agree on the RFC.
 
+mod calls;
+mod handset;
 mod media;
 mod overload;
 mod phone;

@@ -4,6 +4,10 @@
 // The fuzzers include this file by its path, so the paths of its parts are written out.
 #[path = "fuzz/differential.rs"]
 pub mod differential;
+#[path = "fuzz/sdp.rs"]
+pub mod sdp;
+#[path = "fuzz/sdp_differential.rs"]
+pub mod sdp_differential;
 #[path = "fuzz/sip.rs"]
 pub mod sip;
 #[path = "fuzz/wire.rs"]

@@ -3,10 +3,12 @@
 //! protocols and limits, but no method, header or user.
 pub mod certificate;
 pub mod clock;
+pub(crate) mod control;
 pub mod counters;
 pub mod external;
 pub mod outbox;
 pub mod queues;
+pub(crate) mod receiving;
 pub mod stream;
 pub mod tls;
 pub mod transports;

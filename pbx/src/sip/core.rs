@@ -13,6 +13,7 @@ use std::{
 
 use pbx_core::{
     auth::Header,
+    call::CallId,
     directory::{Directory, TenantId},
     gate,
     moment::Moment,
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 
 use super::{keeper::Pending, shared::Shared};
 use crate::{
+    media::Relay,
     net::{Outbox, Transports, external::Addresses},
     signalling::Load,
     trace::Direction,
@@ -56,6 +58,7 @@ pub(super) struct Core {
     shared: Arc<Shared>,
     sockets: Arc<Transports>,
     outbox: Outbox,
+    relay: Arc<Relay>,
     /// For the keeper, when it has the time.
     pending: Pending,
     keeper: mpsc::Sender<Pending>,
@@ -82,7 +85,7 @@ pub(super) struct Reached {
 impl Core {
     pub(super) fn new(
         pbx: Pbx,
-        (shared, sockets): (Arc<Shared>, Arc<Transports>),
+        (shared, sockets, relay): (Arc<Shared>, Arc<Transports>, Arc<Relay>),
         (keeper, challenger): (mpsc::Sender<Pending>, SyncSender<Renewal>),
         found: Arc<arc_swap::ArcSwap<Addresses>>,
     ) -> Self {
@@ -92,6 +95,7 @@ impl Core {
             shared,
             sockets,
             outbox: Outbox::new(),
+            relay,
             pending: Pending::default(),
             keeper,
             challenger,
@@ -229,7 +233,7 @@ impl Core {
                         let _ = waits.try_send(outcome);
                     }
                 }
-                Output::Media(_) => {}
+                Output::Media(command) => self.relay.command(command),
                 Output::Event(event) => self.pending.event(event, super::wall()),
             }
         }
@@ -306,6 +310,21 @@ impl Core {
         self.set_local_networks(settings.network.local_networks.clone());
     }
 
+    /// What the relay has to say.
+    pub(super) fn take(&mut self, input: Input) {
+        self.pbx.handle(input, self.shared.clock.now(), super::wall());
+    }
+
+    /// Ends a call; whether there was one.
+    pub(super) fn hang_up(&mut self, id: CallId) -> bool {
+        self.pbx.hang_up(id, (self.shared.clock.now(), super::wall()))
+    }
+
+    /// Ends every call.
+    pub(super) fn hang_up_all(&mut self) {
+        self.pbx.hang_up_all((self.shared.clock.now(), super::wall()));
+    }
+
     /// Ends a registration; whether it was there.
     pub(super) fn drop_binding(&mut self, id: BindingId) -> bool {
         self.pbx.drop_binding(id, self.shared.clock.now())
@@ -348,6 +367,7 @@ impl Core {
     /// How much there is to do, as far as the core thread knows.
     pub(super) fn load(&self) -> Load {
         let (level, counts) = self.pbx.overload();
+        let (calls, calls_without_port) = self.pbx.call_counts();
         let shed = Class::ALL.into_iter().zip(counts.shed).filter(|(_, count)| *count > 0);
         let queue_delay = self.shared.queues.longest_wait(self.shared.clock.now());
         Load {
@@ -357,6 +377,8 @@ impl Core {
             memory_limit_bytes: self.pbx.memory_limit(),
             registrations: self.pbx.bindings().count() as u64,
             known_sources: self.pbx.known_keys().count() as u64,
+            calls: calls as u64,
+            calls_without_port,
             handled: counts.admitted.iter().sum(),
             shed: shed.map(|(class, count)| (class.name().to_owned(), count)).collect(),
             unsaved: self.pending.unsaved(),

@@ -25,11 +25,12 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use pbx_core::{
     auth::{Key, Keys},
+    call::CallId,
     directory::{Directory, ExtensionId},
     gate::Tags,
     known::Success,
     moment::Moment,
-    pbx::{Pbx, PingError, Pinged, Restored, Seeds},
+    pbx::{Input, Pbx, PingError, Pinged, Restored, Seeds},
     registrar::StoredBinding,
     settings::Settings,
     time::Timestamp,
@@ -45,10 +46,11 @@ use self::{
 };
 use crate::{
     host::{Snapshot, clock},
+    media::{self, Relay},
     net::{Clock, Outbox, Transports, certificate, external::External, stream},
     ops::Operations,
     secrets::Secrets,
-    signalling::{CertificatePair, Load, Registration, Signalling, Transport, TransportStatus},
+    signalling::{Call, CertificatePair, Load, Registration, Signalling, Transport, TransportStatus},
     store::{Store, StoredKnown},
     trace::{Direction, Trace},
     xdp::UserFilter,
@@ -64,6 +66,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PING_PATIENCE: Duration = Duration::from_secs(35);
 /// The pause before a command is put into a full queue again.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
+/// How long the relay may take, at the end, to say what went through the last calls.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Threads that TCP and TLS run on.
 const STREAM_THREADS: usize = 2;
 
@@ -89,6 +93,7 @@ pub struct Start<'a> {
 pub struct Sip {
     shared: Arc<Shared>,
     sockets: Arc<Transports>,
+    relay: Arc<Relay>,
     commands: SyncSender<Command>,
     external: External,
     /// Registrations and successes that the keeper has and the store has not taken yet.
@@ -144,8 +149,11 @@ impl Sip {
         let (challenger, renewals) = sync_channel(RENEWALS);
         let (keeper, handed) = mpsc::channel(1);
         let (commands, commanded) = sync_channel(COMMANDS);
+        let options = media::Options::new(settings, [words()?, words()?], clock);
+        let relay = Arc::new(Relay::start(options, told_by_relay(commands.clone(), &shared))?);
         let (both, found) = ((Arc::clone(&shared), Arc::clone(&sockets)), Arc::clone(external.found()));
-        let mut core = Core::new(pbx, both.clone(), (keeper, challenger), found);
+        let all = (Arc::clone(&shared), Arc::clone(&sockets), Arc::clone(&relay));
+        let mut core = Core::new(pbx, all, (keeper, challenger), found);
         core.set_local_networks(settings.network.local_networks.clone());
         core.carry_out();
         thread::Builder::new()
@@ -159,6 +167,7 @@ impl Sip {
         Ok(Arc::new(Self {
             shared,
             sockets,
+            relay,
             commands,
             external,
             unsaved: AtomicU64::new(0),
@@ -175,14 +184,32 @@ impl Sip {
         Some(Keeper { sip: Arc::clone(self), store, operations, handed }.run())
     }
 
-    /// Closes all transports and ends all threads, when what had come in is handled. Blocks.
+    /// Takes no more calls from now on; how long those that go on may last.
+    pub fn drain(&self) -> Duration {
+        self.tell("that no more calls are taken", |core| core.pbx.drain());
+        self.shared.policy.load().drain_timeout
+    }
+
+    /// How many calls go on; none when signalling does not answer.
+    pub fn calls_now(&self) -> usize {
+        self.call(|core| core.pbx.call_counts().0).unwrap_or(0)
+    }
+
+    /// Ends all calls, closes all transports and ends all threads, when what had come in is handled. Blocks.
     pub fn stop(&self) {
+        self.tell("the end of all calls", Core::hang_up_all);
+        // What the relay says of them comes back by the same way, and the phones are told before the sockets close.
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.call(|core| core.pbx.is_closing()).unwrap_or(false) && Instant::now() < deadline {
+            thread::sleep(FULL_PAUSE);
+        }
         self.sockets.close_all();
         let _ = self.call(|core| core.end());
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
         if core.is_some_and(|core| core.join().is_err()) {
             tracing::error!("the core thread had broken off");
         }
+        self.relay.stop();
         self.end_streams();
     }
 
@@ -304,6 +331,7 @@ impl Signalling for Sip {
         let places = self.sockets.places();
         places.limit(limits(places.limits(), settings));
         self.external.look(settings.network.external_address.clone());
+        self.relay.settings(settings);
         let settings = settings.clone();
         self.tell("the settings", move |core| core.set_settings(&settings));
     }
@@ -334,16 +362,20 @@ impl Signalling for Sip {
         answer.recv_timeout(PING_PATIENCE).map_err(|_| anyhow!("signalling does not answer"))
     }
 
-    fn calls(&self) -> anyhow::Result<Vec<crate::signalling::Call>> {
-        Ok(Vec::new())
+    fn calls(&self) -> anyhow::Result<Vec<Call>> {
+        let seen = self.call(|core| core.pbx.calls().collect::<Vec<_>>())?;
+        Ok(seen.into_iter().map(|call| view::call(call, &self.relay)).collect())
     }
 
-    fn call(&self, _: &str) -> anyhow::Result<Option<crate::signalling::Call>> {
-        Ok(None)
+    fn call(&self, id: &str) -> anyhow::Result<Option<Call>> {
+        let Ok(id) = id.parse::<CallId>() else { return Ok(None) };
+        let seen = Sip::call(self, move |core| core.pbx.call(id))?;
+        Ok(seen.map(|call| view::call(call, &self.relay)))
     }
 
-    fn hang_up(&self, _: &str) -> anyhow::Result<bool> {
-        Ok(false)
+    fn hang_up(&self, id: &str) -> anyhow::Result<bool> {
+        let Ok(id) = id.parse::<CallId>() else { return Ok(false) };
+        Sip::call(self, move |core| core.hang_up(id))
     }
 
     fn trace(&self) -> Trace {
@@ -375,6 +407,17 @@ impl Sip {
             tracing::error!(%error, "{what} did not reach signalling");
         }
     }
+}
+
+/// The way from the relay to the core: by the queue of commands, in which its thread waits.
+fn told_by_relay(commands: SyncSender<Command>, shared: &Arc<Shared>) -> Box<dyn Fn(Input) + Send + Sync> {
+    let shared = Arc::clone(shared);
+    Box::new(move |input| {
+        // Signalling has ended: nobody wants to know.
+        if commands.send(Box::new(move |core| core.take(input))).is_ok() {
+            shared.queues.wake();
+        }
+    })
 }
 
 /// Signs the challenges that the core asks for, until it ends.

@@ -70,6 +70,7 @@ pub(super) struct Shared {
 pub(super) struct Policy {
     nonce_life: Duration,
     limits: Limits,
+    pub(super) drain_timeout: Duration,
 }
 
 /// What is known of a transport beside its sockets, and what happens to its messages above them.
@@ -109,7 +110,7 @@ impl From<&Settings> for Policy {
     fn from(settings: &Settings) -> Self {
         let sip = &settings.sip;
         let limits = Limits { per_source: sip.challenges.source.get(), in_all: sip.challenges.total.get() };
-        Self { nonce_life: sip.nonce_life.get(), limits }
+        Self { nonce_life: sip.nonce_life.get(), limits, drain_timeout: settings.calls.drain_timeout.get() }
     }
 }
 

@@ -7,6 +7,9 @@
 pub mod dtmf;
 pub mod formats;
 pub mod session;
+pub mod digits;
+pub mod latch;
+pub mod quality;
 
 use std::{
     net::{IpAddr, SocketAddr},

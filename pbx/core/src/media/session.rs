@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::Pair;
-use crate::wire::sdp::{Audio, Codec, Description, Direction, Format, Line, taken_for_rtcp};
+use crate::wire::sdp::{Audio, Codec, Description, Direction, Format, Line, MAX_LINES, taken_for_rtcp};
 
 /// Where one phone reaches us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +98,8 @@ impl Session {
     ) {
         self.mux = mux;
         self.formats = self.numbered(formats);
-        let audio = *self.audio.get_or_insert_with(|| {
-            self.lines.push(Line { media: "audio".into(), port: 0, proto: "RTP/AVP".into(), formats: Box::default() });
-            self.lines.len() - 1
-        });
+        let audio = self.audio.unwrap_or_else(|| self.new_audio());
+        self.audio = Some(audio);
         self.lines[audio].formats = numbers(&self.formats);
         self.write(out, us, direction, ptime);
     }
@@ -166,14 +164,28 @@ impl Session {
         &self.formats
     }
 
+    /// The place of a new audio line. Where there was one that could not be used, for it has port 0 (RFC 3264 §8.1),
+    /// else behind the others; if they are as many as there may be, in place of the last one.
+    fn new_audio(&mut self) -> usize {
+        let line = Line { media: "audio".into(), port: 0, proto: "RTP/AVP".into(), formats: Box::default() };
+        let unused = self.lines.iter().position(|line| line.media.eq_ignore_ascii_case("audio"));
+        let place = unused.unwrap_or(self.lines.len()).min(MAX_LINES - 1);
+        match self.lines.get_mut(place) {
+            Some(unused) => *unused = line,
+            None => self.lines.push(line),
+        }
+        place
+    }
+
     /// `formats` with numbers that mean nothing else to this phone, the dynamic ones of RFC 3551 §3 if need be; what the numbers do not suffice for is left out.
     fn numbered(&mut self, formats: &[Format]) -> Vec<Format> {
         let mut used = Vec::new();
         let mut numbered = Vec::new();
         for format in formats {
-            let is_free = |number: &u8| !used.contains(number) && !(self.mux && taken_for_rtcp(*number));
+            let is_taken = |number: &u8| used.contains(number) || self.mux && taken_for_rtcp(*number);
             let meant = |number: &u8| self.bound.iter().find(|(bound, _)| bound == number).map(|(_, codec)| codec);
-            let fits = |number: &u8| is_free(number) && meant(number).is_none_or(|codec| codec.is_same(&format.codec));
+            let fits =
+                |number: &u8| !is_taken(number) && meant(number).is_none_or(|codec| codec.is_same(&format.codec));
             let same = self.bound.iter().filter(|(_, codec)| codec.is_same(&format.codec)).map(|(number, _)| *number);
             let own = std::iter::once(format.payload_type).filter(|number| *number < 128);
             let spare = (96..128).chain(35..64).filter(|number| meant(number).is_none());
@@ -208,7 +220,7 @@ impl Session {
         let kind = if ip.is_ipv4() { "IP4" } else { "IP6" };
         let mut text = format!(" IN {kind} {ip}\r\ns=-\r\nc=IN {kind} {ip}\r\nt=0 0\r\n");
         for (index, Line { media, proto, formats, .. }) in self.lines.iter().enumerate() {
-            let is_audio = self.audio == Some(index);
+            let is_audio = self.audio == Some(index) && !self.formats.is_empty();
             let port = if is_audio { us.pair.rtp } else { 0 };
             text += &format!("m={media} {port} {proto} {formats}\r\n");
             if is_audio {
@@ -235,10 +247,10 @@ impl Session {
     }
 }
 
-/// The numbers with spaces between them that `m=` lists.
+/// The numbers as `m=` lists them. A line without any breaks the grammar: 0 stands for none, on port 0.
 fn numbers(formats: &[Format]) -> Box<str> {
     let numbers: Vec<String> = formats.iter().map(|format| format.payload_type.to_string()).collect();
-    numbers.join(" ").into_boxed_str()
+    if numbers.is_empty() { "0".into() } else { numbers.join(" ").into_boxed_str() }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 pub mod demux;
 pub mod sdp;
+pub mod rtcp;
+pub mod rtp;
 pub mod sip;
 pub mod stream;
 pub mod stun;

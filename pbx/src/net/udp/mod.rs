@@ -2,8 +2,7 @@
 //! lets the receiver above answer what needs no state, and sends these answers in batches. Anybody else sends through
 //! the same sockets without waiting: what the kernel does not take at once is shed and counted.
 mod batch;
-mod control;
-mod socket;
+pub(crate) mod socket;
 #[cfg(test)]
 mod tests;
 mod worker;

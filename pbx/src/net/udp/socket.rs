@@ -120,8 +120,8 @@ fn open_at(options: &Options) -> io::Result<(u16, Vec<Vec<Socket>>)> {
     }
 }
 
-/// Lets datagrams over the path's size be fragmented on the way, as SIP over UDP has always been.
-fn fragment(fd: &OwnedFd) -> nix::Result<()> {
+/// Lets IPv4 datagrams over the path's size be fragmented on the way, as SIP over UDP has always been.
+pub(crate) fn fragment(fd: &OwnedFd) -> nix::Result<()> {
     let value = libc::IP_PMTUDISC_DONT;
     let length = size_of_val(&value) as libc::socklen_t;
     let value = std::ptr::from_ref(&value).cast();

@@ -14,10 +14,11 @@ use nix::{
 use pbx_core::transport::{Flow, Protocol};
 
 use super::{
-    super::{Dropped, Outbox},
-    Shared,
-    batch::{self, BATCH, Datagram, Receiving},
-    send,
+    super::{
+        Dropped, Outbox,
+        receiving::{BATCH, Datagram, Receiving},
+    },
+    Shared, batch, send,
     socket::Socket,
 };
 

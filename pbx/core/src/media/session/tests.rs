@@ -109,6 +109,14 @@ fn what_cannot_be_used_is_answered_with_port_0() {
 }
 
 #[test]
+fn an_offer_of_nothing_has_port_0() {
+    let mut session = Session::new(1);
+    let written = offer(&mut session, &[], Direction::SendRecv);
+    assert!(written.ends_with("t=0 0\r\nm=audio 0 RTP/AVP 0\r\n"), "{written}");
+    assert_eq!(session.check(&parse(&written)), Err(Contradiction::Refused));
+}
+
+#[test]
 fn a_later_offer_keeps_every_line_in_its_place() {
     let mut session = Session::new(7);
     let offered = phone("m=video 5000 RTP/AVP 96\na=rtpmap:96 VP8/90000\nm=audio 4000 RTP/AVPF 8\n");
@@ -123,6 +131,22 @@ fn a_later_offer_keeps_every_line_in_its_place() {
     text(|out| session.answer(out, &phone("m=image 5000 udptl t38\n"), US, &[], Direction::SendRecv));
     let written = offer(&mut session, &[format(0, "PCMU", 8_000)], Direction::SendRecv);
     assert!(written.contains("m=image 0 udptl t38\r\nm=audio 45000 RTP/AVP 0\r\n"), "{written}");
+}
+
+#[test]
+fn a_new_audio_line_takes_the_place_of_one_that_was_refused_and_never_makes_them_too_many() {
+    let pcmu = [format(0, "PCMU", 8_000)];
+    let mut session = Session::new(7);
+    let refused = phone("m=image 5000 udptl t38\nm=Audio 5002 RTP/SAVP 8\nm=audio 5004 RTP/SAVP 8\n");
+    text(|out| session.answer(out, &refused, US, &[], Direction::SendRecv));
+    let lines = "m=image 0 udptl t38\r\nm=audio 45000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendrecv\r\nm=audio 0 \
+        RTP/SAVP 8\r\n";
+    let written = offer(&mut session, &pcmu, Direction::SendRecv);
+    assert!(written.ends_with(lines), "{written}");
+    let mut session = Session::new(7);
+    text(|out| session.answer(out, &phone(&"m=image 5000 udptl t38\n".repeat(64)), US, &[], Direction::SendRecv));
+    let written = parse(&offer(&mut session, &pcmu, Direction::SendRecv));
+    assert_eq!((written.lines.len(), written.audio.unwrap().line), (64, 63));
 }
 
 #[test]

@@ -206,6 +206,11 @@ impl Pbx {
         (self.calls.calls.len(), self.calls.ports.refused())
     }
 
+    /// Whether calls go on, or what went through the last ones is not known yet.
+    pub fn is_closing(&self) -> bool {
+        !(self.calls.calls.is_empty() && self.calls.closing.is_empty())
+    }
+
     /// From now on no call begins; those that there are go on.
     pub fn drain(&mut self) {
         self.calls.draining = true;

@@ -66,6 +66,36 @@ fn an_offer_of_a_desk_phone_is_read_whole() {
 }
 
 #[test]
+fn offers_of_other_makers_are_read_as_they_are_meant() {
+    let softphone = audio(
+        "b=AS:84\r\na=X-nat:0\r\nm=audio 4002 RTP/AVP 8 0 96 120\r\nc=IN IP4 192.168.1.91\r\nb=TIAS:64000\r\n\
+         a=rtcp:4003 IN IP4 192.168.1.91\r\na=sendrecv\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:120 telephone-event/8000\r\na=fmtp:120 \
+         0-16\r\na=ssrc:1177123744 cname:1b2c3d4e5f607182\r\n",
+    );
+    assert_eq!((softphone.rtp, softphone.rtcp), (addr("192.168.1.91:4002"), addr("192.168.1.91:4003")));
+    let formats = ["8 PCMA/8000", "0 PCMU/8000", "96 opus/48000/2 useinbandfec=1", "120 telephone-event/8000 0-16"];
+    assert_eq!(names(&softphone), formats);
+
+    let adapter = audio(
+        "m=audio 16416 RTP/AVP 0 2 4 8 18 96 97 98 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:2 G726-32/8000\r\n\
+         a=rtpmap:4 G723/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:18 G729a/8000\r\na=rtpmap:96 G726-40/8000\r\n\
+         a=rtpmap:97 G726-24/8000\r\na=rtpmap:98 G726-16/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 \
+         0-15\r\na=ptime:30\r\na=sendrecv\r\n",
+    );
+    assert_eq!((adapter.formats.len(), adapter.ptime), (9, Some(30)));
+
+    let with_video = audio(
+        "a=rtcp-xr:rcvr-rtt=all:10000 stat-summary=loss,dup,jitt,TTL voip-metrics\r\nm=audio 7078 RTP/AVPF 96 97 98 \
+         0 8 101\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:97 speex/16000\r\na=fmtp:97 \
+         vbr=on\r\na=rtpmap:98 speex/8000\r\na=fmtp:98 vbr=on\r\na=rtpmap:101 telephone-event/48000\r\na=rtcp-fb:* \
+         trr-int 5000\r\na=rtcp-fb:* ccm tmmbr\r\nm=video 9078 RTP/AVPF 96\r\na=rtpmap:96 VP8/90000\r\na=inactive\r\n",
+    );
+    assert_eq!((with_video.rtp.port(), with_video.direction), (7078, Direction::SendRecv));
+    assert_eq!(names(&with_video)[5], "101 telephone-event/48000");
+}
+
+#[test]
 fn line_feeds_alone_and_blank_lines_at_the_end_change_nothing() {
     let whole = parse(PHONE);
     assert_eq!(parse(&PHONE.replace("\r\n", "\n")), whole);
