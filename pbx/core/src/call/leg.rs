@@ -198,6 +198,11 @@ impl Leg {
         self.is_confirmed() && self.success.is_none() && matches!(self.exchange, Exchange::Idle)
     }
 
+    /// Whether its phone is asked to talk to somebody else.
+    pub(crate) const fn is_joining(&self) -> bool {
+        matches!(self.exchange, Exchange::Ours { why: Offered::Joined(_), .. })
+    }
+
     /// In a word, for people.
     pub(crate) fn word(&self) -> &'static str {
         match &self.state {

@@ -206,6 +206,14 @@ impl Pbx {
         (self.calls.calls.len(), self.calls.ports.refused())
     }
 
+    /// What is kept for calls: calls, legs, requests of ours, INVITEs that wait for our answer, timers, media that end;
+    /// and all transactions. None of it is left when no call goes on and some minutes have passed.
+    pub fn call_usage(&self) -> [usize; 7] {
+        let Calls { calls, legs, clients, servers, timers, ending, .. } = &self.calls;
+        let transactions = self.layer.usage().transactions;
+        [calls.len(), legs.len(), clients.len(), servers.len(), timers.len(), ending.len(), transactions]
+    }
+
     /// Whether calls go on, or what went through the last ones is not known yet.
     pub fn is_closing(&self) -> bool {
         !(self.calls.calls.is_empty() && self.calls.closing.is_empty())
@@ -316,9 +324,15 @@ impl Pbx {
         }
     }
 
-    /// Gives media back to the relay.
+    /// Gives media back to the relay; ports of which nobody was told are free at once.
     fn release(&mut self, media: &Media, id: CallId, place: usize) {
+        if !media.told && media.session.is_new() {
+            return self.calls.ports.put_back(media.pair);
+        }
         self.calls.ending.insert(media.id, (id, place));
+        if let Some(closing) = self.calls.closing.get_mut(&id) {
+            closing.waits += 1;
+        }
         if !media.told {
             // It never heard of them, but holds the ports.
             let leg = self.unconnected(media);

@@ -31,6 +31,11 @@ impl Ports {
         self.ready.extend(pairs);
     }
 
+    /// One that nobody was told of.
+    pub(super) fn put_back(&mut self, pair: Pair) {
+        self.ready.push_front(pair);
+    }
+
     /// How many more to ask for, if it is time; asked once.
     pub(super) fn wanted(&mut self) -> Option<usize> {
         let coming = self.ready.len() + self.asked;
