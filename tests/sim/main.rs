@@ -19,3 +19,4 @@ mod routers;
 mod scene;
 mod strangers;
 mod tenants;
+mod transfers;
