@@ -1,9 +1,11 @@
 //! Signalling in virtual time: whole exchanges of phones, strangers and routers with the gate and the core, as text.
 //! No socket, no clock, no thread; the client side makes its own digests, so that both sides must agree on the RFC.
 
+mod bad_calls;
 mod calls;
 mod endings;
 mod forks;
+mod forwards;
 mod holds;
 mod handset;
 mod media;
@@ -11,12 +13,15 @@ mod overload;
 mod phone;
 mod pings;
 mod properties;
+mod records;
 mod refusals;
 mod registering;
+mod reliable;
 mod replays;
 mod restarts;
 mod routers;
 mod scene;
+mod sessions;
 mod strangers;
 mod tenants;
 mod transfers;
