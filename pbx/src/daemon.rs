@@ -29,7 +29,7 @@ use crate::{
     ops::{Accounts, Environment, Operations, State},
     secrets::Secrets,
     sip::{self, Sip},
-    store::Store,
+    store::{EventKind, NewEvent, Store},
 };
 
 /// Runs the daemon until it is told to end. `detach`: take the filter off when it ends.
@@ -40,6 +40,8 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let _lock = lock(&config.data_dir)?;
     let store = Store::open(&config.data_dir.join("pbx.db")).await?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from);
+    // Before there can be new ones.
+    let interrupted = store.interrupt_open().await?;
     let secrets = Secrets::open(&store, &config.data_dir, credentials.as_deref()).await?;
     let accounts = Accounts::load(&store, &secrets, now()).await?;
     let state = State::load(&store, now()).await?;
@@ -70,6 +72,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     // Without the filter, what an earlier daemon had begun waits for it.
     operations.started(pending.filter(|_| filter.is_held()), &refused).await?;
     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
+    if interrupted > 0 {
+        operations.record(vec![interrupted_calls(interrupted)]).await;
+    }
     follow::follow_blocks(&operations).await;
     store.sweep_bindings(now()).await?;
     operations.start_signalling().await?;
@@ -80,7 +85,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let mut parts = Parts::default();
     parts.start("the API's server", api::Server::new(listener, router, ending.clone()).run());
     if let Some(keeping) = sip.keep(store.clone(), operations.clone()) {
-        parts.start("what keeps registrations", keeping);
+        parts.start("what keeps registrations and call records", keeping);
     }
     parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
     let status = filter.in_words();
@@ -159,6 +164,12 @@ fn surroundings() -> Arc<dyn Fn() -> Result<Surroundings, String> + Send + Sync>
         }
         Ok(last.clone().unwrap_or_default())
     })
+}
+
+fn interrupted_calls(count: u64) -> NewEvent {
+    let calls = if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
+    let message = format!("the daemon had ended during {calls}: the records say interrupted");
+    NewEvent { at: now(), kind: EventKind::Calls, prefix: None, interface: None, message }
 }
 
 fn start_log() {

@@ -178,7 +178,7 @@ pub struct Load {
     /// Messages that went no further than the gate, by reason ([`pbx_core::gate::Why::name`]); reasons that never
     /// counted are left out.
     pub refused: Vec<(String, u64)>,
-    /// Changes of registrations and known sources that are not stored yet.
+    /// Changes of registrations, known sources and call records that are not stored yet.
     pub unsaved: u64,
 }
 

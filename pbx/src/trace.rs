@@ -66,6 +66,8 @@ struct Shared {
 struct Seat {
     /// Empty: everybody.
     peers: Vec<Prefix>,
+    /// One of them is in each message; empty: in any.
+    texts: Vec<Box<[u8]>>,
     /// Only this follower's: nobody else's messages push out its own.
     sender: broadcast::Sender<Arc<Traced>>,
 }
@@ -93,7 +95,7 @@ impl Trace {
         let Flow { protocol, local, remote, .. } = *flow;
         let peer = remote.ip().to_canonical();
         let seats = self.shared.seats.load();
-        let mut following = seats.iter().filter(|seat| seat.follows(peer));
+        let mut following = seats.iter().filter(|seat| seat.follows(peer, bytes));
         let Some(first) = following.next() else { return };
         let traced = Arc::new(Traced { at: now(), direction, protocol, local, remote, bytes: bytes.into() });
         for seat in std::iter::once(first).chain(following) {
@@ -102,10 +104,11 @@ impl Trace {
         }
     }
 
-    /// Follows the messages of these peers from now on; of all when none are named.
-    pub fn follow(&self, peers: Vec<Prefix>) -> Follower {
+    /// Follows the messages of these peers from now on (of all when none are named) in which one of these texts is
+    /// (in any when none are named).
+    pub fn follow(&self, peers: Vec<Prefix>, texts: Vec<Box<[u8]>>) -> Follower {
         let (sender, receiver) = broadcast::channel(BACKLOG);
-        let seat = Arc::new(Seat { peers, sender });
+        let seat = Arc::new(Seat { peers, texts, sender });
         let follower = Follower { seat: Arc::downgrade(&seat), shared: Arc::downgrade(&self.shared), receiver };
         self.shared.seats.rcu(|seats| seats.iter().chain([&seat]).cloned().collect::<Vec<_>>());
         self.shared.count.fetch_add(1, Ordering::Relaxed);
@@ -114,9 +117,15 @@ impl Trace {
 }
 
 impl Seat {
-    fn follows(&self, peer: IpAddr) -> bool {
-        self.peers.is_empty() || self.peers.iter().any(|prefix| prefix.contains(peer))
+    fn follows(&self, peer: IpAddr, bytes: &[u8]) -> bool {
+        (self.peers.is_empty() || self.peers.iter().any(|prefix| prefix.contains(peer)))
+            && (self.texts.is_empty() || self.texts.iter().any(|text| contains(bytes, text)))
     }
+}
+
+/// An empty text is in nothing: a leg without a Call-ID is no reason to show everything.
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    !text.is_empty() && bytes.windows(text.len()).any(|window| window == text)
 }
 
 impl Follower {
@@ -231,7 +240,7 @@ mod tests {
     async fn a_message_is_shown_only_while_somebody_follows() {
         let trace = Trace::default();
         show(&trace, "192.0.2.2:5060", b"of nobody");
-        let mut follower = trace.follow(Vec::new());
+        let mut follower = trace.follow(Vec::new(), Vec::new());
         show(&trace, "192.0.2.2:5060", b"seen");
         let traced = next(&mut follower).await;
         assert_eq!((&*traced.bytes, traced.direction), (b"seen".as_slice(), Direction::Sent));
@@ -242,7 +251,7 @@ mod tests {
         drop(follower);
         assert!(!trace.is_followed());
         show(&trace, "192.0.2.2:5060", b"of nobody");
-        let mut last = trace.follow(Vec::new());
+        let mut last = trace.follow(Vec::new(), Vec::new());
         drop(trace);
         assert!(last.next().await.is_none(), "the daemon ends");
     }
@@ -250,13 +259,13 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_others_costs_a_follower_nothing() {
         let trace = Trace::default();
-        let mut one = trace.follow(vec!["192.0.2.2".parse().unwrap()]);
+        let mut one = trace.follow(vec!["192.0.2.2".parse().unwrap()], Vec::new());
         show(&trace, "[::ffff:192.0.2.2]:5060", b"before");
         for _ in 0..3 * BACKLOG {
             // Nobody follows it: it is not even copied.
             show(&trace, "198.51.100.7:5060", b"of nobody");
         }
-        let mut all = trace.follow(Vec::new());
+        let mut all = trace.follow(Vec::new(), Vec::new());
         for _ in 0..3 * BACKLOG {
             show(&trace, "198.51.100.7:5060", b"flood");
         }

@@ -10,11 +10,17 @@ use std::{
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pbx_tests::{daemon::DEADLINE, lab::Lab, phone::Baresip, sandbox::Sandbox};
+use pbx_tests::{
+    daemon::DEADLINE,
+    lab::Lab,
+    phone::{Baresip, Handset, Line, Media, media, number_of},
+    sandbox::Sandbox,
+};
 use serde_json::Value;
 
 /// A user id without a name, a login or anything else.
@@ -178,6 +184,39 @@ fn phones_register_with_what_is_printed_and_again_in_the_next_run() {
         assert_eq!(run.registered(), ["100", "101"], "registrations outlive a run");
         assert!(run.facts["extensions"][0]["note"].is_null(), "{:#}", run.facts);
         drop(phones);
+    });
+}
+
+#[test]
+fn two_phones_with_what_is_printed_call_each_other_and_are_heard() {
+    in_lab(|lab, directory| {
+        let run = Run::ready(in_folder(&directory.join("run"), &["--interface", lab.good.interface]));
+        let server = format!("{}:5060", run.facts["addresses"][0].as_str().expect("an address"));
+        let network = &lab.good.network;
+        let mut phones = run.passwords().into_iter().map(|(number, password)| {
+            let line = Line::udp(network, lab.good.v4().into(), server.parse().expect("a server")).expect("a line");
+            let mut phone = Handset::new(line, &number, &password);
+            phone.register().expect("registered");
+            phone
+        });
+        let (mut first, mut second) = (phones.next().expect("a phone"), phones.next().expect("another"));
+        let mut one = Media::open(network, lab.good.v4().into(), 440).expect("media");
+        let mut two = Media::open(network, lab.good.v4().into(), 700).expect("media");
+        let mut call = first.call(second.number(), &one.sdp()).expect("a call");
+        let mut taken = second.incoming().expect("an incoming call");
+        assert_eq!(number_of(taken.invite.header("From")), first.number());
+        second.ring(&taken).expect("rings");
+        first.wait_ringing(&mut call).expect("ringing");
+        second.answer(&mut taken, &two.sdp()).expect("answers");
+        let answered = first.wait_answered(&mut call).expect("answered");
+        second.wait_ack(&taken).expect("an ACK");
+        let to = (answered.media().expect("media"), taken.invite.media().expect("media"));
+        media::play(&mut [(&mut one, to.0), (&mut two, to.1)], Duration::from_secs(1)).expect("media flow");
+        media::wait_packets(&mut [(&mut one, 50), (&mut two, 50)]).expect("media come");
+        assert!(one.taken.has(700) && two.taken.has(440), "{:?} {:?}", one.taken.packets, two.taken.packets);
+        assert_eq!(first.bye(&mut call).expect("an answer"), 200);
+        second.wait_bye(&taken).expect("a BYE");
+        run.end();
     });
 }
 

@@ -8,6 +8,7 @@
 //!
 //! The appliance is the namespace of the sandbox. Hardware addresses are fixed, so that frames can be made by hand.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
@@ -18,6 +19,9 @@ use crate::wire;
 
 /// The interface of a neighbour.
 pub const NEIGHBOUR_INTERFACE: &str = "eth0";
+
+/// The ports that a new installation takes for calls, as sysctl writes them.
+const MEDIA_PORTS: &str = "45000-64999";
 
 /// The appliance with its neighbours. Their namespaces live as long as it does.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub struct Neighbour {
 impl Lab {
     /// Builds the lab in the namespace of the calling thread, which a [`Sandbox`] made.
     pub fn build(_sandbox: &Sandbox) -> Result<Self> {
+        // As systemd does for the unit: a port of a call is never somebody's ephemeral one.
+        fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", MEDIA_PORTS).context("reserve the media ports")?;
         Ok(Self { good: Neighbour::join("lan-good", 1)?, bad: Neighbour::join("lan-bad", 2)? })
     }
 

@@ -16,6 +16,10 @@ pub mod flood;
 
 pub mod daemon;
 
+pub mod router;
+
+pub mod site;
+
 pub mod fuzz;
 
 pub mod interrupt;

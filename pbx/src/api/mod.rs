@@ -1,7 +1,8 @@
 //! The REST API over the unix socket: names, verbs and shapes. Handlers are empty: extract, call an operation,
-//! answer. GET reads and needs the role `View`, POST changes and needs `Admin`; so does
-//! `/api/trace`, which shows who calls whom.
+//! answer. GET reads and needs the role `View`, POST changes and needs `Admin`; so do
+//! `/api/trace`, `/api/sessions` and `/api/cdrs`, which show who calls whom.
 
+mod calls;
 mod error;
 mod events;
 mod extract;
@@ -101,6 +102,12 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/transports/{id}/status"),
     ("GET", "/api/transports/{id}/certificate"),
     ("POST", "/api/transports/{id}/certificate"),
+    ("GET", "/api/sessions"),
+    ("GET", "/api/sessions/{id}"),
+    ("POST", "/api/sessions/{id}/destroy"),
+    ("GET", "/api/cdrs"),
+    ("GET", "/api/cdrs/export"),
+    ("GET", "/api/cdrs/{id}"),
     ("GET", "/api/audit_logs"),
     ("GET", "/api/events"),
     ("GET", "/api/trace"),
@@ -159,6 +166,12 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
             "/api/transports/{id}/certificate",
             get(transports::certificate).post(transports::set_certificate).layer(certificates),
         )
+        .route("/api/sessions", get(calls::list))
+        .route("/api/sessions/{id}", get(calls::show))
+        .route("/api/sessions/{id}/destroy", post(calls::hang_up))
+        .route("/api/cdrs", get(calls::cdrs))
+        .route("/api/cdrs/export", get(calls::export))
+        .route("/api/cdrs/{id}", get(calls::cdr))
         .route("/api/audit_logs", get(events::audit_log))
         .route("/api/events", get(events::follow))
         .route("/api/trace", get(trace::follow))

@@ -60,6 +60,11 @@ fn is_stream(path: &str) -> bool {
     matches!(path, "/api/events" | "/api/trace")
 }
 
+/// What a viewer may not see.
+fn says_who_calls_whom(path: &str) -> bool {
+    path == "/api/trace" || path.starts_with("/api/sessions") || path.starts_with("/api/cdrs")
+}
+
 /// A request that an administrator may make and that works on a bench with one rule.
 fn sample(method: &str, path: &str) -> (String, Bytes) {
     // The transport with a certificate is the third; of registrations there is one.
@@ -67,6 +72,8 @@ fn sample(method: &str, path: &str) -> (String, Bytes) {
         path if path.contains("certificate") => "3",
         path if path.contains("tenants") && path.ends_with("destroy") => "2",
         path if path.contains("registrations") => "phone",
+        path if path.contains("sessions") => "00000000000000ab",
+        path if path.contains("cdrs") => "00000000000000cd",
         _ => "1",
     };
     let filled = path.replace("{id}", id).replace("{instance_id}", "urn:uuid:phone").replace("{number}", "101");
@@ -118,7 +125,7 @@ async fn every_route_asks_who_it_is() {
             let reads = *method == "GET";
             let expected = match role {
                 None => StatusCode::FORBIDDEN,
-                Some(Role::View) if !reads || *path == "/api/trace" => StatusCode::FORBIDDEN,
+                Some(Role::View) if !reads || says_who_calls_whom(path) => StatusCode::FORBIDDEN,
                 _ => StatusCode::OK,
             };
             assert_eq!(status, expected, "{role:?} {method} {path}: {answer}");
@@ -183,6 +190,19 @@ async fn errors_have_one_shape_and_the_status_of_their_kind() {
         ("POST", "/api/security/mode", r#"{"mode":"fast"}"#, 400, "VALIDATE_FAILED"),
         ("GET", "/api/trace?ip=10.0.0.1&ip=x", "", 400, "VALIDATE_FAILED"),
         ("GET", "/api/trace?colour=1", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/trace?call=ab", "", 404, "NOT_FOUND"),
+        ("GET", "/api/trace?call=x", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/trace?call=a&call=b", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/sessions/ab", "", 404, "NOT_FOUND"),
+        ("GET", "/api/sessions/me", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/sessions?filter=colour%20eq%201", "", 400, "VALIDATE_FAILED"),
+        ("POST", "/api/sessions/ab/destroy", "", 404, "NOT_FOUND"),
+        ("POST", "/api/sessions/ab/destroy", r#"{"colour":1}"#, 400, "VALIDATE_FAILED"),
+        ("GET", "/api/cdrs/ab", "", 404, "NOT_FOUND"),
+        ("GET", "/api/cdrs/12345678123456781", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/cdrs?orderby=colour", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/cdrs/export?format=xml", "", 400, "VALIDATE_FAILED"),
+        ("GET", "/api/cdrs/export?top=5", "", 400, "VALIDATE_FAILED"),
     ] {
         let (got, answer) = served.ask(method, path, body).await;
         assert_eq!(
@@ -351,6 +371,12 @@ async fn what_is_wrong_with_accounts_and_transports_names_the_field() {
         ("/api/users", r#"{"extension_number":"102","tenant":"none"}"#, 404, "NOT_FOUND", "tenant"),
         ("/api/users", r#"{"extension_number":"102","password":"x"}"#, 400, "VALIDATE_FAILED", "password"),
         ("/api/users/9", r#"{"enabled":false}"#, 404, "NOT_FOUND", "9"),
+        ("/api/users/1", r#"{"forward_always":"12"}"#, 400, "VALIDATE_FAILED", "forward_always: number has 2"),
+        ("/api/users/1", r#"{"forward_busy":"+49301234"}"#, 400, "VALIDATE_FAILED", "forward_busy: number has '+'"),
+        ("/api/users/1", r#"{"forward_no_answer":"112"}"#, 400, "VALIDATE_FAILED", "forward_no_answer: number begins"),
+        ("/api/users/1", r#"{"forward_offline":"101"}"#, 400, "VALIDATE_FAILED", "forward_offline: 101 is the"),
+        ("/api/users/1", r#"{"no_answer_seconds":70000}"#, 400, "VALIDATE_FAILED", "write 5 to 300 seconds"),
+        ("/api/users/1", r#"{"do_not_disturb":"on"}"#, 400, "VALIDATE_FAILED", "expected a boolean"),
         ("/api/users/1/status/none/destroy_status", "", 404, "NOT_FOUND", "none"),
         ("/api/tenants", r#"{"name":"SECOND"}"#, 400, "VALIDATE_FAILED", "name"),
         ("/api/tenants/1/destroy", "", 409, "REFUSED", "default"),
@@ -375,4 +401,37 @@ async fn what_is_wrong_with_accounts_and_transports_names_the_field() {
     served.bench.signalling.fail(true);
     let (got, answer) = served.ask("POST", "/api/transports", r#"{"protocol":"UDP","port":5070}"#).await;
     assert_eq!((got.as_u16(), &answer["errors"][0]["code"]), (409, &json!("SIGNALLING_REFUSED")), "{answer}");
+}
+
+#[tokio::test]
+async fn calls_and_their_records_are_shown_ended_and_exported() {
+    let served = Served::to(Some(Role::Admin)).await;
+    served.bench.fill().await;
+    let (_, calls) = served.ask("GET", "/api/sessions?count=true&filter=state%20eq%20'talking'", Bytes::new()).await;
+    let call = &calls["items"][0];
+    assert_eq!(
+        (&calls["count"], &call["id"], &call["caller_number"]),
+        (&json!(1), &json!("00000000000000ab"), &json!("101"))
+    );
+    assert_eq!((&call["tenant"], &call["legs"][1]["media_port"]), (&json!("default"), &json!(45_002)), "{call}");
+    let (status, ended) = served.ask("POST", "/api/sessions/00000000000000ab/destroy", Bytes::new()).await;
+    assert_eq!((status, &ended["dialled"]), (StatusCode::OK, &json!("200")), "{ended}");
+    let (_, calls) = served.ask("GET", "/api/sessions", Bytes::new()).await;
+    assert_eq!(calls["items"], json!([]));
+
+    let (_, list) = served.ask("GET", "/api/cdrs?count=true", Bytes::new()).await;
+    let record = &list["items"][0];
+    assert_eq!(
+        (&list["count"], &record["disposition"], &record["ended_by"]),
+        (&json!(1), &json!("answered"), &json!("callee"))
+    );
+    assert_eq!((&record["billed_seconds"], &record["why"], record.get("legs")), (&json!(61), &Value::Null, None));
+    let (_, one) = served.ask("GET", "/api/cdrs/00000000000000c", Bytes::new()).await;
+    assert_eq!((&one["id"], &one["legs"][1]["media"]["lost"]), (&json!("00000000000000cd"), &json!(2)), "{one}");
+    let (_, csv) = served.raw("GET", "/api/cdrs/export", Bytes::new()).await;
+    let csv = String::from_utf8(csv.into()).unwrap();
+    assert!(csv.starts_with("id,tenant,caller_number,") && csv.lines().count() == 2, "{csv}");
+    let (_, lines) = served.raw("GET", "/api/cdrs/export?format=json", Bytes::new()).await;
+    let line: Value = serde_json::from_slice(lines.trim_ascii_end()).unwrap();
+    assert_eq!(line, one);
 }

@@ -17,23 +17,27 @@ use super::{
 };
 use crate::ops::{Messages, OpError};
 
-/// Server-sent events `message`, from now on, of the peers that `ip` names, as often as needed. A follower that is
+/// Server-sent events `message`, from now on, of the peers that `ip` names, as often as needed, and of
+/// the one call that `call` names. A follower that is
 /// too slow gets an event `lost` with the number of their messages that it missed.
 pub(super) async fn follow(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, ApiError> {
-    let mut peers = Vec::new();
+    let (mut peers, mut call) = (Vec::new(), None);
     for (key, value) in pairs {
-        if key != "ip" {
-            return Err(
-                OpError::usage(format!("{:.60}: unknown; only ip is taken", key.escape_debug().to_string())).into()
-            );
+        match key.as_str() {
+            "ip" => peers.push(value),
+            "call" if call.is_none() => call = Some(value),
+            "call" => return Err(OpError::usage("call: one at a time").into()),
+            _ => {
+                let what = format!("{:.60}: unknown; only ip and call are taken", key.escape_debug().to_string());
+                return Err(OpError::usage(what).into());
+            }
         }
-        peers.push(value);
     }
-    let messages = api.operations.trace(&context, &peers).await?;
+    let messages = api.operations.trace(&context, &peers, call.as_deref()).await?;
     Ok(live(&api, messages))
 }
 

@@ -1,13 +1,17 @@
 //! The tree of commands. Help texts are what people read first, so they say what happens.
 
 mod accounts;
+mod calls;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use self::accounts::{
-    CertificateFiles, Ext, InTenant, PasswordFrom, Reg, Tenant, Transport, TransportOptions,
+pub(super) use self::{
+    accounts::{
+        CertificateFiles, Ext, Forward, InTenant, PasswordFrom, Reg, Switch, Tenant, Transport, TransportOptions,
+    },
+    calls::{Call, Cdr, WhichCdrs},
 };
 use crate::config::DEFAULT_SOCKET;
 
@@ -94,6 +98,12 @@ pub enum Command {
     /// Registrations: which phones can be reached now
     #[command(subcommand, visible_alias = "registration")]
     Reg(Reg),
+    /// Calls that go on; for administrators
+    #[command(subcommand)]
+    Call(Call),
+    /// Records of calls: who called whom, when, how long, how it ended; for administrators
+    #[command(subcommand)]
+    Cdr(Cdr),
     /// Transports: where phones reach the appliance
     #[command(subcommand)]
     Transport(Transport),
@@ -102,6 +112,9 @@ pub enum Command {
         /// Only those of this peer, an address or range; several add up
         #[arg(long, value_name = "ADDRESS|RANGE")]
         ip: Vec<String>,
+        /// Only those of this call that goes on, by its id or its first digits (`pbx call list`)
+        #[arg(long, value_name = "ID")]
+        call: Option<String>,
         /// The whole messages too; what proves a password is masked
         #[arg(long)]
         sip: bool,

@@ -20,7 +20,7 @@ pub(super) fn confirm(question: &str, does: &str) -> Result<(), Failure> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    Err(Failure::Failed("nothing was removed".to_owned()))
+    Err(Failure::Failed("nothing was changed".to_owned()))
 }
 
 impl PasswordFrom {

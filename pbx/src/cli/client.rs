@@ -55,6 +55,21 @@ impl Client {
         decode(&self.request(Method::POST, path, "application/octet-stream", body.into()).await?)
     }
 
+    /// Reads something long, piece by piece, as it comes.
+    pub(super) async fn download(&self, path: &str, into: &mut impl std::io::Write) -> Result<(), Failure> {
+        self.open(path).await?.write_to(into).await
+    }
+
+    /// Opens something long; the caller has it written somewhere.
+    pub(super) async fn open(&self, path: &str) -> Result<Long, Failure> {
+        let response = timeout(ANSWER, self.send(Method::GET, path, "application/octet-stream", Bytes::new())).await;
+        let response = response.map_err(|_| silent())??;
+        if !response.status().is_success() {
+            return Err(refusal(response.status(), &body(response).await?));
+        }
+        Ok(Long { body: response.into_body() })
+    }
+
     /// Opens a stream of live events; the caller reads it.
     pub(super) async fn stream(&self, path: &str) -> Result<EventStream, Failure> {
         let response = self.send(Method::GET, path, "text/event-stream", Bytes::new()).await?;
@@ -71,9 +86,7 @@ impl Client {
             let bytes = body(response).await?;
             if status.is_success() { Ok(bytes) } else { Err(refusal(status, &bytes)) }
         };
-        timeout(ANSWER, answer)
-            .await
-            .unwrap_or_else(|_| Err(Failure::Failed(format!("no answer within {} s", ANSWER.as_secs()))))
+        timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(silent()))
     }
 
     async fn send(
@@ -100,6 +113,32 @@ impl Client {
             .body(Full::new(content))
             .map_err(|error| Failure::Usage(error.to_string()))?;
         sender.send_request(request).await.map_err(broken)
+    }
+}
+
+/// An answer that is too long for the memory.
+pub(super) struct Long {
+    body: Incoming,
+}
+
+impl Long {
+    /// Writes it to its end. A reader that went away (`| head`) is no error.
+    pub(super) async fn write_to(&mut self, into: &mut impl std::io::Write) -> Result<(), Failure> {
+        while let Some(frame) = timeout(ANSWER, self.body.frame()).await.map_err(|_| silent())? {
+            let frame = frame.map_err(|error| {
+                Failure::Failed(format!("the answer broke off ({error}); what is written of it is not whole"))
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            match into.write_all(&data) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => {
+                    return Err(Failure::Failed(format!("cannot write it ({error}); what is there is not whole")));
+                }
+            }
+        }
+        let _ = into.flush();
+        Ok(())
     }
 }
 
@@ -187,6 +226,10 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
         .map(|body| body.errors)
         .unwrap_or_else(|_| vec![OpError::internal(format!("the daemon answers {status}"))]);
     Failure::Answer { status, errors }
+}
+
+fn silent() -> Failure {
+    Failure::Failed(format!("no answer within {} s", ANSWER.as_secs()))
 }
 
 fn broken(error: hyper::Error) -> Failure {

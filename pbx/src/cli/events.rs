@@ -69,12 +69,14 @@ fn line(session: &Session, item: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A span before now, or a time.
-fn moment(text: &str) -> Result<Timestamp, Failure> {
+/// A span before now, a day or a time.
+pub(super) fn moment(text: &str) -> Result<Timestamp, Failure> {
     if let Ok(span) = parse_duration(text) {
         return Ok(now().saturating_sub(span));
     }
-    text.parse().map_err(|_| Failure::Usage(format!("{text} is neither a span (1h) nor a time (2026-01-31T12:00:00Z)")))
+    text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).map_err(|_| {
+        Failure::Usage(format!("{text} is neither a span (1h), a day (2026-01-31) nor a time (2026-01-31T12:00:00Z)"))
+    })
 }
 
 #[cfg(test)]
@@ -84,6 +86,7 @@ mod tests {
     #[test]
     fn since_is_a_span_or_a_time() {
         assert_eq!(moment("2026-01-31T12:00:00Z").unwrap().to_string(), "2026-01-31T12:00:00Z");
+        assert_eq!(moment("2026-01-31").unwrap().to_string(), "2026-01-31T00:00:00Z");
         let hour = now().saturating_since(moment("1h").unwrap()).as_secs();
         assert!((3599..=3601).contains(&hour));
         assert_eq!(moment("yesterday").unwrap_err().code(), 2);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Session,
-    args::{Change, Ext, InTenant, ListArgs, Reg},
+    args::{Change, Ext, Forward, InTenant, ListArgs, Reg, Switch},
     ask::confirm,
     block::read,
     client::{encoded, query, typed},
@@ -37,12 +37,20 @@ pub(super) async fn ext(session: &Session, command: Ext) -> Result<(), Failure> 
             answer(session, session.client.post("/api/users", &request).await?)
         }
         Ext::Show { number, tenant } => show(session, &number, &tenant).await,
-        Ext::Set { number, tenant, new_number, name, caller_id, enable, disable, change } => {
+        Ext::Set { number, tenant, new_number, name, caller_id, enable, disable, forward, change } => {
+            let Forward { forward_always, forward_busy, forward_no_answer, forward_offline, no_answer_after, dnd } =
+                forward;
             let request = UpdateExtension {
                 extension_number: new_number,
                 display_name: name,
                 caller_id,
                 enabled: (enable || disable).then_some(enable),
+                forward_always: forward_always.map(number_or_none),
+                forward_busy: forward_busy.map(number_or_none),
+                forward_no_answer: forward_no_answer.map(number_or_none),
+                forward_offline: forward_offline.map(number_or_none),
+                no_answer_seconds: no_answer_after,
+                do_not_disturb: dnd.map(|dnd| dnd == Switch::On),
                 dry_run: change.dry_run,
             };
             let id = find(session, &number, &tenant).await?.0;
@@ -94,12 +102,13 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     let mut table = Columns::new(&["number", "name", "tenant", "caller id", "state", "phones"], &[5]);
     for item in listed.items.iter().cloned() {
         let user: User = typed(item)?;
+        let state = state(&user);
         table.row([
             user.extension_number,
             user.display_name.unwrap_or_default(),
             user.tenant,
             user.caller_id.unwrap_or_default(),
-            if user.enabled { "enabled" } else { "disabled" }.to_owned(),
+            state,
             user.registered.map_or_else(|| "?".to_owned(), number),
         ]);
     }
@@ -148,6 +157,44 @@ fn say_user(user: &User) {
     say(format!("  tenant     {}", user.tenant));
     say(format!("  caller id  {}", user.caller_id.as_deref().unwrap_or("(number and name)")));
     say(format!("  state      {}", if user.enabled { "enabled" } else { "disabled: answered as if it did not exist" }));
+    forwarding(user).into_iter().for_each(say);
+}
+
+/// In a word, and what keeps its phones from ringing.
+fn state(user: &User) -> String {
+    let to = user.forward_always.as_ref().map(|to| format!("forwarded to {to}"));
+    match (user.enabled, to, user.do_not_disturb) {
+        (false, ..) => "disabled".to_owned(),
+        (true, Some(to), _) => to,
+        (true, None, true) => "do not disturb".to_owned(),
+        (true, None, false) => "enabled".to_owned(),
+    }
+}
+
+/// Where its calls go that it does not take.
+fn forwarding(user: &User) -> Vec<String> {
+    let mut lines = Vec::new();
+    if user.do_not_disturb {
+        lines.push("  disturb    no: its phones do not ring".to_owned());
+    }
+    let when_silent = format!("after {} s without an answer", user.no_answer_seconds);
+    for (when, to) in [
+        ("every call", &user.forward_always),
+        ("when busy", &user.forward_busy),
+        (when_silent.as_str(), &user.forward_no_answer),
+        ("when no phone can be reached", &user.forward_offline),
+    ] {
+        lines.extend(to.as_ref().map(|to| format!("  forwards   to {to} {when}")));
+    }
+    if user.forward_always.is_some() && lines.len() > 1 {
+        lines.push("             (while every call is forwarded, the rest has no effect)".to_owned());
+    }
+    lines
+}
+
+/// The API takes a number away that is empty.
+fn number_or_none(text: String) -> String {
+    if text.eq_ignore_ascii_case("none") { String::new() } else { text }
 }
 
 fn answer(session: &Session, value: Value) -> Result<(), Failure> {
@@ -330,4 +377,41 @@ async fn find(session: &Session, number: &str, tenant: &InTenant) -> Result<(Str
 
 fn of_tenant(tenant: &InTenant) -> String {
     tenant.tenant.as_deref().map(|tenant| query(&[("tenant", tenant)])).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> User {
+        User {
+            id: Some("1".into()),
+            extension_number: "101".into(),
+            display_name: None,
+            caller_id: None,
+            tenant: "default".into(),
+            enabled: true,
+            registered: Some(0),
+            forward_always: None,
+            forward_busy: None,
+            forward_no_answer: None,
+            forward_offline: None,
+            no_answer_seconds: 20,
+            do_not_disturb: false,
+            created_at: pbx_core::time::Timestamp::EPOCH,
+            updated_at: pbx_core::time::Timestamp::EPOCH,
+        }
+    }
+
+    #[test]
+    fn where_calls_go_is_said_in_words_and_nothing_when_they_go_nowhere() {
+        assert_eq!((state(&user()), forwarding(&user()).len()), ("enabled".to_owned(), 0));
+        let some = User { forward_busy: Some("102".into()), forward_no_answer: Some("103".into()), ..user() };
+        let lines = ["  forwards   to 102 when busy", "  forwards   to 103 after 20 s without an answer"];
+        assert_eq!((state(&some), forwarding(&some)), ("enabled".to_owned(), lines.map(str::to_owned).to_vec()));
+        let all = User { forward_always: Some("104".into()), do_not_disturb: true, ..some };
+        assert_eq!((state(&all), forwarding(&all).len()), ("forwarded to 104".to_owned(), 5));
+        assert_eq!(state(&User { enabled: false, ..all }), "disabled");
+        assert_eq!((number_or_none("None".into()), number_or_none("200".into())), (String::new(), "200".to_owned()));
+    }
 }

@@ -4,6 +4,7 @@
 mod args;
 mod ask;
 mod block;
+mod call;
 mod client;
 mod events;
 mod ext;
@@ -81,7 +82,9 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Ext(command) => ext::ext(&session, command).await,
         Command::Reg(command) => ext::reg(&session, command).await,
         Command::Transport(command) => transport::run(&session, command).await,
-        Command::Trace { ip, sip } => trace::trace(&session, &ip, sip).await,
+        Command::Call(command) => call::call(&session, command).await,
+        Command::Cdr(command) => call::cdr(&session, command).await,
+        Command::Trace { ip, call, sip } => trace::trace(&session, &ip, call.as_deref(), sip).await,
         Command::Tenant(command) => tenant::run(&session, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

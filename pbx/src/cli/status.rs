@@ -46,12 +46,23 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
         TransportState::Deactivated => format!("{} {} CLOSED", one.protocol, one.port),
     };
     say(format!("         {}", status.transports.iter().map(transport).collect::<Vec<_>>().join(", ")));
+    status.load.iter().map(calls).for_each(say);
     status.load.iter().flat_map(load).for_each(say);
     say_filter(&status.filter);
     for warning in status.warnings.iter().filter(|warning| Some(*warning) != status.filter.problem.as_ref()) {
         say(format!("warning  {warning}"));
     }
     Ok(())
+}
+
+/// How many calls there are, and how many there were not.
+fn calls(load: &Load) -> String {
+    let refused = match load.calls_without_port {
+        0 => String::new(),
+        refused => format!(", {} REFUSED because no media port was free", number(refused)),
+    };
+    let noun = if load.calls == 1 { "call goes on" } else { "calls go on" };
+    format!("calls    {} {noun}{refused}", number(load.calls))
 }
 
 /// What the signalling side has to do, as lines under a heading.
@@ -260,6 +271,14 @@ mod tests {
         let gone =
             RegistrationView { reachable: false, behind_nat: true, display_name: None, user_agent: None, ..view };
         assert!(phone(gone).ends_with("0s left, behind NAT, CANNOT BE REACHED: its connection is gone"));
+    }
+
+    #[test]
+    fn calls_are_one_line_and_those_without_a_port_are_named() {
+        assert_eq!(calls(&Load::default()), "calls    0 calls go on");
+        assert_eq!(calls(&Load { calls: 1, ..Load::default() }), "calls    1 call goes on");
+        let full = Load { calls: 9999, calls_without_port: 3, ..Load::default() };
+        assert_eq!(calls(&full), "calls    9 999 calls go on, 3 REFUSED because no media port was free");
     }
 
     #[test]

@@ -155,6 +155,15 @@ async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
         ("ext list --sort colour", 2),
         ("ext set 101 --name Alicia --disable", 0),
         ("ext set 101 --enable --json", 0),
+        ("ext set 101 --forward-always 102 --forward-busy none --no-answer-after 30 --dnd on", 0),
+        ("ext set 101 --forward-always 101", 2),
+        ("ext set 101 --forward-always 12", 2),
+        ("ext set 101 --forward-offline 112", 2),
+        ("ext set 101 --no-answer-after 4", 2),
+        ("ext set 101 --no-answer-after 99999999999", 2),
+        ("ext list --search 102", 0),
+        ("ext show 101", 0),
+        ("ext set 101 --forward-always none --dnd off", 0),
         ("ext passwd 101", 0),
         ("ext passwd 999", 3),
         (&format!("ext import {bad}"), 2),
@@ -223,6 +232,55 @@ async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
 }
 
 #[tokio::test]
+async fn commands_about_calls_end_with_the_code_that_says_what_happened() {
+    let machine = Machine::of(Some(Role::Admin)).await;
+    for line in ["call list", "call list --json", "cdr list", "cdr list --json", "cdr export"] {
+        assert_eq!(machine.pbx(line).await, 0, "nothing is there: {line}");
+    }
+    machine.bench.fill().await;
+    machine.bench.signalling.talk("00000000000000ac");
+    let csv = machine.bench.folder.path().join("calls.csv");
+    for (line, expected) in [
+        ("call list", 0),
+        ("call list --json --sort -id", 0),
+        ("call show 00000000000000ab", 0),
+        ("call show 00000000000000AB --json", 0),
+        ("call show 0", 2),
+        ("call show x", 2),
+        ("call show 1", 3),
+        ("call hangup 00000000000000ab", 2),
+        ("call hangup 00000000000000ab --dry-run", 0),
+        ("call hangup 00000000000000ab --yes", 0),
+        ("call hangup 00000000000000ab --yes", 3),
+        ("call show 0", 0),
+        ("trace --call 1", 3),
+        ("trace --call me", 2),
+        ("cdr list", 0),
+        ("cdr list --from 1d --to 2026-11-24 --number 101 --disposition answered --json", 0),
+        ("cdr list --from never", 2),
+        ("cdr list --number 1'or'1", 0),
+        ("cdr list --sort colour", 2),
+        ("cdr show 00000000000000cd", 0),
+        ("cdr show 0 --json", 0),
+        ("cdr show 1", 3),
+        ("cdr show cd!", 2),
+        (&format!("cdr export {}", csv.display()), 0),
+        ("cdr export --csv --json", 2),
+        ("cdr export --filter colour_eq_1", 2),
+        ("cdr export /nonexistent/calls.csv", 1),
+        ("cdr export /dev/full", 1),
+    ] {
+        assert_eq!(machine.pbx(line).await, expected, "pbx {line}");
+    }
+    let written = std::fs::read_to_string(&csv).unwrap();
+    assert!(written.lines().nth(1).unwrap().starts_with("00000000000000cd,default,101,Alice,102,102,"), "{written}");
+    // A filter that means nothing is told before the file is touched.
+    let line = format!("cdr export {} --filter colour_eq_1", csv.display());
+    assert_eq!(machine.pbx(&line).await, 2);
+    assert_eq!(std::fs::read_to_string(&csv).unwrap(), written);
+}
+
+#[tokio::test]
 async fn a_failing_filter_is_1_and_a_broken_doctor_too() {
     let machine = Machine::of(Some(Role::Admin)).await;
     machine.bench.filter.fail(true);
@@ -237,7 +295,10 @@ async fn a_viewer_looks_and_a_stranger_does_nothing() {
     let viewer = Machine::of(Some(Role::View)).await;
     assert_eq!(viewer.pbx("status").await, 0);
     assert_eq!(viewer.pbx("block add 198.51.100.7").await, 4);
-    assert_eq!(viewer.pbx("trace").await, 4);
+    for line in ["trace", "call list", "call show ab", "call hangup ab --yes", "cdr list", "cdr show ab", "cdr export"]
+    {
+        assert_eq!(viewer.pbx(line).await, 4, "{line}");
+    }
     let stranger = Machine::of(None).await;
     assert_eq!(stranger.pbx("status").await, 4);
 }

@@ -20,12 +20,14 @@ const WHAT: usize = 60;
 /// Characters of a Call-ID in the ladder.
 const CALL_ID: usize = 12;
 
-pub(super) async fn trace(session: &Session, peers: &[String], whole: bool) -> Result<(), Failure> {
-    let pairs: Vec<(&str, &str)> = peers.iter().map(|peer| ("ip", peer.as_str())).collect();
+pub(super) async fn trace(session: &Session, peers: &[String], call: Option<&str>, whole: bool) -> Result<(), Failure> {
+    let peer = peers.iter().map(|peer| ("ip", peer.as_str()));
+    let pairs: Vec<(&str, &str)> = peer.chain(call.map(|call| ("call", call))).collect();
     let mut stream = session.client.stream(&format!("/api/trace{}", query(&pairs))).await?;
     if !session.json {
         let whose = if peers.is_empty() { String::new() } else { format!(" of {}", peers.join(", ")) };
-        eprintln!("pbx: messages{whose} as they come (→) and go (←), times in UTC, until Ctrl-C");
+        let call = call.map(|call| format!(" of the call {call}")).unwrap_or_default();
+        eprintln!("pbx: messages{whose}{call} as they come (→) and go (←), times in UTC, until Ctrl-C");
     }
     while let Some((name, data)) = stream.next().await? {
         show(session, whole, &name, data)?;

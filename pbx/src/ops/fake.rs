@@ -11,7 +11,10 @@ use std::{
 
 use pbx_core::{
     address::Prefix,
+    call::{CallId, Disposition, EndedBy, LegKind, Record, RecordLeg},
+    directory::{ExtensionId, TenantId},
     lockout::{Peer, Surroundings},
+    media::Stats,
     rule::Action,
     settings::{Enforcement, Ports, Settings},
     time::Timestamp,
@@ -240,7 +243,7 @@ impl Bench {
         Self { folder, operations, filter, signalling, surroundings, blind, clock }
     }
 
-    /// An extension 101 that a phone is registered for, and a second tenant.
+    /// An extension 101 that a phone is registered for, a second tenant, a call that goes on and one that has ended.
     pub(crate) async fn fill(&self) {
         let context = Context::daemon();
         let extension = AddExtension { extension_number: "101".into(), ..AddExtension::default() };
@@ -248,6 +251,8 @@ impl Bench {
         let tenant = AddTenant { name: "second".into(), ..AddTenant::default() };
         self.operations.add_tenant(&context, tenant).await.unwrap();
         self.signalling.register("phone", 1, "198.51.100.77:5062");
+        self.signalling.talk("00000000000000ab");
+        self.store().keep_calls(&[ended_call(0xcd)]).await.unwrap();
     }
 
     pub(crate) fn advance(&self, span: Duration) {
@@ -276,5 +281,43 @@ impl Bench {
 
     pub(crate) fn kernel_says(&self, action: Action) {
         self.filter.view.lock().unwrap().manual = Some(ManualVerdict { action, prefix: None, expires_at: None });
+    }
+}
+
+/// The record of a call of extension 1 to 102 that went on for a minute.
+pub(crate) fn ended_call(id: u64) -> Record {
+    let at = |seconds| BEGIN.saturating_add(Duration::from_secs(seconds));
+    let leg = |kind, number: &str| RecordLeg {
+        kind,
+        number: number.into(),
+        remote: "198.51.100.77:5062".into(),
+        started: BEGIN,
+        ringing: Some(at(1)),
+        answered: Some(at(3)),
+        ended: Some(at(64)),
+        status: 200,
+        codec: "PCMA/8000".into(),
+        media: Some(Stats { packets: 3050, bytes: 524_600, lost: 2, jitter: 125, ..Stats::default() }),
+    };
+    Record {
+        id: CallId(id),
+        tenant: TenantId(1),
+        caller: ExtensionId(1),
+        caller_number: "101".into(),
+        caller_name: "Alice".into(),
+        dialled: "102".into(),
+        callee_number: "102".into(),
+        started: BEGIN,
+        ringing: Some(at(1)),
+        answered: Some(at(3)),
+        ended: Some(at(64)),
+        billed: Duration::from_millis(60_001),
+        disposition: Disposition::Answered,
+        status: 200,
+        cause: 16,
+        ended_by: Some(EndedBy::Callee),
+        why: "".into(),
+        codec: "PCMA/8000".into(),
+        legs: vec![leg(LegKind::Caller, "101"), leg(LegKind::Branch, "102")],
     }
 }

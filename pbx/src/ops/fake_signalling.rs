@@ -19,7 +19,7 @@ use pbx_core::{
 
 use super::fake::BEGIN;
 use crate::{
-    signalling::{CertificatePair, Load, Registration, Signalling, Transport, TransportStatus},
+    signalling::{Call, CallLeg, CertificatePair, Load, Registration, Signalling, Transport, TransportStatus},
     trace::Trace,
 };
 
@@ -34,6 +34,7 @@ pub(crate) struct FakeSignalling {
     pub(crate) directory: Mutex<Arc<Directory>>,
     pub(crate) settings: Mutex<Option<Settings>>,
     pub(crate) registrations: Mutex<Vec<Registration>>,
+    pub(crate) conversations: Mutex<Vec<Call>>,
     pub(crate) trace: Trace,
     pub(crate) load: Mutex<Load>,
     pub(crate) known: Mutex<Vec<(IpAddr, ExtensionId, Timestamp)>>,
@@ -74,6 +75,39 @@ impl FakeSignalling {
             behind_nat: false,
             since: BEGIN,
             expires_at: BEGIN.saturating_add(std::time::Duration::from_secs(300)),
+        });
+    }
+
+    /// As if extension 1 were talking to 102. The appliance made the Call-ID of the second leg.
+    pub(crate) fn talk(&self, id: &str) {
+        let leg = |kind: &str, number: &str, call_id: String, port: u16| CallLeg {
+            kind: kind.into(),
+            number: number.into(),
+            state: "talking".into(),
+            call_id,
+            protocol: Protocol::Udp,
+            remote: "198.51.100.77:5062".parse().unwrap(),
+            media_port: Some(port),
+            media_remote: Some("198.51.100.77:4000".parse().unwrap()),
+            codec: "PCMA/8000".into(),
+            packets: 50,
+            bytes: 8600,
+            lost: 1,
+            jitter_us: 125,
+            refused: 0,
+        };
+        self.conversations.lock().unwrap().push(Call {
+            id: id.into(),
+            caller: ExtensionId(1),
+            caller_number: "101".into(),
+            dialled: "200".into(),
+            callee_number: "102".into(),
+            started: BEGIN,
+            answered: Some(BEGIN.saturating_add(std::time::Duration::from_secs(3))),
+            legs: vec![
+                leg("caller", "101", format!("{id}-of-the-phone"), 45_000),
+                leg("branch", "102", format!("0123.{id}@192.0.2.5"), 45_002),
+            ],
         });
     }
 }
@@ -152,16 +186,20 @@ impl Signalling for FakeSignalling {
         Ok(Pinged::Answered { code: 200, after: std::time::Duration::from_millis(12) })
     }
 
-    fn calls(&self) -> anyhow::Result<Vec<crate::signalling::Call>> {
-        Ok(Vec::new())
+    fn calls(&self) -> anyhow::Result<Vec<Call>> {
+        anyhow::ensure!(!self.hangs.load(Ordering::Relaxed), "signalling does not answer");
+        Ok(self.conversations.lock().unwrap().clone())
     }
 
-    fn call(&self, _: &str) -> anyhow::Result<Option<crate::signalling::Call>> {
-        Ok(None)
+    fn call(&self, id: &str) -> anyhow::Result<Option<Call>> {
+        Ok(self.calls()?.into_iter().find(|call| call.id == id))
     }
 
-    fn hang_up(&self, _: &str) -> anyhow::Result<bool> {
-        Ok(false)
+    fn hang_up(&self, id: &str) -> anyhow::Result<bool> {
+        let mut conversations = self.conversations.lock().unwrap();
+        let before = conversations.len();
+        conversations.retain(|call| call.id != id);
+        Ok(conversations.len() < before)
     }
 
     fn trace(&self) -> Trace {

@@ -9,6 +9,8 @@ mod accounts;
 mod automatic;
 mod blocks;
 mod book;
+mod calls;
+mod cdrs;
 mod change;
 mod control;
 mod enforcement;
@@ -44,6 +46,8 @@ pub use self::{
     automatic::Recorded,
     blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
     book::Book,
+    calls::{CallLegView, CallState, CallView},
+    cdrs::{CdrDetail, CdrLegView, CdrView, ExportCdrs, ExportFormat, LegMedia},
     error::{Kind, OpError},
     explain::{Explanation, Fate, KnownHere, Step},
     extensions::{
@@ -108,6 +112,18 @@ impl Context {
         Err(OpError::denied(format!(
             "{} may look and not change: ask root, or join the group pbx-admin (`usermod -aG pbx-admin {}`)",
             self.actor, self.actor
+        )))
+    }
+
+    /// Whether they may look at `what`, which says who calls whom.
+    fn may_see_who_calls(&self, what: &str) -> Result<(), OpError> {
+        if self.role == Role::Admin {
+            return Ok(());
+        }
+        Err(OpError::denied(format!(
+            "{0} may not look at {what}, which say who calls whom: ask root, or join the group pbx-admin \
+             (`usermod -aG pbx-admin {0}`)",
+            self.actor
         )))
     }
 }

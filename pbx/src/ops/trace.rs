@@ -14,8 +14,11 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Context, OpError, Operations, Role};
-use crate::trace::{Direction, Follower, Traced, masked};
+use super::{Context, OpError, Operations};
+use crate::{
+    signalling::Call,
+    trace::{Direction, Follower, Traced, masked},
+};
 
 /// Addresses and ranges that one follower may name.
 const MOST_PEERS: usize = 64;
@@ -61,18 +64,39 @@ pub struct MessageView {
 #[derive(Debug)]
 pub struct Messages {
     follower: Follower,
+    call: Option<CallIds>,
+}
+
+/// How messages of a call are told.
+#[derive(Debug)]
+struct CallIds {
+    /// Call-IDs of the legs that there were when somebody began to look.
+    legs: Vec<String>,
+    /// What is in each Call-ID that the appliance makes for this call, so for legs that come later.
+    own: String,
+}
+
+impl CallIds {
+    fn of(call: &Call) -> Self {
+        let legs = call.legs.iter().map(|leg| leg.call_id.clone()).collect();
+        Self { legs, own: format!(".{}@", call.id) }
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.legs.iter().chain([&self.own]).map(String::as_bytes)
+    }
+
+    /// Whether a message with this Call-ID is of the call.
+    fn has(&self, call_id: &str) -> bool {
+        call_id.contains(&self.own) || self.legs.iter().any(|leg| leg == call_id)
+    }
 }
 
 impl Operations {
-    /// Follows the messages of these peers (addresses or ranges; none named: of all) from now on.
-    pub async fn trace(&self, context: &Context, peers: &[String]) -> Result<Messages, OpError> {
-        if context.role < Role::Admin {
-            return Err(OpError::denied(format!(
-                "{0} may not look at messages, which say who calls whom: ask root, or join the group pbx-admin \
-                 (`usermod -aG pbx-admin {0}`)",
-                context.actor
-            )));
-        }
+    /// Follows the messages of these peers (addresses or ranges; none named: of all) from now on; those of one call
+    /// only, if one is named by its id or a beginning of it.
+    pub async fn trace(&self, context: &Context, peers: &[String], call: Option<&str>) -> Result<Messages, OpError> {
+        context.may_see_who_calls("messages")?;
         if peers.len() > MOST_PEERS {
             return Err(OpError::usage(format!(
                 "ip: {} addresses and ranges are too many: at most {MOST_PEERS}",
@@ -84,8 +108,13 @@ impl Operations {
             Err(error) => Err(OpError::usage(format!("ip: {error}"))),
         });
         let peers: Vec<Prefix> = peers.collect::<Result<_, _>>()?;
+        let call = match call {
+            Some(id) => Some(CallIds::of(&self.call_called(id).await?)),
+            None => None,
+        };
         let trace = self.with_signalling(|signalling| signalling.trace()).await?;
-        Ok(Messages { follower: trace.follow(peers) })
+        let texts = call.iter().flat_map(CallIds::texts).map(Box::from).collect();
+        Ok(Messages { follower: trace.follow(peers, texts), call })
     }
 }
 
@@ -93,8 +122,18 @@ impl Messages {
     /// The next message, or how many (of these peers) were lost before it because they came faster than they were
     /// asked for; none: the signalling side ends.
     pub async fn next(&mut self) -> Option<Result<MessageView, u64>> {
-        let traced = self.follower.next().await?;
-        Some(traced.map(|traced| MessageView::of(&traced)))
+        loop {
+            let traced = match self.follower.next().await? {
+                Ok(traced) => traced,
+                Err(lost) => return Some(Err(lost)),
+            };
+            let view = MessageView::of(&traced);
+            // A Call-ID may be somewhere else in a message of another call.
+            let is_wanted = |call: &CallIds| view.call_id.as_deref().is_some_and(|call_id| call.has(call_id));
+            if self.call.as_ref().is_none_or(is_wanted) {
+                return Some(Ok(view));
+            }
+        }
     }
 }
 

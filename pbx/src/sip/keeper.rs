@@ -13,6 +13,7 @@ use std::{
 };
 
 use pbx_core::{
+    call::{CallId, Record},
     directory::ExtensionId,
     known::{Key, LIFE},
     pbx::{Event, Stored},
@@ -28,11 +29,14 @@ use super::Sip;
 use crate::{
     filter::{Filter, KnownAt, KnownChange},
     ops::Operations,
-    store::{EventKind, NewEvent, Store, StoredKnown},
+    store::{CALLS_KEPT, CALLS_SWEPT, EventKind, NewEvent, Store, StoredKnown},
 };
 
 /// Entries of a kind that may wait; more are counted as lost, and read from the core when the store works again.
 const MOST: usize = 262_144;
+/// Call records that may wait, each of them about a kilobyte. Nobody else has those that find no place: they are
+/// counted and told.
+const MOST_CALLS: usize = 32_768;
 /// Events that may wait; more are only counted.
 const MOST_EVENTS: usize = 4096;
 /// How long changes are gathered before they are written.
@@ -47,6 +51,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Pending {
     bindings: BTreeMap<BindingId, Option<StoredBinding>>,
     successes: BTreeMap<(IpAddr, ExtensionId), Option<Timestamp>>,
+    calls: BTreeMap<CallId, Box<Record>>,
+    calls_lost: u64,
     filter: BTreeMap<Key, bool>,
     events: Vec<(Timestamp, Event)>,
     events_lost: u64,
@@ -58,6 +64,8 @@ impl Pending {
     pub(super) fn is_empty(&self) -> bool {
         self.bindings.is_empty()
             && self.successes.is_empty()
+            && self.calls.is_empty()
+            && self.calls_lost == 0
             && self.filter.is_empty()
             && self.events.is_empty()
             && self.events_lost == 0
@@ -71,11 +79,22 @@ impl Pending {
             Stored::Success(success) => {
                 insert(&mut self.successes, (success.addr, success.extension), Some(success.last))
             }
-            // Kept when there are calls.
-            Stored::Call(_) => true,
+            Stored::Call(record) => {
+                self.call(record);
+                true
+            }
             Stored::NoSuccess { addr, extension } => insert(&mut self.successes, (addr, extension), None),
         };
         self.lost |= !fits;
+    }
+
+    /// The last state of a record is the one that is kept.
+    fn call(&mut self, record: Box<Record>) {
+        if self.calls.len() < MOST_CALLS || self.calls.contains_key(&record.id) {
+            self.calls.insert(record.id, record);
+        } else {
+            self.calls_lost += 1;
+        }
     }
 
     pub(super) fn filter(&mut self, key: Key, known: bool) {
@@ -88,13 +107,15 @@ impl Pending {
 
     /// Entries for the store.
     pub(super) fn unsaved(&self) -> u64 {
-        (self.bindings.len() + self.successes.len()) as u64
+        (self.bindings.len() + self.successes.len() + self.calls.len()) as u64
     }
 
     /// Takes what came later over what is here.
     fn take(&mut self, later: Self) {
-        let Self { bindings, successes, filter, events, events_lost, lost } = later;
+        let Self { bindings, successes, calls, calls_lost, filter, events, events_lost, lost } = later;
         self.lost |= lost;
+        self.calls_lost += calls_lost;
+        calls.into_values().for_each(|record| self.call(record));
         for (id, binding) in bindings {
             self.lost |= !insert(&mut self.bindings, id, binding);
         }
@@ -124,6 +145,10 @@ impl Pending {
         if !(seen.is_empty() && gone.is_empty()) {
             store.keep_known(&seen, &gone, now.saturating_sub(LIFE)).await?;
         }
+        if !self.calls.is_empty() {
+            let records: Vec<&Record> = self.calls.values().map(Box::as_ref).collect();
+            store.keep_calls(&records).await?;
+        }
         Ok(())
     }
 }
@@ -152,6 +177,8 @@ impl Keeper {
         // Another filter than last time knows nobody.
         let mut told: Option<Arc<dyn Filter>> = None;
         let (mut fails, mut filter_fails) = (false, false);
+        // As if as many as that had been written: an earlier run may have.
+        let mut since_sweep = CALLS_SWEPT;
         let mut next_try = Instant::now();
         loop {
             let open = match timeout_at((Instant::now() + LOOK).max(next_try), self.handed.recv()).await {
@@ -175,19 +202,24 @@ impl Keeper {
                 match pending.save(&self.store, super::wall()).await {
                     Ok(()) => {
                         if std::mem::take(&mut fails) {
-                            tracing::info!("registrations are kept again");
+                            tracing::info!("registrations and call records are kept again");
                         }
-                        (pending.bindings, pending.successes) = Default::default();
+                        since_sweep += pending.calls.len() as u64;
+                        (pending.bindings, pending.successes, pending.calls) = Default::default();
                         next_try = Instant::now();
                     }
                     Err(error) => {
                         if !std::mem::replace(&mut fails, true) {
-                            tracing::warn!(%error, "registrations are in force and not stored: tried again every two seconds");
+                            tracing::warn!(%error, "registrations and calls are in force and not stored: tried again every two seconds");
                         }
                         next_try = Instant::now() + AGAIN;
                     }
                 }
                 self.sip.unsaved.store(pending.unsaved(), Relaxed);
+            }
+            if since_sweep >= CALLS_SWEPT && !fails && open {
+                since_sweep = 0;
+                self.sweep_calls().await;
             }
             if !open {
                 return;
@@ -258,7 +290,26 @@ impl Keeper {
             let at = super::wall();
             told.push(NewEvent { at, kind: EventKind::Registrations, prefix: None, interface: None, message });
         }
+        let calls_lost = std::mem::take(&mut pending.calls_lost);
+        if calls_lost > 0 {
+            let message = format!("{calls_lost} call records found no place while the store took none, and are lost");
+            told.push(NewEvent { at: super::wall(), kind: EventKind::Calls, prefix: None, interface: None, message });
+        }
         self.operations.record(told).await;
+    }
+
+    /// The oldest call records make room for new ones.
+    async fn sweep_calls(&self) {
+        match self.store.sweep_calls(CALLS_KEPT - CALLS_SWEPT).await {
+            Ok(0) => {}
+            Ok(swept) => {
+                let message = format!("the oldest {swept} call records were removed: {CALLS_KEPT} are kept");
+                let at = super::wall();
+                let event = NewEvent { at, kind: EventKind::Calls, prefix: None, interface: None, message };
+                self.operations.record(vec![event]).await;
+            }
+            Err(error) => tracing::warn!(%error, "the oldest call records are not removed: tried again later"),
+        }
     }
 
     /// Changes were lost: everything that there is now takes their place. What ended meanwhile ends in the store by
@@ -283,4 +334,77 @@ const fn in_words(why: Ended) -> &'static str {
 
 fn known_at(key: Key) -> KnownAt {
     KnownAt { addr: key.addr, port: key.port }
+}
+
+#[cfg(test)]
+mod tests {
+    use pbx_core::{call::Disposition, directory::TenantId};
+
+    use super::*;
+
+    fn record(id: u64, disposition: Disposition) -> Stored {
+        Stored::Call(Box::new(Record {
+            id: CallId(id),
+            tenant: TenantId(1),
+            caller: ExtensionId(1),
+            caller_number: "101".into(),
+            caller_name: "".into(),
+            dialled: "102".into(),
+            callee_number: "102".into(),
+            started: Timestamp::EPOCH,
+            ringing: None,
+            answered: None,
+            ended: None,
+            billed: Duration::ZERO,
+            disposition,
+            status: 0,
+            cause: 0,
+            ended_by: None,
+            why: "".into(),
+            codec: "".into(),
+            legs: Vec::new(),
+        }))
+    }
+
+    async fn kept(store: &Store) -> Vec<(u64, Disposition)> {
+        let all = crate::store::Condition::All(Vec::new());
+        let records = store.calls_before(&all, None, 100).await.unwrap();
+        records.iter().map(|record| (record.id.0, record.disposition)).collect()
+    }
+
+    #[tokio::test]
+    async fn the_last_state_of_a_call_is_kept_and_what_the_store_refuses_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pbx.db");
+        let store = Store::open(&path).await.unwrap();
+        let (mut pending, mut later) = (Pending::default(), Pending::default());
+        pending.store(record(1, Disposition::Open));
+        pending.store(record(2, Disposition::Open));
+        later.store(record(1, Disposition::Busy));
+        pending.take(later);
+        assert_eq!((pending.unsaved(), pending.is_empty()), (2, false));
+        pending.save(&store, Timestamp::EPOCH).await.unwrap();
+        assert_eq!(kept(&store).await, [(2, Disposition::Open), (1, Disposition::Busy)]);
+
+        store.close().await;
+        pending.store(record(2, Disposition::Answered));
+        assert!(pending.save(&store, Timestamp::EPOCH).await.is_err());
+        assert_eq!(pending.unsaved(), 2, "it is tried again");
+        let store = Store::open(&path).await.unwrap();
+        pending.save(&store, Timestamp::EPOCH).await.unwrap();
+        assert_eq!(kept(&store).await, [(2, Disposition::Answered), (1, Disposition::Busy)]);
+    }
+
+    #[test]
+    fn records_that_find_no_place_are_counted_and_those_that_have_one_keep_it() {
+        let (mut pending, mut later) = (Pending::default(), Pending::default());
+        for id in 0..MOST_CALLS as u64 + 3 {
+            pending.store(record(id, Disposition::Open));
+        }
+        assert_eq!((pending.unsaved(), pending.calls_lost, pending.lost), (MOST_CALLS as u64, 3, false));
+        later.store(record(0, Disposition::Answered));
+        later.store(record(u64::MAX, Disposition::Open));
+        pending.take(later);
+        assert_eq!((pending.calls[&CallId(0)].disposition, pending.calls_lost), (Disposition::Answered, 4));
+    }
 }

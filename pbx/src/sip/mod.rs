@@ -96,7 +96,7 @@ pub struct Sip {
     relay: Arc<Relay>,
     commands: SyncSender<Command>,
     external: External,
-    /// Registrations and successes that the keeper has and the store has not taken yet.
+    /// Registrations, successes and call records that the keeper has and the store has not taken yet.
     unsaved: AtomicU64,
     streams: Mutex<Option<Runtime>>,
     core: Mutex<Option<thread::JoinHandle<()>>>,
@@ -177,7 +177,7 @@ impl Sip {
         }))
     }
 
-    /// What keeps registrations and tells the filter who is known: a part of the daemon that ends when signalling
+    /// What keeps registrations and call records, and tells the filter who is known: a part of the daemon that ends when signalling
     /// does. Nothing the second time.
     pub fn keep(self: &Arc<Self>, store: Store, operations: Operations) -> Option<impl Future<Output = ()> + use<>> {
         let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner).take()?;

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Audit, Event, NewEvent, Store, StoreError, millis};
 
-/// Rows of one statement: at most 9 columns, and SQLite takes 32,766 values.
+/// Rows of one statement: at most 10 columns, and SQLite takes 32,766 values.
 const ROWS: usize = 1000;
 
 /// A tenant as it is stored.
@@ -47,6 +47,8 @@ pub struct StoredExtension {
     pub caller_id: String,
     /// A disabled one is answered as if it did not exist.
     pub enabled: bool,
+    /// Where its calls go that it does not take, as JSON.
+    pub forwarding: String,
     /// The SIP password, encrypted.
     pub sealed_password: Vec<u8>,
     /// When it was made.
@@ -124,7 +126,8 @@ impl Store {
             .await?;
         let extensions = self
             .all(
-                "SELECT id, tenant, number, name, caller_id, enabled, sealed_password, created_at, updated_at
+                "SELECT id, tenant, number, name, caller_id, enabled, forwarding, sealed_password, created_at,
+                     updated_at
                  FROM extensions ORDER BY id",
             )
             .await?;
@@ -218,9 +221,10 @@ impl Store {
             name: row.try_get(3).map_err(read)?,
             caller_id: row.try_get(4).map_err(read)?,
             enabled: row.try_get::<i64, _>(5).map_err(read)? == 1,
-            sealed_password: row.try_get(6).map_err(read)?,
-            created_at: Timestamp::from_millis(row.try_get(7).map_err(read)?),
-            updated_at: Timestamp::from_millis(row.try_get(8).map_err(read)?),
+            forwarding: row.try_get(6).map_err(read)?,
+            sealed_password: row.try_get(7).map_err(read)?,
+            created_at: Timestamp::from_millis(row.try_get(8).map_err(read)?),
+            updated_at: Timestamp::from_millis(row.try_get(9).map_err(read)?),
         })
     }
 
@@ -284,7 +288,7 @@ async fn keep_extensions(connection: &mut SqliteConnection, extensions: &[Stored
     for chunk in extensions.chunks(ROWS) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO extensions
-             (id, tenant, number, name, caller_id, enabled, sealed_password, created_at, updated_at) ",
+             (id, tenant, number, name, caller_id, enabled, forwarding, sealed_password, created_at, updated_at) ",
         );
         query.push_values(chunk, |mut row, extension| {
             row.push_bind(extension.id.0)
@@ -293,13 +297,14 @@ async fn keep_extensions(connection: &mut SqliteConnection, extensions: &[Stored
                 .push_bind(extension.name.as_str())
                 .push_bind(extension.caller_id.as_str())
                 .push_bind(i64::from(extension.enabled))
+                .push_bind(extension.forwarding.as_str())
                 .push_bind(extension.sealed_password.as_slice())
                 .push_bind(millis(extension.created_at))
                 .push_bind(millis(extension.updated_at));
         });
         query.push(
             " ON CONFLICT (id) DO UPDATE SET number = excluded.number, name = excluded.name,
-                 caller_id = excluded.caller_id, enabled = excluded.enabled,
+                 caller_id = excluded.caller_id, enabled = excluded.enabled, forwarding = excluded.forwarding,
                  sealed_password = excluded.sealed_password, updated_at = excluded.updated_at",
         );
         query.build().execute(&mut *connection).await?;

@@ -39,6 +39,8 @@ pub enum EventKind {
     Transports,
     /// A registration was ended by somebody.
     Registrations,
+    /// A call was ended by somebody, or records of calls were closed, lost or removed.
+    Calls,
     /// The daemon started, stopped, or finished what an earlier one had begun.
     Daemon,
 }
@@ -76,7 +78,7 @@ pub struct Event {
 }
 
 impl EventKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Block,
         Self::Unblock,
         Self::Guard,
@@ -86,6 +88,7 @@ impl EventKind {
         Self::Accounts,
         Self::Transports,
         Self::Registrations,
+        Self::Calls,
         Self::Daemon,
     ];
 
@@ -101,6 +104,7 @@ impl EventKind {
             Self::Accounts => "accounts",
             Self::Transports => "transports",
             Self::Registrations => "registrations",
+            Self::Calls => "calls",
             Self::Daemon => "daemon",
         }
     }

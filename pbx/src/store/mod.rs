@@ -1,5 +1,5 @@
-//! What has to survive: rules, settings, audit, events, the kernel's own blocks; tenants, extensions, transports, and
-//! what has registered. The only SQL.
+//! What has to survive: rules, settings, audit, events, the kernel's own blocks; tenants, extensions, transports,
+//! what has registered, and the records of calls. The only SQL.
 //!
 //! SQLite in WAL mode with one writing connection. `synchronous=FULL`: a commit is on the disk when it
 //! returns, because a command that says "blocked" must still be right after a power cut. That costs one
@@ -13,6 +13,7 @@ mod accounts;
 mod audit;
 mod automatic;
 mod bindings;
+mod cdrs;
 mod events;
 mod known;
 mod meta;
@@ -34,6 +35,7 @@ pub use self::{
     accounts::{AccountChange, StoredAccounts, StoredExtension, StoredTenant, StoredTransport},
     audit::{Audit, AuditRow},
     automatic::StoredBlock,
+    cdrs::{CALLS_KEPT, CALLS_SWEPT, CallField, Comparison, Condition, Operand, Part, Selection},
     events::{EVENTS_KEPT, Event, EventKind, NewEvent},
     known::StoredKnown,
     rules::RuleChange,

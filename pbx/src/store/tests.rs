@@ -1,4 +1,5 @@
 mod accounts;
+mod cdrs;
 
 use pbx_core::rule::{Action, Origin, Rule, Zone};
 

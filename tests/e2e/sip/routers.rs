@@ -6,10 +6,8 @@
 //! ```
 
 use std::{
-    fs,
-    io::Write as _,
     net::{SocketAddr, UdpSocket},
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use pbx_tests::{
     daemon::DEADLINE,
     phone::Line,
+    router::{self, nft},
     sandbox::{Namespace, ip},
 };
 use serde_json::Value;
@@ -57,8 +56,8 @@ fn a_phone_behind_a_router_is_reached_long_after_the_routers_would_have_forgotte
             "chain in {{ type nat hook prerouting priority -100; iifname wan udp dport {{ 5060, {CONTROL} }} dnat to {}; }}",
             near.appliance_v4()
         );
-        translate(&near.network, &forwarded)?;
-        translate(&far, "")?;
+        router::translate(&near.network, &forwarded, FORGETS)?;
+        router::translate(&far, "", FORGETS)?;
         // Empty lines that arrive at the phone, and all that it sends.
         nft(
             &phone,
@@ -137,34 +136,6 @@ fn a_phone_behind_a_router_is_reached_long_after_the_routers_would_have_forgotte
         }
         daemon.stop()
     });
-}
-
-/// Makes a namespace a router that hides what is behind it.
-fn translate(network: &Namespace, more: &str) -> Result<()> {
-    nft(
-        network,
-        &format!(
-            "table ip nat {{\n{more}\nchain out {{ type nat hook postrouting priority 100; oifname wan masquerade; }}\n}}"
-        ),
-    )?;
-    network.enter(|| {
-        let times = ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"];
-        for key in times.map(|name| format!("netfilter/{name}")) {
-            fs::write(format!("/proc/sys/net/{key}"), FORGETS.to_string()).with_context(|| format!("set {key}"))?;
-        }
-        fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("forward")
-    })
-}
-
-fn nft(network: &Namespace, rules: &str) -> Result<()> {
-    let mut command = Command::new("nft");
-    command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-    network.put(&mut command)?;
-    let mut child = command.spawn().context("nft does not start; `cargo xtask setup` installs it")?;
-    child.stdin.take().context("a pipe")?.write_all(rules.as_bytes())?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// Packets that a counter of the phone's has seen.

@@ -140,8 +140,18 @@ impl Daemon {
     }
 
     /// Asks it to stop and waits for its end, which has to be a clean one.
-    pub fn stop(mut self) -> Result<()> {
-        self.signal(Signal::SIGTERM)?;
+    pub fn stop(self) -> Result<()> {
+        self.ask_to_stop()?;
+        self.wait_stop()
+    }
+
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Waits for its end, which has to be a clean one.
+    pub fn wait_stop(mut self) -> Result<()> {
         let status = self.wait_end()?;
         ensure!(status.success(), "pbx serve stopped with {status}:\n{}", self.log_text());
         Ok(())

@@ -95,8 +95,13 @@ impl Heard {
 impl Line {
     /// A line by UDP from this address of the namespace.
     pub fn udp(network: &Namespace, source: IpAddr, server: SocketAddr) -> Result<Self> {
+        Self::udp_from(network, (source, 0).into(), server)
+    }
+
+    /// A line by UDP from this address and port of the namespace.
+    pub fn udp_from(network: &Namespace, source: SocketAddr, server: SocketAddr) -> Result<Self> {
         let socket = network.enter(|| {
-            let socket = UdpSocket::bind((source, 0)).with_context(|| format!("bind {source}"))?;
+            let socket = UdpSocket::bind(source).with_context(|| format!("bind {source}"))?;
             socket.connect(server)?;
             Ok(socket)
         })?;
@@ -284,7 +289,17 @@ impl Line {
         }
     }
 
-    fn protocol(&self) -> &'static str {
+    /// Its own address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The appliance's address, or that of another phone.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    pub(super) fn protocol(&self) -> &'static str {
         match self.way {
             Way::Udp(_) => "UDP",
             Way::Tcp(_) => "TCP",
@@ -292,7 +307,8 @@ impl Line {
         }
     }
 
-    fn parameter(&self) -> &'static str {
+    /// What a URI has that leads to it.
+    pub(super) fn parameter(&self) -> &'static str {
         match self.way {
             Way::Udp(_) => "",
             Way::Tcp(_) => ";transport=tcp",

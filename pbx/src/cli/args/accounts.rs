@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Change, ListArgs, Watch};
 
@@ -60,6 +60,8 @@ pub enum Ext {
         #[arg(long)]
         disable: bool,
         #[command(flatten)]
+        forward: Forward,
+        #[command(flatten)]
         change: Change,
     },
     /// Remove an extension; its registrations end
@@ -86,7 +88,8 @@ pub enum Ext {
         #[command(flatten)]
         change: Change,
     },
-    /// Import a list (CSV with the header number,name,password,caller_id,tenant,enabled); all of it or nothing.
+    /// Import a list (CSV with the header number,name,password,caller_id,tenant,enabled, and what else export prints);
+    /// all of it or nothing.
     /// Passwords that are missing are made and printed once, as CSV
     Import {
         /// The file, or - for standard input
@@ -264,6 +267,38 @@ pub struct InTenant {
     /// Name or id of its tenant [default: the default one]
     #[arg(long, value_name = "TENANT")]
     pub(in crate::cli) tenant: Option<String>,
+}
+
+/// Where calls go that the extension does not take.
+#[derive(Clone, Debug, Args)]
+pub struct Forward {
+    /// Forward every call to this number, or none
+    #[arg(long, value_name = "NUMBER|none")]
+    pub(in crate::cli) forward_always: Option<String>,
+    /// Forward calls when it is busy
+    #[arg(long, value_name = "NUMBER|none")]
+    pub(in crate::cli) forward_busy: Option<String>,
+    /// Forward calls that nobody answers
+    #[arg(long, value_name = "NUMBER|none")]
+    pub(in crate::cli) forward_no_answer: Option<String>,
+    /// Forward calls when no phone of it can be reached
+    #[arg(long, value_name = "NUMBER|none")]
+    pub(in crate::cli) forward_offline: Option<String>,
+    /// How long it rings before nobody has answered: 5 to 300 seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(in crate::cli) no_answer_after: Option<u64>,
+    /// Do not disturb: its phones do not ring
+    #[arg(long, value_name = "on|off")]
+    pub(in crate::cli) dnd: Option<Switch>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Switch {
+    /// On
+    On,
+    /// Off
+    Off,
 }
 
 /// Where a password comes from. Never from an argument, which every user of the machine can read.

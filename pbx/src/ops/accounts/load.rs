@@ -68,8 +68,26 @@ fn account(
     secrets: &Secrets,
     problems: &mut Vec<String>,
 ) -> Result<Account, SecretError> {
-    let StoredExtension { id, tenant, number, name, caller_id, enabled, sealed_password, created_at, updated_at } =
-        stored;
+    let StoredExtension {
+        id,
+        tenant,
+        number,
+        name,
+        caller_id,
+        enabled,
+        forwarding,
+        sealed_password,
+        created_at,
+        updated_at,
+    } = stored;
+    let forwarding = serde_json::from_str(&forwarding).unwrap_or_else(|error| {
+        problems.push(format!(
+            "where calls to {number} are forwarded to cannot be read ({error}): they are not (`pbx ext set {number} \
+             --tenant {}` with --forward-always and the like)",
+            tenant.0
+        ));
+        Forwarding::default()
+    });
     let realm = tenants.get(&tenant).map_or(DEFAULT_REALM, |one| one.tenant.realm.as_str());
     let (ha1, readable) = match secrets.unseal(&password_place(id), &sealed_password) {
         Ok(password) => (Ha1::of(&number, realm, &password), true),
@@ -82,16 +100,7 @@ fn account(
             (Ha1 { md5: secrets.random()?, sha256: secrets.random()? }, false)
         }
     };
-    let extension = Extension {
-        id,
-        tenant,
-        number,
-        name,
-        caller_id,
-        enabled: enabled && readable,
-        ha1,
-        forwarding: Forwarding::default(),
-    };
+    let extension = Extension { id, tenant, number, name, caller_id, enabled: enabled && readable, ha1, forwarding };
     Ok(Account { extension: Arc::new(extension), enabled, sealed_password, created_at, updated_at })
 }
 

@@ -201,8 +201,7 @@ impl TenantAccount {
 
 impl Account {
     pub(super) fn stored(&self) -> StoredExtension {
-        let Extension { id, tenant, number, name, caller_id, enabled: _, ha1: _, forwarding: _ } =
-            self.extension.as_ref();
+        let Extension { id, tenant, number, name, caller_id, enabled: _, ha1: _, forwarding } = self.extension.as_ref();
         StoredExtension {
             id: *id,
             tenant: *tenant,
@@ -210,6 +209,7 @@ impl Account {
             name: name.clone(),
             caller_id: caller_id.clone(),
             enabled: self.enabled,
+            forwarding: serde_json::to_string(forwarding).unwrap_or_else(|_| "{}".to_owned()),
             sealed_password: self.sealed_password.clone(),
             created_at: self.created_at,
             updated_at: self.updated_at,

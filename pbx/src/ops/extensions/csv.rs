@@ -58,6 +58,12 @@ pub(super) fn quoted(field: &str) -> String {
     }
 }
 
+/// A field as it has to be written when strangers had a say in it: what a spreadsheet program would take for a formula
+/// has an apostrophe before it, which makes it a text.
+pub(in crate::ops) fn cell(field: &str) -> String {
+    if field.starts_with(['=', '+', '-', '@', '\t', '\r']) { quoted(&format!("'{field}")) } else { quoted(field) }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Field,
@@ -135,6 +141,17 @@ mod tests {
         {
             assert_eq!(parse(text).unwrap_err().row, row, "{text:.20}");
         }
+    }
+
+    #[test]
+    fn a_formula_is_a_text() {
+        assert_eq!(cell("=1+2"), "'=1+2");
+        assert_eq!(cell("+4930123456"), "'+4930123456");
+        assert_eq!(cell("-1"), "'-1");
+        assert_eq!(cell("@SUM(A1,A2)"), "\"'@SUM(A1,A2)\"");
+        assert_eq!(cell("\t=1"), "'\t=1");
+        assert_eq!(cell("a=1"), "a=1");
+        assert_eq!(cell(""), "");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use pbx_core::{
     time::Timestamp,
 };
 
+use super::forwarding::{self, Forwards};
 use crate::{
     ops::{
         OpError,
@@ -65,6 +66,7 @@ pub(super) struct Draft<'a> {
     pub name: String,
     pub caller_id: String,
     pub enabled: bool,
+    pub forwarding: Forwarding,
 }
 
 impl<'a> Draft<'a> {
@@ -74,6 +76,7 @@ impl<'a> Draft<'a> {
         tenant: &'a TenantAccount,
         [number, name, caller_id]: [&str; 3],
         enabled: bool,
+        forwards: Forwards<'_>,
         settings: &Settings,
     ) -> Result<Self, Vec<Wrong>> {
         let mut wrong = Vec::new();
@@ -86,13 +89,21 @@ impl<'a> Draft<'a> {
         let number = take(check_number(number, settings));
         let name = take(check_text("display_name", name));
         let caller_id = take(check_text("caller_id", caller_id));
-        if wrong.is_empty() { Ok(Self { id, tenant, number, name, caller_id, enabled }) } else { Err(wrong) }
+        let forwarding = forwards.check(&number, settings).unwrap_or_else(|others| {
+            wrong.extend(others);
+            Forwarding::default()
+        });
+        if wrong.is_empty() {
+            Ok(Self { id, tenant, number, name, caller_id, enabled, forwarding })
+        } else {
+            Err(wrong)
+        }
     }
 
     /// As it is.
     pub(super) fn of(account: &Account, tenant: &'a TenantAccount) -> Self {
-        let Extension { id, number, name, caller_id, .. } = account.extension.as_ref().clone();
-        Self { id, tenant, number, name, caller_id, enabled: account.enabled }
+        let Extension { id, number, name, caller_id, forwarding, .. } = account.extension.as_ref().clone();
+        Self { id, tenant, number, name, caller_id, enabled: account.enabled, forwarding }
     }
 
     /// Whether a password is good enough for it.
@@ -159,18 +170,10 @@ impl<'a> Draft<'a> {
         created_at: Timestamp,
         now: Timestamp,
     ) -> Account {
-        let Self { id, tenant, number, name, caller_id, enabled } = self;
+        let Self { id, tenant, number, name, caller_id, enabled, forwarding } = self;
         let tenant = tenant.tenant.id;
-        let extension = Extension {
-            id,
-            tenant,
-            number,
-            name,
-            caller_id,
-            enabled: enabled && readable,
-            ha1,
-            forwarding: Forwarding::default(),
-        };
+        let extension =
+            Extension { id, tenant, number, name, caller_id, enabled: enabled && readable, ha1, forwarding };
         Account { extension: Arc::new(extension), enabled, sealed_password, created_at, updated_at: now }
     }
 }
@@ -184,18 +187,24 @@ fn check_number(text: &str, settings: &Settings) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// Whether settings leave the numbers of extensions alone: an emergency number would hide those that begin with it.
+/// Whether settings leave the numbers of extensions alone: an emergency number would hide those that begin with it, and
+/// no call is forwarded to one.
 pub(in crate::ops) fn leaves_numbers(settings: &Settings, accounts: &Accounts) -> Result<(), OpError> {
     let emergency = &settings.sip.emergency_numbers;
     let hidden: Vec<_> = accounts
         .extensions()
-        .filter_map(|one| Some((&one.extension, emergency.begins(&one.extension.number)?)))
+        .flat_map(|one| {
+            let to = forwarding::numbers(&one.extension.forwarding).into_iter().flatten();
+            std::iter::once(&one.extension.number).chain(to).map(|number| (&one.extension, number))
+        })
+        .filter_map(|(extension, number)| Some((extension, number, emergency.begins(number)?)))
         .collect();
     if hidden.is_empty() {
         return Ok(());
     }
-    let named = hidden.iter().take(NAMED).map(|(extension, emergency)| {
-        format!("{} of {} ({emergency})", extension.number, accounts.tenant_name(extension))
+    let named = hidden.iter().take(NAMED).map(|(extension, number, emergency)| {
+        let forwarded = if **number == extension.number { String::new() } else { format!(", forwarded to {number}") };
+        format!("{} of {}{forwarded} ({emergency})", extension.number, accounts.tenant_name(extension))
     });
     let named = named.collect::<Vec<_>>().join(", ");
     let more = match hidden.len().saturating_sub(NAMED) {
@@ -203,8 +212,8 @@ pub(in crate::ops) fn leaves_numbers(settings: &Settings, accounts: &Accounts) -
         more => format!(" and {more} more"),
     };
     Err(OpError::usage(format!(
-        "sip.emergency_numbers: extensions have these numbers or begin with them: {named}{more}; leave the numbers \
-         in brackets out, or renumber the extensions first (`pbx ext set`)"
+        "sip.emergency_numbers: extensions have these numbers or begin with them, or are forwarded to such: \
+         {named}{more}; leave the numbers in brackets out, or change the extensions first (`pbx ext set`)"
     )))
 }
 

@@ -2,12 +2,17 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use pbx_core::{directory::TenantId, settings::Settings, time::Timestamp};
+use pbx_core::{
+    directory::{Forwarding, TenantId},
+    settings::Settings,
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
     MOST, csv,
     draft::{Draft, Wrong},
+    forwarding::{self, Forwards},
 };
 use crate::ops::{
     Context, OpError, Operations,
@@ -15,7 +20,20 @@ use crate::ops::{
 };
 
 /// The columns, in the order in which an export writes them.
-const COLUMNS: [&str; 6] = ["number", "name", "password", "caller_id", "tenant", "enabled"];
+const COLUMNS: [&str; 12] = [
+    "number",
+    "name",
+    "password",
+    "caller_id",
+    "tenant",
+    "enabled",
+    "forward_always",
+    "forward_busy",
+    "forward_no_answer",
+    "forward_offline",
+    "no_answer_seconds",
+    "do_not_disturb",
+];
 /// Faults that an answer names; the rest is counted.
 const MOST_FAULTS: usize = 100;
 
@@ -118,8 +136,23 @@ impl Operations {
         for account in accounts.extensions().filter(|one| only.is_none_or(|only| one.extension.tenant == only)) {
             let extension = account.extension.as_ref();
             let tenant = accounts.tenant_name(extension);
-            let enabled = if account.enabled { "true" } else { "false" };
-            let fields = [&extension.number, &extension.name, "", &extension.caller_id, &tenant, enabled];
+            let flag = |is: bool| if is { "true" } else { "false" };
+            let [always, busy, no_answer, offline] =
+                forwarding::numbers(&extension.forwarding).map(|number| number.as_deref().unwrap_or_default());
+            let fields = [
+                &extension.number,
+                &extension.name,
+                "",
+                &extension.caller_id,
+                &tenant,
+                flag(account.enabled),
+                always,
+                busy,
+                no_answer,
+                offline,
+                &extension.forwarding.no_answer_seconds.to_string(),
+                flag(extension.forwarding.do_not_disturb),
+            ];
             text += &fields.map(csv::quoted).join(",");
             text.push('\n');
         }
@@ -151,7 +184,7 @@ impl Operations {
         };
         let (mut faults, mut bad_rows) = (Vec::new(), 0);
         for row in rows {
-            let cell = |column: usize| columns[column].and_then(|at| row.fields.get(at)).map_or("", String::as_str);
+            let cell = |column: usize| columns[column].map(|at| row.fields.get(at).map_or("", String::as_str));
             let too_many = row.fields.len() > header.fields.len();
             let taken = if too_many {
                 Err(vec![Wrong::new(
@@ -226,10 +259,12 @@ struct Planned<'a> {
 }
 
 impl Planned<'_> {
-    /// Takes one row over. The outer error is one of this machine, not of the list.
-    fn row(&mut self, row: usize, cells: [&str; COLUMNS.len()]) -> Result<Result<(), Vec<Wrong>>, OpError> {
-        let [number, name, password, caller_id, tenant, enabled] = cells;
-        let tenant = match self.accounts.tenant_called(Some(tenant)) {
+    /// Takes one row over; a column that the list does not have changes nothing. The outer error is one of this machine, not of the list.
+    fn row(&mut self, row: usize, cells: [Option<&str>; COLUMNS.len()]) -> Result<Result<(), Vec<Wrong>>, OpError> {
+        let [number, name, password, caller_id, tenant, enabled, ..] = cells;
+        let [.., always, busy, no_answer, offline, seconds, do_not_disturb] = cells;
+        let (number, password) = (number.unwrap_or_default(), password.unwrap_or_default());
+        let tenant = match self.accounts.tenant_called(tenant) {
             Ok(tenant) => tenant,
             Err(error) => {
                 let what = error.message.trim_start_matches("tenant: ").to_owned();
@@ -238,15 +273,29 @@ impl Planned<'_> {
         };
         let there = self.accounts.number(tenant.tenant.id, number.trim());
         let mut wrong = Vec::new();
-        let enabled = match is_enabled(enabled) {
-            Ok(enabled) => enabled.unwrap_or_else(|| there.is_none_or(|there| there.enabled)),
-            Err(one) => {
+        let mut flag = |field, text: Option<&str>| {
+            flag(field, text.unwrap_or_default()).unwrap_or_else(|one| {
                 wrong.push(one);
-                true
-            }
+                None
+            })
         };
+        let enabled = flag("enabled", enabled).unwrap_or_else(|| there.is_none_or(|there| there.enabled));
+        let do_not_disturb = flag("do_not_disturb", do_not_disturb);
+        let seconds = seconds_in(seconds.unwrap_or_default()).unwrap_or_else(|one| {
+            wrong.push(one);
+            None
+        });
+        let was = there.map(|there| there.extension.as_ref());
+        let forwards = Forwards {
+            was: was.map(|was| was.forwarding.clone()).unwrap_or_default(),
+            numbers: [always, busy, no_answer, offline],
+            seconds,
+            do_not_disturb,
+        };
+        let name = name.or(was.map(|was| was.name.as_str())).unwrap_or_default();
+        let caller_id = caller_id.or(was.map(|was| was.caller_id.as_str())).unwrap_or_default();
         let id = there.map_or(pbx_core::directory::ExtensionId(self.next), |there| there.extension.id);
-        let draft = match Draft::new(id, tenant, [number, name, caller_id], enabled, self.settings) {
+        let draft = match Draft::new(id, tenant, [number, name, caller_id], enabled, forwards, self.settings) {
             Ok(draft) => draft,
             Err(mut others) => {
                 others.iter_mut().for_each(rename);
@@ -318,12 +367,28 @@ fn rename(wrong: &mut Wrong) {
     };
 }
 
-/// Nothing: as it is, or enabled.
-fn is_enabled(text: &str) -> Result<Option<bool>, Wrong> {
+/// Nothing: as it is, or as it is in a new one.
+fn flag(field: &'static str, text: &str) -> Result<Option<bool>, Wrong> {
     match text.trim().to_ascii_lowercase().as_str() {
         "" => Ok(None),
         "true" | "yes" | "1" => Ok(Some(true)),
         "false" | "no" | "0" => Ok(Some(false)),
-        _ => Err(Wrong::new("enabled", format!("{:.20} is neither true nor false", text.escape_debug().to_string()))),
+        _ => Err(Wrong::new(field, format!("{:.20} is neither true nor false", text.escape_debug().to_string()))),
     }
+}
+
+/// As [`flag`].
+fn seconds_in(text: &str) -> Result<Option<u64>, Wrong> {
+    let text = text.trim();
+    let range = Forwarding::SECONDS;
+    let wrong = |_| {
+        let what = format!(
+            "{:.20} is no whole number: write {} to {} seconds",
+            text.escape_debug().to_string(),
+            range.start(),
+            range.end()
+        );
+        Wrong::new(forwarding::SECONDS, what)
+    };
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(wrong) }
 }

@@ -2,6 +2,7 @@
 
 mod csv;
 mod draft;
+mod forwarding;
 mod import;
 mod view;
 
@@ -9,8 +10,11 @@ use std::collections::HashMap;
 
 use pbx_core::directory::ExtensionId;
 
-pub(super) use self::draft::leaves_numbers;
-use self::draft::{Draft, Wrong};
+pub(super) use self::{csv::cell, draft::leaves_numbers};
+use self::{
+    draft::{Draft, Wrong},
+    forwarding::Forwards,
+};
 pub use self::{
     import::{ExtensionsImported, ImportExtensions, NewPassword},
     view::{AddExtension, ExtensionAnswer, SetPassword, UpdateExtension, User},
@@ -86,8 +90,15 @@ impl Operations {
                 display_name.as_deref().unwrap_or_default(),
                 caller_id.as_deref().unwrap_or_default(),
             ];
-            let draft = Draft::new(accounts.next_extension(), tenant, fields, enabled.unwrap_or(true), &settings)
-                .map_err(together)?;
+            let draft = Draft::new(
+                accounts.next_extension(),
+                tenant,
+                fields,
+                enabled.unwrap_or(true),
+                Forwards::default(),
+                &settings,
+            )
+            .map_err(together)?;
             if accounts.number(tenant.tenant.id, &draft.number).is_some() {
                 return Err(Wrong::new("extension_number", taken(&draft.number, &tenant.tenant.name)).into());
             }
@@ -131,7 +142,20 @@ impl Operations {
         id: &str,
         update: UpdateExtension,
     ) -> Result<ExtensionAnswer, OpError> {
-        let UpdateExtension { extension_number, display_name, caller_id, enabled, dry_run } = update;
+        let UpdateExtension {
+            extension_number,
+            display_name,
+            caller_id,
+            enabled,
+            forward_always,
+            forward_busy,
+            forward_no_answer,
+            forward_offline,
+            no_answer_seconds,
+            do_not_disturb,
+            dry_run,
+        } = update;
+        let numbers = [&forward_always, &forward_busy, &forward_no_answer, &forward_offline];
         let (settings, _) = self.current_settings();
         let now = self.now();
         let registered = self.registered().await;
@@ -146,8 +170,14 @@ impl Operations {
                 display_name.as_deref().unwrap_or(&was.name),
                 caller_id.as_deref().unwrap_or(&was.caller_id),
             ];
-            let draft =
-                Draft::new(was.id, tenant, fields, enabled.unwrap_or(old.enabled), &settings).map_err(together)?;
+            let forwards = Forwards {
+                was: was.forwarding.clone(),
+                numbers: numbers.map(Option::as_deref),
+                seconds: no_answer_seconds,
+                do_not_disturb,
+            };
+            let draft = Draft::new(was.id, tenant, fields, enabled.unwrap_or(old.enabled), forwards, &settings)
+                .map_err(together)?;
             let other = accounts.number(was.tenant, &draft.number).filter(|other| other.extension.id != was.id);
             if other.is_some() {
                 return Err(Wrong::new("extension_number", taken(&draft.number, &tenant.tenant.name)).into());

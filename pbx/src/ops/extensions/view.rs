@@ -1,7 +1,7 @@
 //! Extensions as the API takes and shows them (`/users`). Blank fields are null; no answer but the one to the change
 //! that made it has a password in it.
 
-use pbx_core::time::Timestamp;
+use pbx_core::{directory::Forwarding, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{
@@ -48,6 +48,18 @@ pub struct UpdateExtension {
     pub caller_id: Option<String>,
     /// A disabled one is answered as if it did not exist.
     pub enabled: Option<bool>,
+    /// Every call goes to this number: 3 to 64 digits.
+    pub forward_always: Option<String>,
+    /// Where calls go when it is busy.
+    pub forward_busy: Option<String>,
+    /// Where calls go that nobody answers.
+    pub forward_no_answer: Option<String>,
+    /// Where calls go when no phone of it can be reached.
+    pub forward_offline: Option<String>,
+    /// How long it rings before nobody has answered: 5 to 300 s.
+    pub no_answer_seconds: Option<u64>,
+    /// Its phones do not ring.
+    pub do_not_disturb: Option<bool>,
     /// Only say what would change.
     pub dry_run: bool,
 }
@@ -92,6 +104,18 @@ pub struct User {
     pub enabled: bool,
     /// Phones that are registered now; nothing when nobody knows.
     pub registered: Option<u64>,
+    /// Where every call goes.
+    pub forward_always: Option<String>,
+    /// Where calls go when it is busy.
+    pub forward_busy: Option<String>,
+    /// Where calls go that nobody answers.
+    pub forward_no_answer: Option<String>,
+    /// Where calls go when no phone of it can be reached.
+    pub forward_offline: Option<String>,
+    /// How long it rings before nobody has answered.
+    pub no_answer_seconds: u16,
+    /// Its phones do not ring.
+    pub do_not_disturb: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was changed last.
@@ -129,6 +153,8 @@ impl User {
     pub(in crate::ops) fn of(account: &Account, accounts: &Accounts, registered: Option<u64>) -> Self {
         let extension = account.extension.as_ref();
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let Forwarding { always, busy, no_answer, offline, no_answer_seconds, do_not_disturb } =
+            extension.forwarding.clone();
         Self {
             id: Some(extension.id.0.to_string()),
             extension_number: extension.number.clone(),
@@ -137,6 +163,12 @@ impl User {
             tenant: accounts.tenant_name(extension),
             enabled: account.enabled,
             registered,
+            forward_always: always,
+            forward_busy: busy,
+            forward_no_answer: no_answer,
+            forward_offline: offline,
+            no_answer_seconds,
+            do_not_disturb,
             created_at: account.created_at,
             updated_at: account.updated_at,
         }
@@ -144,13 +176,35 @@ impl User {
 
     /// What the audit keeps of it.
     pub(in crate::ops) fn audited(&self) -> Option<String> {
-        let Self { extension_number, display_name, caller_id, tenant, enabled, .. } = self;
+        let Self {
+            id: _,
+            extension_number,
+            display_name,
+            caller_id,
+            tenant,
+            enabled,
+            registered: _,
+            forward_always,
+            forward_busy,
+            forward_no_answer,
+            forward_offline,
+            no_answer_seconds,
+            do_not_disturb,
+            created_at: _,
+            updated_at: _,
+        } = self;
         let kept = serde_json::json!({
             "extension_number": extension_number,
             "display_name": display_name,
             "caller_id": caller_id,
             "tenant": tenant,
             "enabled": enabled,
+            "forward_always": forward_always,
+            "forward_busy": forward_busy,
+            "forward_no_answer": forward_no_answer,
+            "forward_offline": forward_offline,
+            "no_answer_seconds": no_answer_seconds,
+            "do_not_disturb": do_not_disturb,
         });
         Some(kept.to_string())
     }
@@ -165,6 +219,12 @@ impl Row for User {
         ("tenant", Kind::Text),
         ("enabled", Kind::Bool),
         ("registered", Kind::Number),
+        ("forward_always", Kind::Text),
+        ("forward_busy", Kind::Text),
+        ("forward_no_answer", Kind::Text),
+        ("forward_offline", Kind::Text),
+        ("no_answer_seconds", Kind::Number),
+        ("do_not_disturb", Kind::Bool),
         ("created_at", Kind::Time),
         ("updated_at", Kind::Time),
     ];
@@ -179,7 +239,13 @@ impl Row for User {
             4 => Value::Text(self.tenant.as_str().into()),
             5 => Value::Bool(self.enabled),
             6 => self.registered.and_then(|count| i64::try_from(count).ok()).map_or(Value::Null, Value::Number),
-            7 => Value::Time(self.created_at),
+            7 => text(&self.forward_always),
+            8 => text(&self.forward_busy),
+            9 => text(&self.forward_no_answer),
+            10 => text(&self.forward_offline),
+            11 => Value::Number(self.no_answer_seconds.into()),
+            12 => Value::Bool(self.do_not_disturb),
+            13 => Value::Time(self.created_at),
             _ => Value::Time(self.updated_at),
         }
     }

@@ -3,6 +3,7 @@
 
 mod expression;
 mod lexer;
+mod stored;
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -13,6 +14,7 @@ use pbx_core::{
 use serde::{Deserialize, Serialize};
 
 use self::expression::Expr;
+pub(super) use self::stored::StoredRow;
 
 /// Bytes of `filter` that are looked at; a longer one is an error.
 const LONGEST: usize = 2000;
@@ -241,6 +243,13 @@ fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
         // A field has one kind, and literals are parsed as that kind.
         _ => Ordering::Less,
     }
+}
+
+/// What a list of these rows would be, without pages.
+#[cfg(test)]
+pub(super) fn every<R: Row>(options: &ListOptions, rows: Vec<R>) -> Vec<R> {
+    let query = Query::parse::<R>(options).unwrap();
+    Query { top: usize::MAX, ..query }.page(rows.into_iter()).items
 }
 
 #[cfg(test)]

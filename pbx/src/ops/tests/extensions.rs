@@ -207,7 +207,16 @@ async fn a_list_is_imported_whole_with_passwords_made_where_none_are_given() {
     assert_eq!(bench.signalling.called(), ["directory", "directory"]);
 
     let exported = bench.operations.export_extensions(None).unwrap();
-    let expected = "number,name,password,caller_id,tenant,enabled\n101,,,,default,true\n102,Bob,,,default,false\n103,\"Ann \"\"A\"\"\",,,default,true\n";
+    let header = "number,name,password,caller_id,tenant,enabled,forward_always,forward_busy,forward_no_answer,\
+                  forward_offline,no_answer_seconds,do_not_disturb";
+    let row = |of: &str| format!("{of},,,,,20,false\n");
+    let expected = [
+        format!("{header}\n"),
+        row("101,,,,default,true"),
+        row("102,Bob,,,default,false"),
+        row("103,\"Ann \"\"A\"\"\",,,default,true"),
+    ]
+    .concat();
     assert_eq!(exported, expected);
     let again = bench.import(&exported, true).await.unwrap();
     assert_eq!((again.added, again.updated, again.unchanged), (0, 0, 3));

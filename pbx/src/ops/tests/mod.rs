@@ -1,9 +1,12 @@
 //! Operations on a real store with a filter in memory.
 
 mod blocks;
+mod calls;
+mod cdrs;
 mod control;
 mod extensions;
 mod filter;
+mod forwarding;
 mod import;
 mod lockout;
 mod registrations;

@@ -27,7 +27,7 @@ impl Bench {
 
     async fn trace(&self, peers: &[&str]) -> Messages {
         let peers: Vec<String> = peers.iter().map(|peer| (*peer).to_owned()).collect();
-        self.operations.trace(&admin(), &peers).await.unwrap()
+        self.operations.trace(&admin(), &peers, None).await.unwrap()
     }
 }
 
@@ -111,13 +111,13 @@ async fn who_follows_is_counted_and_a_slow_one_is_told_what_it_lost() {
 #[tokio::test]
 async fn only_an_administrator_may_look_and_what_is_no_address_is_named() {
     let bench = Bench::new().await;
-    let denied = bench.operations.trace(&viewer(), &[]).await.unwrap_err();
+    let denied = bench.operations.trace(&viewer(), &[], None).await.unwrap_err();
     assert_eq!(denied.kind(), Kind::Denied);
     assert!(denied.message.contains("who calls whom") && denied.message.contains("pbx-admin"), "{denied}");
-    let wrong = bench.operations.trace(&admin(), &["10.0.0.300".into()]).await.unwrap_err();
+    let wrong = bench.operations.trace(&admin(), &["10.0.0.300".into()], None).await.unwrap_err();
     assert_eq!(wrong.kind(), Kind::Usage);
     assert!(wrong.message.starts_with("ip: ") && wrong.message.contains("10.0.0.300"), "{wrong}");
-    let many = bench.operations.trace(&admin(), &vec!["10.0.0.1".into(); 65]).await.unwrap_err();
+    let many = bench.operations.trace(&admin(), &vec!["10.0.0.1".into(); 65], None).await.unwrap_err();
     assert!(many.message.contains("at most 64"), "{many}");
     assert!(!bench.signalling.trace.is_followed());
 }

@@ -29,6 +29,7 @@ fn extension(id: u32, tenant: u32, number: &str) -> StoredExtension {
         name: "Änne".into(),
         caller_id: String::new(),
         enabled: true,
+        forwarding: "{}".into(),
         sealed_password: vec![1, 2, 3],
         created_at: NOW,
         updated_at: NOW,

@@ -133,6 +133,7 @@ pub(crate) fn text(facts: &Facts, reader: &Reader) -> String {
         let note = note.as_deref().map(|note| format!("   ({note})")).unwrap_or_default();
         let _ = writeln!(text, "  user       {number}   password {password}{note}");
     }
+    calling(&mut text, facts);
     baresip(&mut text, facts);
     filter(&mut text, &facts.filter, reader);
     commands(&mut text, facts, reader);
@@ -176,6 +177,17 @@ fn servers(text: &mut String, facts: &Facts) {
             text,
             "  Stop what has it, then run this again; or take another port: pbx transport set {} --port PORT",
             one.name()
+        );
+    }
+}
+
+/// How two of the phones call each other.
+fn calling(text: &mut String, facts: &Facts) {
+    let mut known = facts.extensions.iter().filter(|one| one.password.is_some()).map(|one| one.number.as_str());
+    if let (Some(first), Some(second)) = (known.next(), known.next()) {
+        let _ = writeln!(
+            text,
+            "\nWhen two are registered, dial {second} on the phone of {first}, or {first} on that of {second}."
         );
     }
 }
@@ -348,6 +360,7 @@ mod tests {
         for part in [
             "192.0.2.5",
             "UDP 5060, TCP 5063, TLS 5061",
+            "dial 101 on the phone of 100, or 100 on that of 101",
             "2001:db8::5",
             "<sip:100@192.0.2.5:5060;transport=udp>;auth_pass=kT7wq2mz#P;regint=300",
             "<sip:101@192.0.2.5:5063;transport=tcp>;auth_pass=Hq5?nv8-Wd;regint=300",
