@@ -103,12 +103,24 @@ fn attended<T>(sides: &mut [&mut Side], act: impl FnOnce() -> Result<T>) -> Resu
                 })
             })
             .collect();
-        let done = act();
-        stop.store(true, Ordering::Relaxed);
+        // Also when it panics.
+        let done = {
+            let _stop = Stop(&stop);
+            act()
+        };
         let asked = attending.into_iter().map(|one| one.join().map_err(|_| anyhow::anyhow!("a phone panicked"))?);
         let asked = asked.collect::<Result<_>>()?;
         Ok((done?, asked))
     })
+}
+
+/// Tells when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Offers another description in the call, while the other side answers what it is asked; the answer.
