@@ -6,11 +6,14 @@ use std::net::IpAddr;
 
 use pbx_core::{
     address::Prefix,
+    media::Pair,
     rule::{Action, Rule},
-    settings::{Enforcement, Settings},
+    settings::{Enforcement, Ports, Settings},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::host::reserved::{self, Uncovered};
 
 /// Somebody named an interface that does not exist, or that is not filtered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +46,13 @@ pub trait Filter: Send + Sync {
     /// Takes over who is known: these have a budget of `guard.known.budget` times level 1 and are never blocked for
     /// their rate.
     fn known(&self, change: &KnownChange) -> anyhow::Result<()>;
+    /// Takes over which media ports calls hold, and who may send to them. Quick, whatever else is going on.
+    fn media(&self, change: &MediaChange) -> anyhow::Result<()>;
+    /// Whether the other ports of the range could be closed without harm to the machine; if not, nothing is dropped
+    /// there, whatever `guard.media.enforcement` says.
+    fn may_close(&self, media: &Ports) -> Result<(), Uncovered> {
+        reserved::covers(media)
+    }
     /// What the tables say about this address now, tier by tier.
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView>;
     /// What the rule (prefix, action) has matched so far.
@@ -142,6 +152,30 @@ pub enum KnownChange {
         known: Vec<KnownAt>,
         /// Not any more.
         gone: Vec<KnownAt>,
+    },
+}
+
+/// The ports of one leg of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaHeld {
+    /// Both are open to everybody, as far as no block closes them.
+    pub pair: Pair,
+    /// The address that sends RTP, and the one that sends RTCP, as far as they are known: what these send passes before
+    /// any automatic block.
+    pub from: [Option<IpAddr>; 2],
+}
+
+/// A change of the media ports that calls hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaChange {
+    /// These and no others.
+    Are(Vec<MediaHeld>),
+    /// Some more, or with others who send, and some no longer; what is in neither list stays as it is.
+    Change {
+        /// Held from now on.
+        held: Vec<MediaHeld>,
+        /// Not any more.
+        gone: Vec<Pair>,
     },
 }
 

@@ -1,5 +1,6 @@
 //! `pbx-bench filter`: the packet filter measured against xdp-filter, LPM tries, an LRU hash and nftables;
-//! `pbx-bench sip`: messages and registrations, against rsip and Kamailio. Each in one run, in namespaces of its own.
+//! `pbx-bench sip`: messages and registrations, against rsip and Kamailio; `pbx-bench relay`: media, against a bare
+//! tokio relay and rtpengine. Each in one run, in namespaces of its own.
 //! Measures and says what was aimed at; asserts nothing.
 
 mod allocations;
@@ -9,6 +10,7 @@ mod flood;
 mod pairs;
 mod population;
 mod programs;
+mod relay;
 mod report;
 mod run;
 mod sharing;
@@ -63,6 +65,28 @@ enum What {
         #[arg(long, value_name = "N")]
         rounds: Option<usize>,
     },
+    /// The media relay: CPU time of a packet that is passed on
+    Relay {
+        /// The figures as JSON on standard output
+        #[arg(long)]
+        json: bool,
+        /// Fewer and shorter rounds: less certain
+        #[arg(long)]
+        quick: bool,
+        /// So many rounds
+        #[arg(long, value_name = "N")]
+        rounds: Option<usize>,
+    },
+    /// A relay as a process of its own
+    #[command(hide = true)]
+    RelayPart {
+        /// Which
+        kind: relay::part::Kind,
+        /// So many calls
+        calls: u16,
+        /// The port of the first phone
+        first: u16,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,14 +101,25 @@ fn main() -> ExitCode {
             effort.rounds = rounds.unwrap_or(effort.rounds).clamp(1, 100);
             (sip(effort, only.as_deref()), json)
         }
+        What::Relay { json, quick, rounds } => {
+            let mut effort = if quick { relay::Effort::QUICK } else { relay::Effort::FULL };
+            effort.rounds = rounds.unwrap_or(effort.rounds).clamp(1, 100);
+            (media(effort), json)
+        }
+        What::RelayPart { kind, calls, first } => {
+            let ran = relay::part::run(kind, calls, first);
+            return ran.map_or_else(complain, |()| ExitCode::SUCCESS);
+        }
     };
     match report.and_then(|report| show(&report, json)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pbx-bench: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => complain(error),
     }
+}
+
+fn complain(error: anyhow::Error) -> ExitCode {
+    eprintln!("pbx-bench: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn filter(effort: Effort, only: Option<&str>) -> Result<Report> {
@@ -107,6 +142,16 @@ fn sip(effort: sip::Effort, only: Option<&str>) -> Result<Report> {
         conditions.extend(sip::conditions(effort));
         let mut report = Report { unit: "a piece", conditions, ..Report::default() };
         sip::measure(sandbox, effort, only, &mut report)?;
+        Ok(report)
+    })
+}
+
+fn media(effort: relay::Effort) -> Result<Report> {
+    Sandbox::run(|sandbox| {
+        let mut conditions = vec![format!("{}; load average {}", machine(), load_average())];
+        conditions.extend(relay::conditions(effort));
+        let mut report = Report { unit: "a packet", conditions, ..Report::default() };
+        relay::measure(sandbox.directory(), effort, &mut report)?;
         Ok(report)
     })
 }

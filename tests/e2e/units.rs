@@ -85,6 +85,18 @@ fn the_service_has_its_four_capabilities_and_no_other() {
 }
 
 #[test]
+fn the_ports_of_calls_are_reserved_before_the_daemon_starts() {
+    let text = fs::read_to_string(systemd("sysctl.d/pbx.conf")).expect("the reserved ports");
+    let settings: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let ports = pbx_core::settings::Settings::default().filter.media_ports;
+    assert_eq!(settings, [format!("{} = {ports}", pbx::host::reserved::SYSCTL)]);
+    let service = fs::read_to_string(systemd("pbx.service")).expect("the service");
+    let at = |line: &str| service.lines().position(|other| other.starts_with(line));
+    let (reserves, serves) = (at("ExecStartPre=-+/usr/lib/systemd/systemd-sysctl pbx.conf"), at("ExecStart=/usr"));
+    assert!(reserves.is_some() && reserves < serves);
+}
+
+#[test]
 fn a_new_machine_gets_the_user_the_groups_and_the_folders() {
     let root = tempfile::tempdir().expect("a folder");
     fs::create_dir(root.path().join("etc")).expect("a folder");

@@ -47,6 +47,11 @@ fn every_datagram_of_the_corpus_is_told_apart_and_stun_is_answered_right() {
 }
 
 #[test]
+fn every_stream_of_packets_of_the_corpus_moves_the_latch_by_its_rules_only() {
+    corpus("rtp").iter().for_each(|(_, packets)| fuzz::rtp::packets(packets));
+}
+
+#[test]
 fn every_message_of_the_corpus_is_read_in_all_its_views_and_answered() {
     corpus("sip").iter().for_each(|(_, bytes)| fuzz::sip::message(bytes));
 }

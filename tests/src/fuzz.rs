@@ -4,6 +4,8 @@
 // The fuzzers include this file by its path, so the paths of its parts are written out.
 #[path = "fuzz/differential.rs"]
 pub mod differential;
+#[path = "fuzz/rtp.rs"]
+pub mod rtp;
 #[path = "fuzz/sdp.rs"]
 pub mod sdp;
 #[path = "fuzz/sdp_differential.rs"]

@@ -210,6 +210,14 @@ fn mount_new(kind: &str, target: &Path, options: &str) -> Result<()> {
         .with_context(|| format!("mount a {kind} on {}", target.display()))
 }
 
+/// The ports that the machine does not use by itself, below `/proc/sys/net`.
+const RESERVED: &str = "ipv4/ip_local_reserved_ports";
+
+/// Reserves these ports in the network of the calling thread, and no others.
+pub fn reserve_ports(ports: &str) -> Result<()> {
+    fs::write(Path::new("/proc/sys/net").join(RESERVED), ports).with_context(|| format!("reserve {ports:?}"))
+}
+
 /// `lo` up, no duplicate address detection that would delay addresses, no filter on source addresses.
 fn prepare_network() -> Result<()> {
     for (key, value) in [
@@ -217,6 +225,9 @@ fn prepare_network() -> Result<()> {
         ("ipv6/conf/default/accept_ra", "0"),
         ("ipv4/conf/all/rp_filter", "0"),
         ("ipv4/conf/default/rp_filter", "0"),
+        // As the unit has it; with as many ports left for connections as there usually are.
+        ("ipv4/ip_local_port_range", "16384 60999"),
+        (RESERVED, "45000-64999"),
     ] {
         fs::write(Path::new("/proc/sys/net").join(key), value).with_context(|| format!("set {key}"))?;
     }

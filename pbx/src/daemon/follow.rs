@@ -103,6 +103,10 @@ pub(super) async fn follow(filter: Arc<XdpFilter>, operations: Operations, mut e
                     Ok(Err(error)) => tracing::warn!(%error, "blocks that are over stay in the kernel's table"),
                     Err(error) => tracing::warn!(%error, "the sweep broke off"),
                 }
+                let looking = Arc::clone(&filter);
+                if let Ok(Some(told)) = tokio::task::spawn_blocking(move || looking.look_at_media()).await {
+                    operations.record(vec![told.event(now())]).await;
+                }
                 follow_blocks(&operations).await;
             }
         }

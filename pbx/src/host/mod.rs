@@ -9,6 +9,7 @@ mod ethtool;
 pub mod firewall;
 pub mod links;
 mod netlink;
+pub mod reserved;
 pub mod resolvers;
 pub mod routes;
 pub mod snapshot;

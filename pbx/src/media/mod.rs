@@ -7,6 +7,7 @@
 //! once.
 
 mod desk;
+mod flows;
 mod keeper;
 mod leg;
 mod live;
@@ -35,11 +36,12 @@ use pbx_core::{
 pub use self::live::RelayStatus;
 use self::{
     desk::Desk,
+    flows::Flows,
     keeper::{Keeper, Keeping, Stock},
     live::Counts,
     worker::{Common, Door, Worker},
 };
-use crate::net::Clock;
+use crate::{filter::Filter, net::Clock};
 
 /// How a relay is made.
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ pub struct Relay {
     doors: Vec<Arc<Door>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    flows: Arc<Flows>,
+    telling: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Relay {
@@ -90,7 +94,15 @@ impl Relay {
         let common = Arc::new(Common { clock, silence, counts: Counts::default(), keeper: Keeper::new(ports) });
         let doors = (0..workers.max(1)).map(|_| Door::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let desk = Arc::new(Desk::new(doors.clone(), names));
-        let relay = Self { common, desk, doors, threads: Mutex::default(), keeper: Mutex::default() };
+        let relay = Self {
+            common,
+            desk,
+            doors,
+            threads: Mutex::default(),
+            keeper: Mutex::default(),
+            flows: Arc::default(),
+            telling: Mutex::default(),
+        };
         // On an error the drop of `relay` ends the threads that there are.
         for (index, door) in relay.doors.iter().enumerate() {
             let (common, door, epoll) = (Arc::clone(&relay.common), Arc::clone(door), door.epoll()?);
@@ -111,18 +123,36 @@ impl Relay {
         Ok(relay)
     }
 
+    /// Tells the filter which ports legs hold, from now until the end: `current` says which filter that is. Once.
+    ///
+    /// # Errors
+    ///
+    /// The machine gives no thread.
+    pub fn guard(&self, current: impl Fn() -> Arc<dyn Filter> + Send + 'static) -> anyhow::Result<()> {
+        let flows = Arc::clone(&self.flows);
+        let thread = thread::Builder::new().name("media-filter".to_owned());
+        let thread = thread.spawn(move || flows.run(current)).context("cannot start what tells the filter of calls")?;
+        *self.telling.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
     /// Does as the core says. Never waits.
     pub fn command(&self, command: Command) {
         let counts = &self.common.counts;
         match command {
             Command::Set(leg) => {
                 let (id, pair) = (leg.id, leg.pair);
+                // First: the port is open before anybody is told of it.
+                self.flows.set(&leg);
                 if !self.desk.set(leg, counts) {
+                    self.flows.close(pair);
                     tracing::error!(leg = id.0, port = pair.rtp, "a leg has no media: its ports are not there");
                 }
             }
             Command::Close(leg) => {
-                self.desk.close(leg, counts);
+                if let Some(pair) = self.desk.close(leg, counts) {
+                    self.flows.close(pair);
+                }
             }
             Command::Digit { leg, digit, duration } => self.desk.digit(leg, digit, duration, counts),
             Command::Wanted(pairs) => self.common.keeper.want(pairs),
@@ -172,6 +202,11 @@ impl Relay {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if keeper.is_some_and(|keeper| keeper.join().is_err()) {
             tracing::error!("the keeper of the ports had broken off");
+        }
+        self.flows.end();
+        let telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if telling.is_some_and(|telling| telling.join().is_err()) {
+            tracing::error!("what tells the filter of calls had broken off");
         }
     }
 }

@@ -178,7 +178,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn two_phones_hear_each_other_and_what_went_through_is_counted() {
-    let mut scene = scene("41000-41199", LONG);
+    let mut scene = scene("21000-21199", LONG);
     let (one, other) = scene.call();
     for sequence in [1, 2, 3, 5] {
         one.says(sequence);
@@ -205,7 +205,7 @@ fn two_phones_hear_each_other_and_what_went_through_is_counted() {
 
 #[test]
 fn phones_of_both_families_hear_each_other() {
-    let mut scene = scene("41200-41299", LONG);
+    let mut scene = scene("21200-21299", LONG);
     let (mut one, mut other) = (scene.phone(Ipv4Addr::LOCALHOST), scene.phone(Ipv6Addr::LOCALHOST));
     (one.leg.peer, other.leg.peer) = (Some(other.leg.id), Some(one.leg.id));
     scene.set(&one);
@@ -218,7 +218,7 @@ fn phones_of_both_families_hear_each_other() {
 
 #[test]
 fn packets_leave_from_the_address_that_the_leg_says() {
-    let mut scene = scene("41300-41399", LONG);
+    let mut scene = scene("21300-21399", LONG);
     let (mut one, other) = scene.call();
     one.leg.local = Ipv4Addr::new(127, 0, 0, 9).into();
     scene.set(&one);
@@ -228,7 +228,7 @@ fn packets_leave_from_the_address_that_the_leg_says() {
 
 #[test]
 fn what_is_injected_from_another_address_is_never_passed_on() {
-    let mut scene = scene("41400-41499", LONG);
+    let mut scene = scene("21400-21499", LONG);
     let (one, other) = scene.call();
     let stranger = UdpSocket::bind("127.0.0.2:0").unwrap();
     // Before the phone has spoken, and after.
@@ -254,7 +254,7 @@ fn what_is_injected_from_another_address_is_never_passed_on() {
 
 #[test]
 fn another_port_of_the_same_address_is_not_passed_on_while_media_runs() {
-    let mut scene = scene("41500-41599", LONG);
+    let mut scene = scene("21500-21599", LONG);
     let (one, other) = scene.call();
     let neighbour = UdpSocket::bind("127.0.0.1:0").unwrap();
     for sequence in 0..50 {
@@ -270,7 +270,7 @@ fn another_port_of_the_same_address_is_not_passed_on_while_media_runs() {
 
 #[test]
 fn after_silence_a_phone_is_heard_from_another_port_and_spoken_to_there() {
-    let mut scene = scene("41600-41699", Duration::ZERO);
+    let mut scene = scene("21600-21699", Duration::ZERO);
     let (one, other) = scene.call();
     one.says(1);
     other.hears();
@@ -297,7 +297,7 @@ fn after_silence_a_phone_is_heard_from_another_port_and_spoken_to_there() {
 
 #[test]
 fn another_address_is_heard_when_the_phone_says_anew_where_it_is() {
-    let mut scene = scene("41700-41799", LONG);
+    let mut scene = scene("21700-21799", LONG);
     let (mut one, other) = scene.call();
     one.says(1);
     other.hears();
@@ -320,7 +320,7 @@ fn another_address_is_heard_when_the_phone_says_anew_where_it_is() {
 
 #[test]
 fn packets_of_0_and_of_9000_bytes_disturb_nobody() {
-    let mut scene = scene("41800-41899", LONG);
+    let mut scene = scene("21800-21899", LONG);
     let (one, other) = scene.call();
     for garbage in [&[][..], &[0x80], &[0xff; 9000], &rtp(9, 7, 1, 160), &[0x80, 200, 0, 6]] {
         one.rtp.send_to(garbage, one.port(one.leg.pair.rtp)).unwrap();
@@ -339,7 +339,7 @@ fn packets_of_0_and_of_9000_bytes_disturb_nobody() {
 
 #[test]
 fn a_phone_that_shares_a_port_is_joined_with_one_that_does_not() {
-    let mut scene = scene("41900-41999", LONG);
+    let mut scene = scene("21900-21999", LONG);
     let (mut one, other) = scene.call();
     one.remote().mux = true;
     one.remote().rtcp = one.remote().rtp;
@@ -358,7 +358,7 @@ fn a_phone_that_shares_a_port_is_joined_with_one_that_does_not() {
 
 #[test]
 fn payload_types_are_mapped_and_who_holds_is_not_spoken_to() {
-    let mut scene = scene("42000-42099", LONG);
+    let mut scene = scene("22000-22099", LONG);
     let (mut one, mut other) = scene.call();
     one.remote().formats[0].to = 96;
     scene.set(&one);
@@ -385,7 +385,7 @@ fn payload_types_are_mapped_and_who_holds_is_not_spoken_to() {
 
 #[test]
 fn a_digit_is_heard_as_an_event_between_the_packets_of_the_peer() {
-    let mut scene = scene("42100-42199", LONG);
+    let mut scene = scene("22100-22199", LONG);
     let (one, mut other) = scene.call();
     one.says(1);
     other.hears();
@@ -412,10 +412,10 @@ fn a_digit_is_heard_as_an_event_between_the_packets_of_the_peer() {
 #[test]
 fn ports_rest_and_are_given_again_and_one_that_is_held_is_left_out() {
     // Two pairs, of which a neighbour holds a half.
-    let _neighbour = UdpSocket::bind("0.0.0.0:42203").unwrap();
-    let mut scene = scene("42200-42203", LONG);
+    let _neighbour = UdpSocket::bind("0.0.0.0:22203").unwrap();
+    let mut scene = scene("22200-22203", LONG);
     let phone = scene.phone(Ipv4Addr::LOCALHOST);
-    assert_eq!(phone.leg.pair, Pair { rtp: 42_200 });
+    assert_eq!(phone.leg.pair, Pair { rtp: 22_200 });
     assert!(scene.relay.status().taken >= 1 && scene.relay.status().used_up >= 1);
     scene.set(&phone);
     phone.says(1);
@@ -425,7 +425,7 @@ fn ports_rest_and_are_given_again_and_one_that_is_held_is_left_out() {
     phone.says(2);
     // The core had asked for four.
     let Input::Pairs(pairs) = scene.told.recv_timeout(PATIENCE).unwrap() else { panic!("no pairs") };
-    assert_eq!(pairs, [Pair { rtp: 42_200 }]);
+    assert_eq!(pairs, [Pair { rtp: 22_200 }]);
     assert!(ended.elapsed() >= Duration::from_secs(2));
     // What came meanwhile is nobody's.
     let again = Phone { leg: Leg { id: LegId(50), ..phone.leg.clone() }, ..phone };
@@ -437,18 +437,18 @@ fn ports_rest_and_are_given_again_and_one_that_is_held_is_left_out() {
 
 #[test]
 fn a_changed_range_gives_pairs_of_its_own() {
-    let mut scene = scene("42300-42301", LONG);
+    let mut scene = scene("22300-22301", LONG);
     let phone = scene.phone(Ipv4Addr::LOCALHOST);
     let mut settings = Settings::default();
-    settings.set("filter.media_ports", "42310-42315").unwrap();
+    settings.set("filter.media_ports", "22310-22315").unwrap();
     scene.relay.settings(&settings);
     let pairs: std::collections::BTreeSet<u16> = (0..3).map(|_| scene.pair().rtp).collect();
-    assert_eq!(pairs, [42_310, 42_312, 42_314].into());
+    assert_eq!(pairs, [22_310, 22_312, 22_314].into());
     scene.set(&phone);
     scene.close(&phone);
     // It is outside: somebody else can have it.
     let deadline = Instant::now() + PATIENCE;
-    while UdpSocket::bind("0.0.0.0:42300").is_err() {
+    while UdpSocket::bind("0.0.0.0:22300").is_err() {
         assert!(Instant::now() < deadline);
         thread::sleep(Duration::from_millis(20));
     }
@@ -456,7 +456,7 @@ fn a_changed_range_gives_pairs_of_its_own() {
 
 #[test]
 fn a_stop_tells_of_every_leg_and_frees_the_ports() {
-    let mut scene = scene("42400-42499", LONG);
+    let mut scene = scene("22400-22499", LONG);
     let (one, other) = scene.call();
     one.says(1);
     other.hears();
@@ -469,7 +469,7 @@ fn a_stop_tells_of_every_leg_and_frees_the_ports() {
 
 #[test]
 fn commands_over_the_room_of_a_queue_are_carried_out_later_and_none_is_lost() {
-    let mut scene = scene("42500-42599", LONG);
+    let mut scene = scene("22500-22599", LONG);
     let (mut one, other) = scene.call();
     for round in 0..20_000 {
         one.remote().epoch = round;

@@ -16,7 +16,7 @@ use pbx_core::{
     lockout::{Peer, Surroundings},
     media::Stats,
     rule::Action,
-    settings::{Enforcement, Settings},
+    settings::{Enforcement, Ports, Settings},
     time::Timestamp,
 };
 
@@ -26,8 +26,9 @@ use super::{
 use crate::{
     filter::{
         AutomaticBlock, BlockReason, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
-        KnownChange, ManualVerdict, Outcome, ReasonCount, Severity, Talker, TestVerdict,
+        KnownChange, ManualVerdict, MediaChange, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
+    host::reserved::Uncovered,
     secrets::Secrets,
     store::Store,
 };
@@ -39,6 +40,8 @@ pub(crate) const BEGIN: Timestamp = Timestamp::from_millis(1_795_412_400_000);
 pub(crate) struct FakeFilter {
     pub(crate) fails: AtomicBool,
     pub(crate) full: AtomicBool,
+    /// The machine reserves no ports.
+    pub(crate) unreserved: AtomicBool,
     pub(crate) changes: Mutex<Vec<Change>>,
     pub(crate) calls: Mutex<Vec<String>>,
     pub(crate) automatic: Mutex<Vec<AutomaticBlock>>,
@@ -105,6 +108,16 @@ impl Filter for FakeFilter {
 
     fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
         self.call(format!("known {change:?}"))
+    }
+
+    fn media(&self, change: &MediaChange) -> anyhow::Result<()> {
+        self.call(format!("media {change:?}"))
+    }
+
+    fn may_close(&self, media: &Ports) -> Result<(), Uncovered> {
+        let message = format!("nobody reserves {media}");
+        let open = self.unreserved.load(Ordering::Relaxed);
+        if open { Err(Uncovered { message, command: format!("reserve {media}") }) } else { Ok(()) }
     }
 
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {

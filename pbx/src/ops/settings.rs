@@ -14,6 +14,9 @@ use super::{
 };
 use crate::store::{Audit, EventKind, NewEvent, SettingsChange};
 
+/// The setting that closes media ports.
+const MEDIA: &str = "guard.media.enforcement";
+
 /// Values to set together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +93,12 @@ impl Operations {
         let (mut wanted, _) = self.current_settings();
         for (key, value) in &request.values {
             wanted.set(key, value).map_err(|error| OpError::usage(error.to_string()))?;
+        }
+        // By hand; as the default it waits until the machine is ready for it.
+        if request.values.contains_key(MEDIA) && wanted.guard.media.enforcement == Enforcement::Enforce {
+            let ports = wanted.filter.media_ports.clone();
+            let may = self.with_filter(move |filter| filter.may_close(&ports)).await?;
+            may.map_err(|open| OpError::usage(format!("{MEDIA}: {open}")))?;
         }
         let how = How { force: request.force, dry_run: request.dry_run };
         self.take_over(context, request.values, how).await

@@ -181,6 +181,10 @@ impl Sip {
     /// does. Nothing the second time.
     pub fn keep(self: &Arc<Self>, store: Store, operations: Operations) -> Option<impl Future<Output = ()> + use<>> {
         let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let current = operations.clone();
+        if let Err(error) = self.relay.guard(move || current.filter()) {
+            tracing::error!("{error:#}: the filter may drop what phones say");
+        }
         Some(Keeper { sip: Arc::clone(self), store, operations, handed }.run())
     }
 

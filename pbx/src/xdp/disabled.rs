@@ -13,7 +13,7 @@ use pbx_core::{
 use super::pins;
 use crate::filter::{
     AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-    Severity, Talker, TestVerdict,
+    MediaChange, Severity, Talker, TestVerdict,
 };
 
 /// A filter that could not be taken over.
@@ -77,6 +77,9 @@ impl Filter for Disabled {
         bail!("{}", self.why())
     }
     fn known(&self, _: &KnownChange) -> anyhow::Result<()> {
+        self.change()
+    }
+    fn media(&self, _: &MediaChange) -> anyhow::Result<()> {
         self.change()
     }
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::bail;
 use aya::programs::XdpMode as Mode;
-use pbx_core::{address::Prefix, filter::settings};
+use pbx_core::address::Prefix;
 use pbx_ebpf::abi::stats;
 use pbx_xdp::{Maps, link};
 
@@ -177,7 +177,7 @@ fn wait(filter: &XdpFilter, state: &mut State, told: &mut Vec<Told>, name: &str)
 fn attach(filter: &XdpFilter, state: &mut State, told: &mut Vec<Told>, name: &str, index: u32, there: Option<XdpMode>) {
     let pin = pin_of(filter, name);
     let element = state.interfaces.element(&filter.maps, index);
-    let projected = settings::project(&state.settings, &state.transports, &state.connected);
+    let projected = state.projected();
     filter.maps.write_interface(index, element, projected.enforcement);
     let mut known = Known { index, state: AttachState::Native, note: None };
     let before = state.interfaces.by_name.get(name).map(|known| (known.index, known.state));

@@ -6,6 +6,7 @@ mod estimates;
 mod interfaces;
 mod known;
 mod log;
+mod media;
 mod pins;
 mod refusal;
 mod scratch;
@@ -26,9 +27,12 @@ use std::{
 use nix::fcntl::Flock;
 use pbx_core::{
     address::Prefix,
-    filter::{RuleTables, Until, settings},
+    filter::{
+        RuleTables, Until,
+        settings::{self, Projected},
+    },
     rule::{Action, Rule},
-    settings::Settings,
+    settings::{Enforcement, Settings},
     time::Timestamp,
 };
 use pbx_ebpf::{abi::Source, hash::Seed};
@@ -44,9 +48,12 @@ use crate::{
     config::Attach,
     filter::{
         AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-        Talker, TestVerdict,
+        MediaChange, Talker, TestVerdict,
     },
-    host::{Snapshot, Wanted, clock},
+    host::{
+        Snapshot, Wanted, clock,
+        reserved::{self, Uncovered},
+    },
 };
 
 /// The filter of a loaded program.
@@ -57,6 +64,8 @@ pub struct XdpFilter {
     links: PathBuf,
     mode: Attach,
     state: Mutex<State>,
+    /// Beside `state`, which may be held for long.
+    media: Mutex<media::Book>,
     /// Samples that came while `state` was busy, since one was read.
     samples_missed: AtomicU64,
     /// No second daemon on the same pins.
@@ -75,6 +84,8 @@ struct State {
     /// Ports of the transports.
     transports: Vec<u16>,
     revision: i64,
+    /// Why media ports are not closed, if they are not for the machine's sake.
+    open_media: Option<Uncovered>,
     connected: Vec<Prefix>,
     wanted: Wanted,
     /// Interfaces that somebody attached or detached by name since the start.
@@ -148,6 +159,32 @@ pub(crate) fn source_of(prefix: &Prefix) -> Option<Source> {
     }
 }
 
+/// The settings as words, the media rule off while the machine's own connections would suffer from it.
+fn projected(
+    settings: &Settings,
+    transports: &[u16],
+    connected: &[Prefix],
+    open_media: Option<&Uncovered>,
+) -> Projected {
+    let mut settings = settings.clone();
+    if open_media.is_some() {
+        settings.guard.media.enforcement = Enforcement::Off;
+    }
+    settings::project(&settings, transports, connected)
+}
+
+/// Why the media rule drops nothing; none: it does as it is set.
+fn open_media(settings: &Settings) -> Option<Uncovered> {
+    let enforced = settings.guard.media.enforcement == Enforcement::Enforce;
+    enforced.then(|| reserved::covers(&settings.filter.media_ports).err()).flatten()
+}
+
+impl State {
+    fn projected(&self) -> Projected {
+        projected(&self.settings, &self.transports, &self.connected, self.open_media.as_ref())
+    }
+}
+
 impl XdpFilter {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -194,6 +231,20 @@ impl XdpFilter {
         }
     }
 
+    /// Looks whether media ports may be closed now; what changed in it, in a sentence.
+    pub fn look_at_media(&self) -> Option<Told> {
+        let settings = self.state().settings.clone();
+        let open = open_media(&settings);
+        let mut state = self.state();
+        if open == state.open_media {
+            return None;
+        }
+        let told = media::in_words(open.as_ref());
+        state.open_media = open;
+        self.project(&mut state);
+        Some(Told::note(None, told))
+    }
+
     /// Takes away automatic blocks that are over, and ends an alarm that no packet came to end; whether it did.
     pub fn sweep(&self) -> std::io::Result<bool> {
         let now = clock::monotonic_coarse_ns();
@@ -221,7 +272,7 @@ impl XdpFilter {
     }
 
     fn project(&self, state: &mut State) {
-        let projected = settings::project(&state.settings, &state.transports, &state.connected);
+        let projected = state.projected();
         self.maps.write_settings(&projected);
         interfaces::write(&self.maps, &state.interfaces, projected.enforcement);
     }
@@ -287,10 +338,11 @@ impl Filter for XdpFilter {
     fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()> {
         let mut state = self.state();
         state.settings = settings.clone();
+        state.open_media = open_media(settings);
         state.transports = transports.to_vec();
         state.revision = revision;
         self.project(&mut state);
-        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
+        let budget = state.projected().known_budget;
         state.known.give(&self.maps, budget)?;
         drop(state);
         tell::discard_monitored(self, settings)
@@ -325,8 +377,13 @@ impl Filter for XdpFilter {
 
     fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
         let mut state = self.state();
-        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
+        let budget = state.projected().known_budget;
         state.known.change(&self.maps, self.seed, change, budget)
+    }
+
+    fn media(&self, change: &MediaChange) -> anyhow::Result<()> {
+        let mut book = self.media.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(book.change(&*self.maps, change)?)
     }
 
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView> {

@@ -2,7 +2,6 @@
 //! What is live neither counts nor changes.
 
 use anyhow::Context as _;
-use pbx_core::filter::settings;
 use pbx_ebpf::{
     abi::{stats, stats::Reason},
     packet,
@@ -39,7 +38,7 @@ pub(super) fn run(filter: &XdpFilter, frames: &[(u64, Vec<u8>)]) -> anyhow::Resu
         to.add_block(filter.seed, source, block)?;
     }
     let state = filter.state();
-    let enforcement = settings::project(&state.settings, &state.transports, &state.connected).enforcement;
+    let enforcement = state.projected().enforcement;
     drop(state);
     to.write_interface(0, 0, enforcement);
     let begin = clock::monotonic_coarse_ns();

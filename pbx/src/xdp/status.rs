@@ -1,7 +1,6 @@
 //! What is loaded and where, and what the doctor finds.
 
 use pbx_core::{
-    filter::settings,
     rule::{MAX_ADDRESSES, MAX_PREFIXES},
     settings::Enforcement,
 };
@@ -31,6 +30,9 @@ pub(super) fn status(filter: &XdpFilter) -> FilterStatus {
         Enforcement::Enforce => {}
         Enforcement::Monitor => not_enforced.push("mode is monitor: nothing is dropped".to_owned()),
         Enforcement::Off => not_enforced.push("mode is off: nothing is judged".to_owned()),
+    }
+    if let Some(open) = &state.open_media {
+        not_enforced.push(super::media::in_words(Some(open)));
     }
     let counts = state.rules.counts();
     let usage = |table: &str, used: usize, limit: usize| Usage {
@@ -68,7 +70,7 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
     let snapshot = Snapshot::read();
     {
         let state = filter.state();
-        let projected = settings::project(&state.settings, &state.transports, &state.connected);
+        let projected = state.projected();
         if projected.left_out > 0 {
             let message =
                 format!("{} on-link IPv6 networks are judged by /64: there is room for 32", projected.left_out);
@@ -77,6 +79,13 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
         match filter.maps.differing_settings(&projected, &state.interfaces.described()) {
             None => say(Severity::Ok, "settings", "the kernel has the settings".to_owned(), None),
             Some(what) => say(Severity::Error, "settings", what, Some("systemctl restart pbx")),
+        }
+        match &state.open_media {
+            None if state.settings.guard.media.enforcement == Enforcement::Enforce => {
+                say(Severity::Ok, "media ports", "those that no call holds are closed".to_owned(), None);
+            }
+            None => {}
+            Some(open) => say(Severity::Warning, "media ports", open.message.clone(), Some(&open.command)),
         }
         for interface in state.interfaces.list() {
             let attached = matches!(interface.attach, AttachState::Native | AttachState::Generic);

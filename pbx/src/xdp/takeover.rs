@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHash, Map, MapData};
 use pbx_core::{
-    filter::{Entry, RuleTables, settings},
+    filter::{Entry, RuleTables},
     rule::Rule,
     settings::Settings,
     time::Timestamp,
@@ -30,7 +30,7 @@ use pbx_xdp::{
 use super::{Clocks, State, Told, XdpFilter, interfaces, pins, source_of};
 use crate::{
     config::{Interfaces, Xdp},
-    filter::BlockReason,
+    filter::{BlockReason, Filter as _, MediaChange},
     host::{Snapshot, Wanted, clock},
     store::StoredBlock,
 };
@@ -80,7 +80,8 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
     let rules = RuleTables::adopt(KernelTables(Arc::clone(&loaded.maps)), seed, entries, own)?;
 
     let connected = interfaces::connected(snapshot);
-    let projected = settings::project(start.settings, start.transports, &connected);
+    let open_media = super::open_media(start.settings);
+    let projected = super::projected(start.settings, start.transports, &connected, open_media.as_ref());
     loaded.maps.write_settings(&projected);
     loaded.maps.write_interface(0, 0, projected.enforcement);
     for other in pins::others(pin_dir)? {
@@ -124,6 +125,7 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             settings: start.settings.clone(),
             revision: start.revision,
             transports: start.transports.to_vec(),
+            open_media,
             connected,
             wanted,
             by_hand: HashMap::new(),
@@ -132,10 +134,16 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             estimates: super::estimates::Estimates::default(),
             dropped: 0,
         }),
+        media: Mutex::default(),
         samples_missed: AtomicU64::new(0),
         _claim: claim,
     };
+    // Calls of an earlier daemon are over.
+    filter.media(&MediaChange::Are(Vec::new())).context("the ports of earlier calls can not be closed")?;
     let mut told = filter.follow(snapshot);
+    if let Some(open) = &filter.state().open_media {
+        told.push(Told::note(None, super::media::in_words(Some(open))));
+    }
     told.extend(interfaces::settle_others(&filter, &mut filter.state(), snapshot, &pins::attached(pin_dir)?));
     // The old program no longer runs anywhere: what it blocked until its last packet comes along, then it goes.
     for other in pins::others(pin_dir)? {

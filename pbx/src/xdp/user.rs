@@ -13,7 +13,7 @@ use std::{
 use anyhow::bail;
 use pbx_core::{
     address::Prefix,
-    filter::{Entry, HostTables, RuleTables, settings},
+    filter::{Entry, HostTables, RuleTables, settings::Projected},
     rule::{Action, MAX_ADDRESSES, MAX_PREFIXES, Rule},
     settings::{Enforcement, Settings},
     time::Timestamp,
@@ -33,9 +33,9 @@ use super::{Clocks, XdpFilter, halves, prefix_of, source_of, tell};
 use crate::{
     filter::{
         AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
-        KnownChange, KnownSource, Rate, ReasonCount, Severity, Talker, TestVerdict, Usage,
+        KnownChange, KnownSource, MediaChange, Rate, ReasonCount, Severity, Talker, TestVerdict, Usage,
     },
-    host::{Snapshot, clock},
+    host::{Snapshot, clock, reserved::Uncovered},
     store::StoredBlock,
 };
 
@@ -65,8 +65,16 @@ struct State {
     revision: i64,
     /// Ports on which transports listen.
     transports: Vec<u16>,
+    open_media: Option<Uncovered>,
     connected: Vec<Prefix>,
     known: HashMap<known::Key, u32>,
+    media: super::media::Book,
+}
+
+impl State {
+    fn projected(&self) -> Projected {
+        super::projected(&self.settings, &self.transports, &self.connected, self.open_media.as_ref())
+    }
 }
 
 impl UserFilter {
@@ -97,8 +105,10 @@ impl UserFilter {
             settings: settings.clone(),
             revision,
             transports: transports.to_vec(),
+            open_media: super::open_media(settings),
             connected: super::interfaces::connected(snapshot),
             known: HashMap::new(),
+            media: super::media::Book::default(),
         };
         let counters = std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0)));
         let filter = Self { tables, why, counters, next_slot: AtomicU32::new(0), state: Mutex::new(state) };
@@ -154,7 +164,7 @@ impl UserFilter {
     }
 
     fn project(&self, state: &State) {
-        self.tables.settings(&settings::project(&state.settings, &state.transports, &state.connected), SOCKETS);
+        self.tables.settings(&state.projected(), SOCKETS);
     }
 
     fn set(state: &mut State, rule: &Rule, clocks: &Clocks) -> anyhow::Result<()> {
@@ -251,10 +261,11 @@ impl Filter for UserFilter {
     fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()> {
         let mut state = self.state();
         state.settings = settings.clone();
+        state.open_media = super::open_media(settings);
         state.transports = transports.to_vec();
         state.revision = revision;
         self.project(&state);
-        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
+        let budget = state.projected().known_budget;
         let known: Vec<known::Key> = state.known.keys().copied().collect();
         known.into_iter().for_each(|key| self.know(&mut state, key, budget));
         let mode = settings.filter.mode;
@@ -294,7 +305,7 @@ impl Filter for UserFilter {
 
     fn known(&self, change: &KnownChange) -> anyhow::Result<()> {
         let mut state = self.state();
-        let budget = settings::project(&state.settings, &state.transports, &state.connected).known_budget;
+        let budget = state.projected().known_budget;
         match change {
             KnownChange::Are(all) => {
                 let wanted: HashSet<known::Key> = all.iter().map(super::known::key).collect();
@@ -308,6 +319,10 @@ impl Filter for UserFilter {
             }
         }
         Ok(())
+    }
+
+    fn media(&self, change: &MediaChange) -> anyhow::Result<()> {
+        Ok(self.state().media.change(&*self.tables, change)?)
     }
 
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView> {
@@ -427,7 +442,7 @@ impl Filter for UserFilter {
         let scratch = Arc::new(HostTables::new(seed));
         let begin = clock::monotonic_coarse_ns();
         let _rules = RuleTables::adopt(Arc::clone(&scratch), seed, state.rules.entries(), state.rules.own_addresses())?;
-        scratch.settings(&settings::project(&state.settings, &state.transports, &state.connected), SOCKETS);
+        scratch.settings(&state.projected(), SOCKETS);
         self.tables.automatic().into_iter().for_each(|(source, block)| scratch.add_block(source, block));
         let verdict = |(frame, (at, bytes)): (usize, &(u64, Vec<u8>))| {
             let source = match packet::parse(&pbx_core::filter::host::Bytes(bytes)) {

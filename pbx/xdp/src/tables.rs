@@ -46,9 +46,13 @@ impl Maps {
     pub fn write_settings(&self, projected: &Projected) {
         let abi::Settings { onlink_used, onlink, .. } = projected.thresholds;
         for (word, value) in projected.thresholds.scalars().into_iter().enumerate() {
-            // `FLOWS` says what `MEDIA` holds, not what is set.
-            let kept = if word == abi::FLAGS_WORD { self.settings.load(word) & abi::FLOWS } else { 0 };
-            self.settings.store(word, value | kept);
+            if word != abi::FLAGS_WORD {
+                self.settings.store(word, value);
+                continue;
+            }
+            // `FLOWS` says what `MEDIA` holds, not what is set, and may change meanwhile.
+            self.settings.set_bits(word, value & !abi::FLOWS);
+            self.settings.clear_bits(word, !value & !abi::FLOWS);
         }
         // Only the prefixes that stay in their places are in force while the others change.
         let first = abi::SHORT_LENGTHS_WORD + 3;

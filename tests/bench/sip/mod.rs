@@ -5,7 +5,7 @@ mod appliance;
 mod gate;
 mod kamailio;
 mod lexing;
-mod process;
+pub(crate) mod process;
 mod registration;
 mod secrecy;
 mod stateless;

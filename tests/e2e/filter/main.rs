@@ -2,6 +2,7 @@
 
 mod damage;
 mod interfaces;
+mod media;
 mod modes;
 mod privileges;
 mod rates;

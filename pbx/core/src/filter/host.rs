@@ -171,6 +171,25 @@ impl HostTables {
         let word = usize::from(port >> 6) * ports::WORDS + ports::HELD;
         self.ports[word].fetch_or(1 << (port & 63), SeqCst);
     }
+    /// Closes a media port.
+    pub fn release(&self, port: u16) {
+        let word = usize::from(port >> 6) * ports::WORDS + ports::HELD;
+        self.ports[word].fetch_and(!(1 << (port & 63)), SeqCst);
+    }
+    /// Every media port that is held.
+    pub fn held(&self) -> Vec<u16> {
+        let word = |port: u16| self.ports[usize::from(port >> 6) * ports::WORDS + ports::HELD].load(SeqCst);
+        (0..=u16::MAX).filter(|port| word(*port) & 1 << (port & 63) != 0).collect()
+    }
+    /// The media flows.
+    pub fn flows(&self) -> Vec<media::Flow> {
+        lock(&self.media).iter().copied().collect()
+    }
+    /// Ends a media flow.
+    pub fn remove_flow(&self, flow: &media::Flow) {
+        // The flag stays: it costs a look at most.
+        lock(&self.media).remove(flow);
+    }
     /// The automatic blocks.
     pub fn automatic(&self) -> Vec<(Source, automatic::Block)> {
         lock(&self.automatic).iter().map(|(source, block)| (*source, **block)).collect()

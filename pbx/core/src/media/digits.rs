@@ -15,7 +15,7 @@ const ENDS: u8 = 3;
 /// The shortest tone that everybody hears (Q.24), and what is made of anything shorter.
 const SHORTEST: Duration = Duration::from_millis(40);
 /// The longest.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(6);
 /// Between two digits.
 const PAUSE: Duration = Duration::from_millis(60);
 /// Digits that wait at most.

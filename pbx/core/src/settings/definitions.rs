@@ -117,7 +117,12 @@ static DEFINITIONS: &[Definition] = &[
         "Packets to protected ports in a second, above level 1, after which a source is blacklisted"
     ),
     setting!(guard.level2.block_time, "", "1h", "How long a source over level 2 is blocked"),
-    setting!(guard.media.enforcement, "", "off", "What happens to packets to a media port that no call holds"),
+    setting!(
+        guard.media.enforcement,
+        "",
+        "enforce",
+        "What happens to packets to a media port that no call holds; enforced only while the machine reserves these ports"
+    ),
     setting!(
         guard.scope,
         "",

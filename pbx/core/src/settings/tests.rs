@@ -25,7 +25,7 @@ fn a_new_installation_has_the_decided_values_and_only_monitors() {
     assert_eq!(level1.block_time.get(), Duration::from_secs(30));
     assert_eq!((level2.enforcement, level2.packets.get()), (Enforcement::Enforce, 2000));
     assert_eq!(level2.block_time.get(), Duration::from_secs(3600));
-    assert_eq!(media.enforcement, Enforcement::Off);
+    assert_eq!(media.enforcement, Enforcement::Enforce);
     assert_eq!(scope, Scope::Appliance);
     assert_eq!((known.budget.get(), tcp.packets.get(), fragments.packets.get()), (10, 10_000, 2000));
     assert_eq!(new_sources.get(), 20_000);

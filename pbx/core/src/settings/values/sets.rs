@@ -50,6 +50,25 @@ impl Ports {
         self.0.iter().any(|range| (range.first..=range.last).contains(&port))
     }
 
+    /// The first ports that `other` has not.
+    pub fn beyond(&self, other: &Self) -> Option<PortRange> {
+        self.0.iter().find_map(|one| {
+            // Between two ranges of a set is a gap, so that one range covers or none does.
+            let at = |port| other.0.iter().find(|two| (two.first..=two.last).contains(&port));
+            match at(one.first) {
+                Some(two) if two.last >= one.last => None,
+                Some(two) => Some(PortRange { first: two.last + 1, last: one.last }),
+                None => Some(*one),
+            }
+        })
+    }
+
+    /// The ports of both.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self::merged(self.0.iter().chain(&other.0).copied().collect())
+    }
+
     /// The first ports that both have.
     pub fn overlap(&self, other: &Self) -> Option<PortRange> {
         self.0.iter().find_map(|one| {
@@ -83,9 +102,15 @@ impl FromStr for Ports {
         if typed.is_empty() {
             return Err(ValueError::Empty);
         }
-        typed.sort();
+        Ok(Self::merged(typed))
+    }
+}
+
+impl Ports {
+    fn merged(mut all: Vec<PortRange>) -> Self {
+        all.sort();
         let mut ranges: Vec<PortRange> = Vec::new();
-        for range in typed {
+        for range in all {
             match ranges.last_mut() {
                 Some(before) if range.first <= before.last.saturating_add(1) => {
                     before.last = before.last.max(range.last);
@@ -93,7 +118,7 @@ impl FromStr for Ports {
                 _ => ranges.push(range),
             }
         }
-        Ok(Self(ranges))
+        Self(ranges)
     }
 }
 
