@@ -131,11 +131,13 @@ fn transfers_and_forwards_in_a_circle_end() {
 
 #[test]
 fn a_port_range_that_is_used_up_is_answered_503_and_the_record_says_why() {
-    on_site(|site, daemon| {
+    on_site(|site, mut daemon| {
+        let warned = "all ports of filter.media_ports are in use";
+        daemon.expect(warned);
         site.pbx.pbx("guard set filter.media_ports=46000-46003")?;
         daemon.stop()?;
         let mut daemon = site.pbx.start()?;
-        daemon.expect("media port");
+        daemon.expect(warned);
         let (mut one, mut two) = two_in_a_call(site, ["200", "201"])?;
         let (mut caller, mut callee) = (site.handset(&site.lab.good, "203")?, site.handset(&site.lab.bad, "204")?);
         let (media, other) = (sound(&site.lab.good, 1000)?, sound(&site.lab.bad, 600)?);
