@@ -97,12 +97,10 @@ fn a_request_for_a_foreign_dialog_is_answered_481() {
 
 #[test]
 fn transfers_and_forwards_in_a_circle_end() {
-    beside_a_call(|site, one, two| {
-        // To whom it speaks with, and to itself: each is called, and declines.
+    beside_a_call(|site, one, _| {
+        // To whom it speaks with, who would call itself, and to itself, who is called and declines.
         let answer = one.phone.refer(&mut one.call, "201")?;
         assert_eq!(answer.status(), Some(202), "{answer}");
-        let taken = two.phone.incoming()?;
-        two.phone.refuse(&taken, "486 Busy Here")?;
         assert_eq!(one.phone.wait_referred(&one.call)?, 486);
         let answer = one.phone.refer(&mut one.call, "200")?;
         assert_eq!(answer.status(), Some(202), "{answer}");

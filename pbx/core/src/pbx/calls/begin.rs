@@ -124,6 +124,8 @@ impl Pbx {
         };
         let near = self.calls.insert_leg(leg);
         self.calls.servers.insert(id, near);
+        // Its ports are open before it knows of them: a phone may speak as soon as it has its answer.
+        self.tell_media(near);
         let mut record = record.clone();
         record.legs.push(self.record_leg(LegKind::Caller, &record.caller_number, incoming));
         let shown = Identity { number: Arc::clone(&record.caller_number), name: Arc::clone(&record.caller_name) };
@@ -151,13 +153,13 @@ impl Pbx {
         let id = CallId(self.calls.next_call);
         self.calls.next_call += 1;
         let dialled: Arc<str> = dialled(incoming.message).into();
-        let name = if extension.caller_id.is_empty() { &extension.name } else { &extension.caller_id };
+        let Identity { number, name } = Identity::of(extension);
         Record {
             id,
             tenant: extension.tenant,
             caller: extension.id,
-            caller_number: extension.number.as_str().into(),
-            caller_name: name.as_str().into(),
+            caller_number: number,
+            caller_name: name,
             callee_number: Arc::clone(&dialled),
             dialled,
             started: incoming.wall,

@@ -7,7 +7,7 @@ use super::{Asked, Now, Pbx, hunt, offer};
 use crate::{
     call::{
         EndedBy, LegKind,
-        course::{Hunt, Purpose, Referral},
+        course::{Hunt, Identity, Purpose, Referral},
         leg::{Join, Leg, LegKey, Offered},
     },
     media::payloads,
@@ -74,9 +74,13 @@ impl Pbx {
                 self.end_call(consulted, EndedBy::Caller, 487, "transferred before it was answered", at);
             }
         }
+        let shown = self.calls.leg(other).and_then(|leg| self.directory.extension_by_id(leg.extension)).cloned();
         if let Some(call) = self.calls.calls.get_mut(&call_id) {
-            // The one that stays, and the transferor.
+            // The one that stays, and whose call it is then; and the transferor.
             (call.near, call.far) = (other, Some(key));
+            if let Some(shown) = shown {
+                call.shown = Identity::of(&shown);
+            }
             call.hunt = Some(Hunt::new(Purpose::Transfer(referral), LegKind::Transfer, extension));
         }
         self.hunt(call_id, number, at);
@@ -184,6 +188,9 @@ impl Pbx {
         media.session = session;
         let Some(flow) = self.calls.leg(to).map(|leg| leg.flow) else { return };
         let us = crate::media::Us { ip: self.us(&flow).ip(), pair: media.pair };
+        let early = crate::media::Leg { local: flow.local.ip().to_canonical(), ..self.unconnected(&media) };
+        self.outputs.push_back(super::Output::Media(crate::media::Command::Set(early)));
+        media.told = true;
         let mut body = Vec::new();
         media.session.offer(&mut body, us, &formats, Direction::SendRecv, true, None);
         if let Some(call) = self.calls.calls.get_mut(&call) {
