@@ -16,7 +16,7 @@ use crate::{
     pbx::{Incoming, Output, Stored},
     transaction::ServerId,
     wire::{
-        sdp::Description,
+        sdp::{Audio, Description},
         sip::{Message, Method, Name, Reply, unescaped},
     },
 };
@@ -124,8 +124,6 @@ impl Pbx {
         };
         let near = self.calls.insert_leg(leg);
         self.calls.servers.insert(id, near);
-        // Its ports are open before it knows of them: a phone may speak as soon as it has its answer.
-        self.tell_media(near);
         let mut record = record.clone();
         record.legs.push(self.record_leg(LegKind::Caller, &record.caller_number, incoming));
         let shown = Identity { number: Arc::clone(&record.caller_number), name: Arc::clone(&record.caller_name) };
@@ -249,11 +247,16 @@ fn offer(message: &Message<Box<[u8]>>) -> Result<Option<Description>, Refused> {
         return Err(refused(415, "the body is no SDP"));
     }
     match Description::parse(message.body()) {
-        Ok(description) if description.audio.is_some() => Ok(Some(description)),
+        Ok(description) if description.audio.as_ref().is_some_and(speaks) => Ok(Some(description)),
         Ok(_) => Err(refused(488, "the offer has no audio that we can relay")),
         Err(fault) if fault.status() == 400 => Err(refused(400, "the SDP is malformed")),
         Err(_) => Err(refused(488, "the offer has too many media lines")),
     }
+}
+
+/// Whether an audio line has more than events and silence.
+fn speaks(audio: &Audio) -> bool {
+    audio.formats.iter().any(|format| format.codec.is_speech())
 }
 
 /// The number that was dialled, without what cannot be in one.

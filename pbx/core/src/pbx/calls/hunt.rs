@@ -203,7 +203,6 @@ impl Pbx {
         if let Some(call) = self.calls.calls.get_mut(&id) {
             call.record.legs.push(row);
         }
-        self.tell_media(key);
         if self.send_invite(key, Wishes::default(), now) {
             return Ok(key);
         }

@@ -303,7 +303,12 @@ impl Pbx {
         self.calls.next_media += 1;
         // Half of a 64-bit number: some phones read it into a signed one (RFC 3264 §5: it fits 63 bits).
         let session = Session::new(self.random.next() >> 2);
-        Some(Media::new(media::LegId(self.calls.next_media), group, pair, session))
+        let mut media = Media::new(media::LegId(self.calls.next_media), group, pair, session);
+        // Long before a phone is told of the ports: the filter opens them a moment after the relay hears of them, and a
+        // phone may speak as soon as it knows them.
+        self.outputs.push_back(Output::Media(media::Command::Set(self.unconnected(&media))));
+        media.told = true;
+        Some(media)
     }
 
     /// Ends a leg's media, wherever the leg is in its course.
@@ -319,11 +324,6 @@ impl Pbx {
     /// Gives media back to the relay.
     fn release(&mut self, media: &Media, id: CallId, place: usize) {
         self.calls.ending.insert(media.id, (id, place));
-        if !media.told {
-            // It never heard of them, but holds the ports.
-            let leg = self.unconnected(media);
-            self.outputs.push_back(Output::Media(media::Command::Set(leg)));
-        }
         self.outputs.push_back(Output::Media(media::Command::Close(media.id)));
     }
 }

@@ -188,9 +188,6 @@ impl Pbx {
         media.session = session;
         let Some(flow) = self.calls.leg(to).map(|leg| leg.flow) else { return };
         let us = crate::media::Us { ip: self.us(&flow).ip(), pair: media.pair };
-        let early = crate::media::Leg { local: flow.local.ip().to_canonical(), ..self.unconnected(&media) };
-        self.outputs.push_back(super::Output::Media(crate::media::Command::Set(early)));
-        media.told = true;
         let mut body = Vec::new();
         media.session.offer(&mut body, us, &formats, Direction::SendRecv, true, None);
         if let Some(call) = self.calls.calls.get_mut(&call) {
