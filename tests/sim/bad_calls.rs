@@ -178,7 +178,7 @@ fn when_no_port_is_free_calls_are_refused_and_counted() {
     world.scene.media.left = 0;
     let sdp = alice.sdp(USUAL, "sendrecv");
     // The relay has none beside those that are ready, and none of these comes back.
-    for _ in 0..255 {
+    for _ in 0..128 {
         alice.call(&mut world, "101", &sdp);
         let invite = bob.rings(&mut world);
         world.expect(&alice, "180");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pbx_core::gate::Class;
+
 use crate::{
     phone::{Answer, Phone, request},
     scene::{Scene, udp},
@@ -251,6 +253,16 @@ fn however_much_strangers_send_those_who_are_known_are_served() {
     crowd.scene.advance(Duration::from_secs(1));
     assert_eq!(crowd.scene.measure(0, 0, 0), 0);
     assert!(crowd.scene.passes(source, response.as_bytes()));
+}
+
+#[test]
+fn what_follows_an_ack_in_its_dialog_does_not_overtake_it() {
+    let mut crowd = crowd();
+    let to = "<sip:100@one.example>;tag=x";
+    for method in ["ACK", "INVITE", "BYE"] {
+        let text = request(method, "sip:100@one.example", "<sip:100@one.example>", to, 1);
+        assert_eq!(crowd.scene.class(crowd.desk.flow, text.as_bytes()), Class::InDialog, "{method}");
+    }
 }
 
 #[test]

@@ -319,6 +319,14 @@ impl Scene {
         }
     }
 
+    /// The queue in which a message waits that passes the gate.
+    pub(crate) fn class(&mut self, flow: Flow, bytes: &[u8]) -> Class {
+        match self.judge(&flow, bytes).0 {
+            Passed::Delivered { class, .. } => class,
+            Passed::Ended { why, .. } => panic!("it did not pass the gate: {why:?}"),
+        }
+    }
+
     /// What passes the gate and waits for the core.
     pub(crate) fn wait_in_queue(&mut self, flow: Flow, bytes: &[u8]) -> Input {
         let (Passed::Delivered { message, class, credential }, _) = self.judge(&flow, bytes) else {

@@ -215,7 +215,9 @@ const RESERVED: &str = "ipv4/ip_local_reserved_ports";
 
 /// Reserves these ports in the network of the calling thread, and no others.
 pub fn reserve_ports(ports: &str) -> Result<()> {
-    fs::write(Path::new("/proc/sys/net").join(RESERVED), ports).with_context(|| format!("reserve {ports:?}"))
+    // The kernel takes no notice of nothing at all.
+    let text = format!("{ports}\n");
+    fs::write(Path::new("/proc/sys/net").join(RESERVED), text).with_context(|| format!("reserve {ports:?}"))
 }
 
 /// `lo` up, no duplicate address detection that would delay addresses, no filter on source addresses.

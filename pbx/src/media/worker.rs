@@ -37,6 +37,9 @@ use crate::net::{
 const ORDERS: usize = 4096;
 /// Ports that are looked at between two looks at the orders.
 const EVENTS: usize = 256;
+/// Between two looks at the ports, at least: with many calls, a thread that wakes up for every packet spends more on
+/// that than on the packets. Nobody hears half a millisecond.
+const PAUSE: Duration = Duration::from_micros(500);
 /// What the wake-up has in place of a port.
 const WOKEN: u64 = u64::MAX;
 
@@ -133,7 +136,12 @@ impl Worker {
     /// Moves packets until it is told to end; then its legs end.
     pub(super) fn run(mut self) {
         let mut events = vec![EpollEvent::empty(); EVENTS];
+        let mut looked = Moment::ZERO;
         loop {
+            let early = PAUSE.saturating_sub(self.common.clock.now().since(looked));
+            if !early.is_zero() {
+                std::thread::sleep(early);
+            }
             let ready = match self.epoll.wait(&mut events, self.patience()) {
                 Ok(ready) => ready,
                 Err(nix::errno::Errno::EINTR) => 0,
@@ -144,6 +152,7 @@ impl Worker {
                 }
             };
             let now = self.common.clock.now();
+            looked = now;
             let silence = Duration::from_micros(self.common.silence.load(Ordering::Relaxed));
             // Orders first: what was ordered before a packet came is in force for it.
             if events[..ready].iter().any(|event| event.data() == WOKEN) && !self.obey(now) {
@@ -261,8 +270,8 @@ impl Worker {
     }
 
     fn make(&mut self, leg: Leg, ports: Ports, live: Arc<Live>, random: u64, now: Moment) {
-        // What came before is nobody's.
-        ports.drain(&mut self.buffer);
+        // What came before is judged like what comes: a phone may be faster than the order that makes its leg. What is
+        // not of this call has been drained when the pair had rested.
         let slot = self.free.pop().unwrap_or_else(|| {
             self.lines.push(None);
             self.lines.len() - 1

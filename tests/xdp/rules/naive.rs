@@ -76,7 +76,7 @@ impl Naive {
                 Level2
             }
             (Towards::Sip | Towards::Segment | Towards::Media, Some(_)) => Automatic,
-            (Towards::Media, None) => Passed,
+            (Towards::Media, None) => MediaPort,
             (Towards::Segment, None) => self.police(of, towards, now, TCP, TcpLimit),
             (Towards::Fragment, _) => self.police(of, towards, now, FRAGMENTS, FragmentLimit),
             (Towards::Sip, None) => self.levels(addr, of, now),

@@ -19,16 +19,16 @@ fn sip(addr: &str, from: u16) -> Frame {
 fn a_media_flow_in_progress_passes_before_automatic_blocks_and_after_manual_rules() {
     run(vec![
         row("a flow", &rtp("192.0.2.20", 45000), MediaFlow).given([Flow("192.0.2.20", 45000)]),
-        row("another port", &rtp("192.0.2.20", 45002), Passed).given([Flow("192.0.2.20", 45000)]),
-        row("another address", &rtp("192.0.2.21", 45000), Passed).given([Flow("192.0.2.20", 45000)]),
+        row("another port", &rtp("192.0.2.20", 45002), MediaPort).given([Flow("192.0.2.20", 45000)]),
+        row("another address", &rtp("192.0.2.21", 45000), MediaPort).given([Flow("192.0.2.20", 45000)]),
         row("a flow of a blocked source", &rtp("192.0.2.22", 45000), MediaFlow)
             .given([Flow("192.0.2.22", 45000), Blocked("192.0.2.22", 2, 0)]),
         row("the blocked source beside its flow", &rtp("192.0.2.23", 45002), Automatic)
             .given([Flow("192.0.2.23", 45000), Blocked("192.0.2.23", 2, 0)]),
         row("a flow of a manually blocked source", &rtp("192.0.2.24", 45000), Manual)
             .given([Flow("192.0.2.24", 45000), block("192.0.2.24")]),
-        row("a flow while media ports are enforced", &rtp("192.0.2.25", 45000), MediaFlow)
-            .given([Flow("192.0.2.25", 45000), Set("guard.media.enforcement", "enforce")]),
+        row("another port while media ports are open", &rtp("192.0.2.25", 45002), Passed)
+            .given([Flow("192.0.2.25", 45000), Set("guard.media.enforcement", "off")]),
         row("a flow of an IPv6 source", &rtp("[2001:db8:20::1]", 64999), MediaFlow)
             .given([Flow("2001:db8:20::1", 64999)]),
         row("its neighbour in the blocked /64", &rtp("[2001:db8:20::2]", 64999), Automatic)

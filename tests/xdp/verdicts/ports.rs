@@ -104,10 +104,11 @@ fn later_fragments_have_a_limit_and_never_make_a_block() {
 }
 
 #[test]
-fn a_media_port_is_open_only_to_calls_once_its_rule_is_on() {
+fn a_media_port_is_open_only_to_calls_unless_its_rule_is_off() {
     let on = |text| Set("guard.media.enforcement", text);
     run(vec![
-        row("off", &udp("192.0.2.90", 46000), Passed),
+        row("by default", &udp("192.0.2.90", 46000), MediaPort),
+        row("off", &udp("192.0.2.90", 46000), Passed).given([on("off")]),
         row("monitor", &udp("192.0.2.90", 46000), WouldMediaPort).given([on("monitor")]),
         row("enforce", &udp("192.0.2.90", 46000), MediaPort).given([on("enforce")]),
         row("enforce, IPv6", &udp("[2001:db8::90]", 46000), MediaPort).given([on("enforce")]),

@@ -132,11 +132,6 @@ impl Session {
         true
     }
 
-    /// Whether nothing was ever written.
-    pub const fn is_new(&self) -> bool {
-        self.version == 0
-    }
-
     /// What of an answer to our last offer can be used.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::{
     pbx::{Incoming, Output, Stored},
     transaction::ServerId,
     wire::{
-        sdp::Description,
+        sdp::{Audio, Description},
         sip::{Message, Method, Name, Reply, unescaped},
     },
 };
@@ -154,13 +154,13 @@ impl Pbx {
         let id = CallId(self.calls.next_call);
         self.calls.next_call += 1;
         let dialled: Arc<str> = dialled(incoming.message).into();
-        let name = if extension.caller_id.is_empty() { &extension.name } else { &extension.caller_id };
+        let Identity { number, name } = Identity::of(extension);
         Record {
             id,
             tenant: extension.tenant,
             caller: extension.id,
-            caller_number: extension.number.as_str().into(),
-            caller_name: name.as_str().into(),
+            caller_number: number,
+            caller_name: name,
             callee_number: Arc::clone(&dialled),
             dialled,
             started: incoming.wall,
@@ -241,11 +241,16 @@ fn offer(message: &Message<Box<[u8]>>) -> Result<Option<Description>, Refused> {
         return Err(refused(415, "the body is no SDP"));
     }
     match Description::parse(message.body()) {
-        Ok(description) if description.audio.is_some() => Ok(Some(description)),
+        Ok(description) if description.audio.as_ref().is_some_and(speaks) => Ok(Some(description)),
         Ok(_) => Err(refused(488, "the offer has no audio that we can relay")),
         Err(fault) if fault.status() == 400 => Err(refused(400, "the SDP is malformed")),
         Err(_) => Err(refused(488, "the offer has too many media lines")),
     }
+}
+
+/// Whether an audio line has more than events and silence.
+fn speaks(audio: &Audio) -> bool {
+    audio.formats.iter().any(|format| format.codec.is_speech())
 }
 
 /// The number that was dialled, without what cannot be in one.

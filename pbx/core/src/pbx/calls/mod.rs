@@ -314,6 +314,21 @@ impl Pbx {
         Some(Media::new(media::LegId(self.calls.next_media), group, pair, session))
     }
 
+    /// Media for a new leg whose phone will be told of them.
+    fn open_media(&mut self, group: u64) -> Option<Media> {
+        let mut media = self.new_media(group)?;
+        self.announce(&mut media);
+        Some(media)
+    }
+
+    /// The relay hears of ports long before a phone does: the filter opens them a moment later, and a phone may speak
+    /// as soon as it knows them.
+    fn announce(&mut self, media: &mut Media) {
+        if !std::mem::replace(&mut media.told, true) {
+            self.outputs.push_back(Output::Media(media::Command::Set(self.unconnected(media))));
+        }
+    }
+
     /// Ends a leg's media, wherever the leg is in its course.
     fn close_media(&mut self, key: LegKey) {
         let Some(leg) = self.calls.leg_mut(key) else { return };
@@ -326,17 +341,12 @@ impl Pbx {
 
     /// Gives media back to the relay; ports of which nobody was told are free at once.
     fn release(&mut self, media: &Media, id: CallId, place: usize) {
-        if !media.told && media.session.is_new() {
+        if !media.told {
             return self.calls.ports.put_back(media.pair);
         }
         self.calls.ending.insert(media.id, (id, place));
         if let Some(closing) = self.calls.closing.get_mut(&id) {
             closing.waits += 1;
-        }
-        if !media.told {
-            // It never heard of them, but holds the ports.
-            let leg = self.unconnected(media);
-            self.outputs.push_back(Output::Media(media::Command::Set(leg)));
         }
         self.outputs.push_back(Output::Media(media::Command::Close(media.id)));
     }

@@ -7,7 +7,7 @@ use super::{Asked, Now, Pbx, hunt, offer};
 use crate::{
     call::{
         EndedBy, LegKind,
-        course::{Hunt, Purpose, Referral},
+        course::{Hunt, Identity, Purpose, Referral},
         leg::{Join, Leg, LegKey, Offered},
     },
     media::payloads,
@@ -74,9 +74,13 @@ impl Pbx {
                 self.end_call(consulted, EndedBy::Caller, 487, "transferred before it was answered", at);
             }
         }
+        let shown = self.calls.leg(other).and_then(|leg| self.directory.extension_by_id(leg.extension)).cloned();
         if let Some(call) = self.calls.calls.get_mut(&call_id) {
-            // The one that stays, and the transferor.
+            // The one that stays, and whose call it is then; and the transferor.
             (call.near, call.far) = (other, Some(key));
+            if let Some(shown) = shown {
+                call.shown = Identity::of(&shown);
+            }
             call.hunt = Some(Hunt::new(Purpose::Transfer(referral), LegKind::Transfer, extension));
         }
         self.hunt(call_id, number, at);
@@ -172,7 +176,7 @@ impl Pbx {
         let Some(call) = self.calls.leg(stays).map(|leg| leg.call) else { return };
         let formats = offer::what_can(self.calls.leg(stays)).unwrap_or_default();
         let ready = self.calls.leg(to).is_some_and(Leg::may_offer);
-        let media = if ready { self.new_media(call.0) } else { None };
+        let media = if ready { self.open_media(call.0) } else { None };
         let session = self.calls.leg(to).and_then(|leg| leg.media.as_ref()).map(|media| media.session.clone());
         let (Some(mut media), Some(session)) = (media, session) else {
             return self.notify(referral, 503, true, now);
