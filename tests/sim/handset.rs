@@ -78,6 +78,11 @@ impl Got {
         self.header(name).split(";tag=").nth(1)
     }
 
+    /// A challenge as [`Answer`] reads it.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\r\n{}\r\n\r\n", self.first, lines(self))
+    }
+
     /// The port in its description.
     pub(crate) fn port(&self) -> u16 {
         let line = self.body.lines().find_map(|line| line.strip_prefix("m=audio ")).expect("a media line");
@@ -315,8 +320,7 @@ impl Handset {
         assert_eq!(challenge.what, "407", "{challenge:?}");
         let ack = self.ack_of(&challenge);
         world.say(self.flow, &ack);
-        let text = format!("SIP/2.0 407 x\r\n{}\r\n\r\n", lines(&Got { body: String::new(), ..challenge }));
-        self.phone.take_challenge(&Answer::read(text.as_bytes()));
+        self.phone.take_challenge(&Answer::read(challenge.text().as_bytes()));
         self.send_invite(world, body, more);
     }
 

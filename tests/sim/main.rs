@@ -3,16 +3,19 @@
 
 mod bad_calls;
 mod calls;
+mod digits;
 mod endings;
 mod forks;
 mod forwards;
 mod holds;
 mod handset;
 mod media;
+mod moves;
 mod overload;
 mod phone;
 mod pings;
 mod properties;
+mod proxies;
 mod records;
 mod refusals;
 mod registering;
