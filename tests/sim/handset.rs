@@ -36,7 +36,7 @@ impl Got {
         Self::read(text.as_bytes())
     }
 
-    fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("an end");
         let mut lines = head.split("\r\n");
@@ -119,15 +119,7 @@ impl World {
     pub(crate) fn phone_over(&mut self, number: &str, flow: Flow) -> Handset {
         let mut phone = Phone::new(number, flow);
         assert_eq!(phone.register(&mut self.scene).status, 200);
-        Handset {
-            flow,
-            phone,
-            media: 4000,
-            dialog: None,
-            max_forwards: 70,
-            body_type: "application/sdp",
-            said: 0,
-        }
+        Handset { flow, phone, media: 4000, dialog: None, max_forwards: 70, body_type: "application/sdp", said: 0 }
     }
 
     /// A phone says something.
@@ -523,7 +515,7 @@ fn lines(got: &Got) -> String {
 }
 
 /// The URI between brackets.
-fn inner(address: &str) -> String {
+pub(crate) fn inner(address: &str) -> String {
     address.split(['<', '>']).nth(1).expect("brackets").to_owned()
 }
 
