@@ -154,8 +154,6 @@ pub(crate) struct Media {
     /// The offer that waits for our answer.
     pub(crate) offer: Option<Box<Description>>,
     pub(crate) epoch: u32,
-    /// Whether the relay knows it.
-    pub(crate) told: bool,
 }
 
 impl Media {
@@ -169,7 +167,6 @@ impl Media {
             theirs: None,
             offer: None,
             epoch: 0,
-            told: false,
         }
     }
 
@@ -196,6 +193,11 @@ impl Leg {
     /// Whether a new offer may go out.
     pub(crate) fn may_offer(&self) -> bool {
         self.is_confirmed() && self.success.is_none() && matches!(self.exchange, Exchange::Idle)
+    }
+
+    /// Whether its phone is asked to talk to somebody else.
+    pub(crate) const fn is_joining(&self) -> bool {
+        matches!(self.exchange, Exchange::Ours { why: Offered::Joined(_), .. })
     }
 
     /// In a word, for people.

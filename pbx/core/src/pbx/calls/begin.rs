@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Calls, Now, Pbx, hunt};
+use super::{Now, Pbx, branch::number_of, hunt};
 use crate::{
     call::{
         CallId, Disposition, EndedBy, LegKind, Record, RecordLeg,
@@ -85,7 +85,10 @@ impl Pbx {
         {
             return Err(refused(422, "Session-Expires is too small"));
         }
-        let tag = self.random.next();
+        // That of every answer to it, and to its CANCEL (RFC 3261 §9.2); what comes with the ids of a call that goes on
+        // is another one.
+        let tag = number_of(&self.tags.of(message)).filter(|tag| !self.calls.tags.contains_key(tag));
+        let tag = tag.unwrap_or_else(|| self.random.next());
         let dialog = Dialog::of_request(message, &hex(tag)).map_err(|_| refused(400, "Contact, From, To or Record-Route cannot be used"))?;
         let call = record.id;
         let Some(mut media) = self.new_media(call.0) else {
@@ -226,15 +229,6 @@ impl Pbx {
         let Some(key) = self.calls.servers.get(&invite).copied() else { return };
         let Some(call) = self.calls.leg(key).map(|leg| leg.call) else { return };
         self.end_call(call, EndedBy::Caller, 487, "", at);
-    }
-}
-
-impl Calls {
-    /// Outputs of nobody: a place for what is written and not sent.
-    #[cfg(test)]
-    pub(super) fn counts(&self) -> [usize; 6] {
-        let ending = self.ending.len();
-        [self.calls.len(), self.legs.len(), self.clients.len(), self.servers.len(), self.timers.len(), ending]
     }
 }
 
