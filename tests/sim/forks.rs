@@ -161,10 +161,10 @@ fn an_answer_other_than_the_early_one_is_agreed_on_after_the_ack() {
     alice.reply(&mut world, &again, "200", &sdp, "");
     world.expect(&alice, "ACK");
     let leg = world.scene.media.at(again.port()).unwrap().clone();
-    assert_eq!(leg.remote.unwrap().formats.iter().map(|format| (format.from, format.to)).collect::<Vec<_>>(), [
-        (0, 0),
-        (101, 101)
-    ]);
+    assert_eq!(
+        leg.remote.unwrap().formats.iter().map(|format| (format.from, format.to)).collect::<Vec<_>>(),
+        [(0, 0), (101, 101)]
+    );
     alice.hang_up(&mut world);
     assert_eq!(&*world.record().codec, "PCMU/8000");
     bob.released(&mut world);

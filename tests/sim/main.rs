@@ -4,8 +4,8 @@
 mod calls;
 mod endings;
 mod forks;
-mod holds;
 mod handset;
+mod holds;
 mod media;
 mod overload;
 mod phone;

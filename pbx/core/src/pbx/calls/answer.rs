@@ -71,7 +71,8 @@ impl Pbx {
 
     /// The SDP of the caller's 200: the answer to its offer, or our offer.
     fn final_body(&mut self, near: LegKey, far: LegKey) -> Option<Vec<u8>> {
-        let (media, theirs) = (self.calls.leg(near)?.media.as_ref()?, self.calls.leg(far)?.media.as_ref()?.theirs.clone()?);
+        let (media, theirs) =
+            (self.calls.leg(near)?.media.as_ref()?, self.calls.leg(far)?.media.as_ref()?.theirs.clone()?);
         let Some(offered) = media.offer.as_ref().and_then(|offer| offer.audio.as_ref()) else {
             let body = self.describe(near, |media, out, us| {
                 media.session.offer(out, us, &theirs.formats, BOTH, true, None);
@@ -194,8 +195,7 @@ impl Agreed {
         reply: crate::wire::sip::Reply<'o, 'm, Box<[u8]>>,
     ) -> crate::wire::sip::Reply<'o, 'm, Box<[u8]>> {
         let refresher = if self.timer.ours { "uas" } else { "uac" };
-        let reply =
-            reply.header_fmt("Session-Expires", format_args!("{};refresher={refresher}", self.timer.seconds));
+        let reply = reply.header_fmt("Session-Expires", format_args!("{};refresher={refresher}", self.timer.seconds));
         if self.supported { reply.header("Require", "timer") } else { reply }
     }
 }

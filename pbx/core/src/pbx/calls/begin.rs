@@ -72,7 +72,12 @@ impl Pbx {
         if message.has(Name::Replaces) {
             return Err(refused(481, "Replaces names no call that this phone may take over"));
         }
-        if self.calls.of.get(&extension.id).is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize) {
+        if self
+            .calls
+            .of
+            .get(&extension.id)
+            .is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize)
+        {
             return Err(refused(486, "the extension is in as many calls as calls.per_extension allows"));
         }
         if record.dialled.is_empty() {
@@ -89,7 +94,8 @@ impl Pbx {
         // is another one.
         let tag = number_of(&self.tags.of(message)).filter(|tag| !self.calls.tags.contains_key(tag));
         let tag = tag.unwrap_or_else(|| self.random.next());
-        let dialog = Dialog::of_request(message, &hex(tag)).map_err(|_| refused(400, "Contact, From, To or Record-Route cannot be used"))?;
+        let dialog = Dialog::of_request(message, &hex(tag))
+            .map_err(|_| refused(400, "Contact, From, To or Record-Route cannot be used"))?;
         let call = record.id;
         let Some(mut media) = self.new_media(call.0) else {
             return Err(refused(503, "no media port is free: widen filter.media_ports"));
@@ -107,11 +113,7 @@ impl Pbx {
             binding,
             tag,
             dialog,
-            state: State::Incoming {
-                id,
-                invite: Arc::new(message.borrowed().into_owned()),
-                told: 0,
-            },
+            state: State::Incoming { id, invite: Arc::new(message.borrowed().into_owned()), told: 0 },
             media: Some(media),
             peer: None,
             success: None,

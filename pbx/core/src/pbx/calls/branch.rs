@@ -326,7 +326,9 @@ impl Pbx {
         let retried = matches!(leg.state, State::Outgoing { retried: true, .. }) || leg.dialog.remote_tag().is_some();
         let wishes = match code {
             421 if message.lists(Name::Require, "100rel") => Some(Wishes { reliable: true, session: None }),
-            422 => message.seconds(Name::MinSe).ok().flatten().map(|min| Wishes { reliable: false, session: Some(min) }),
+            422 => {
+                message.seconds(Name::MinSe).ok().flatten().map(|min| Wishes { reliable: false, session: Some(min) })
+            }
             _ => None,
         };
         if let Some(wishes) = wishes.filter(|wishes| !retried && wishes.session.is_none_or(|min| min <= 86_400))
@@ -355,7 +357,6 @@ impl Pbx {
             _ => None,
         }
     }
-
 }
 
 /// The number that a tag of ours is written for.

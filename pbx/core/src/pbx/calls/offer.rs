@@ -83,9 +83,9 @@ impl Pbx {
         };
         let current = media.theirs.clone();
         let kept = current.as_ref().map(|current| common(&audio.formats, &current.formats)).unwrap_or_default();
-        let same = current.as_ref().is_some_and(|current| {
-            current.direction == audio.direction && kept.len() == current.formats.len()
-        });
+        let same = current
+            .as_ref()
+            .is_some_and(|current| current.direction == audio.direction && kept.len() == current.formats.len());
         let other = self.calls.other(key).filter(|other| self.calls.leg(*other).is_some_and(Leg::is_confirmed));
         match other {
             Some(other) if !same => {
@@ -143,7 +143,8 @@ impl Pbx {
         let (contact, session) = (self.contact(&leg.flow), leg.session);
         let supported = message.lists(crate::wire::sip::Name::Supported, "timer");
         let sent = self.answer_within((id, message), key, 200, now, |reply| {
-            let reply = reply.header("Contact", &contact).header("Allow", say::allow()).header("Supported", say::SUPPORTED);
+            let reply =
+                reply.header("Contact", &contact).header("Allow", say::allow()).header("Supported", say::SUPPORTED);
             let reply = match session {
                 Some(timer) => super::answer::Agreed { timer, supported }.headers(reply),
                 None => reply,
@@ -320,9 +321,9 @@ impl Pbx {
             return;
         };
         let method = message.method().and_then(Method::known).unwrap_or(Method::Invite);
-        let agreed = audio.zip(offer.audio.clone()).map(|(answer, asked)| {
-            (common(&asked.formats, &answer.formats), answer.direction, asked)
-        });
+        let agreed = audio
+            .zip(offer.audio.clone())
+            .map(|(answer, asked)| (common(&asked.formats, &answer.formats), answer.direction, asked));
         match agreed.filter(|(formats, ..)| !formats.is_empty()) {
             Some((formats, way, asked)) => {
                 self.settle_offer((id, &message), from, method, (&offer, asked), &formats, way, now);

@@ -274,8 +274,7 @@ impl Pbx {
 fn referred_to(message: &Message<Box<[u8]>>) -> Option<(Arc<str>, Option<Vec<u8>>)> {
     let to = message.address(Name::ReferTo).ok()?;
     let uri = to.uri().ok().filter(|uri| uri.is_sip())?;
-    let number: String =
-        unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
+    let number: String = unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
     let replaces = uri.headers.and_then(replaces_in);
     (!number.is_empty()).then(|| (number.into(), replaces))
 }
