@@ -372,6 +372,14 @@ impl Scene {
         Ok(std::mem::take(&mut self.sent))
     }
 
+    /// An administrator ends a call; what is sent then, if there was one.
+    pub(crate) fn hang_up(&mut self, id: CallId) -> Option<Vec<Sent>> {
+        let at = (self.now, self.wall());
+        let was_there = self.pbx.hang_up(id, at);
+        self.carry_out();
+        was_there.then(|| std::mem::take(&mut self.sent))
+    }
+
     /// Time goes on; what is sent meanwhile.
     pub(crate) fn advance(&mut self, span: Duration) -> Vec<Sent> {
         let until = self.now + span;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Calls, Now, Pbx, hunt};
+use super::{Now, Pbx, branch::number_of, hunt};
 use crate::{
     call::{
         CallId, Disposition, EndedBy, LegKind, Record, RecordLeg,
@@ -72,7 +72,12 @@ impl Pbx {
         if message.has(Name::Replaces) {
             return Err(refused(481, "Replaces names no call that this phone may take over"));
         }
-        if self.calls.of.get(&extension.id).is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize) {
+        if self
+            .calls
+            .of
+            .get(&extension.id)
+            .is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize)
+        {
             return Err(refused(486, "the extension is in as many calls as calls.per_extension allows"));
         }
         if record.dialled.is_empty() {
@@ -85,8 +90,12 @@ impl Pbx {
         {
             return Err(refused(422, "Session-Expires is too small"));
         }
-        let tag = self.random.next();
-        let dialog = Dialog::of_request(message, &hex(tag)).map_err(|_| refused(400, "Contact, From, To or Record-Route cannot be used"))?;
+        // That of every answer to it, and to its CANCEL (RFC 3261 §9.2); what comes with the ids of a call that goes on
+        // is another one.
+        let tag = number_of(&self.tags.of(message)).filter(|tag| !self.calls.tags.contains_key(tag));
+        let tag = tag.unwrap_or_else(|| self.random.next());
+        let dialog = Dialog::of_request(message, &hex(tag))
+            .map_err(|_| refused(400, "Contact, From, To or Record-Route cannot be used"))?;
         let call = record.id;
         let Some(mut media) = self.new_media(call.0) else {
             return Err(refused(503, "no media port is free: widen filter.media_ports"));
@@ -104,11 +113,7 @@ impl Pbx {
             binding,
             tag,
             dialog,
-            state: State::Incoming {
-                id,
-                invite: Arc::new(message.borrowed().into_owned()),
-                told: 0,
-            },
+            state: State::Incoming { id, invite: Arc::new(message.borrowed().into_owned()), told: 0 },
             media: Some(media),
             peer: None,
             success: None,
@@ -226,15 +231,6 @@ impl Pbx {
         let Some(key) = self.calls.servers.get(&invite).copied() else { return };
         let Some(call) = self.calls.leg(key).map(|leg| leg.call) else { return };
         self.end_call(call, EndedBy::Caller, 487, "", at);
-    }
-}
-
-impl Calls {
-    /// Outputs of nobody: a place for what is written and not sent.
-    #[cfg(test)]
-    pub(super) fn counts(&self) -> [usize; 6] {
-        let ending = self.ending.len();
-        [self.calls.len(), self.legs.len(), self.clients.len(), self.servers.len(), self.timers.len(), ending]
     }
 }
 

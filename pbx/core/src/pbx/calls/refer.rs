@@ -166,10 +166,7 @@ impl Pbx {
         };
         let talks = one.ours == Direction::SendRecv && other.ours == Direction::SendRecv;
         if !(talks && speaks(one, other) && speaks(other, one)) {
-            if let Some(leg) = self.calls.leg_mut(near) {
-                leg.align = true;
-            }
-            self.align(near, now);
+            self.agree_anew(near, now);
         }
     }
 
@@ -197,7 +194,7 @@ impl Pbx {
         }
         let join = Join { media, call, to: stays, by };
         if !self.offer(to, Offered::Joined(Box::new(join.clone())), body, now) {
-            self.not_joined(join, 503, at);
+            self.not_joined(to, join, 503, at);
         }
     }
 
@@ -208,7 +205,7 @@ impl Pbx {
         let Some(consulted) = self.calls.leg(key).map(|leg| leg.call) else { return };
         if self.calls.leg(stays).is_none() || !self.calls.calls.contains_key(&call) {
             // Whom it was to hear has gone meanwhile.
-            self.release(&media, call, 0);
+            self.release(&media, call, usize::MAX);
             return self.end_call(consulted, EndedBy::System, 200, "the transfer came too late", at);
         }
         media.theirs = Some(audio);
@@ -252,19 +249,23 @@ impl Pbx {
     }
 
     /// The phone that was to join did not take the offer: both calls are as they were.
-    pub(super) fn not_joined(&mut self, join: Join, status: u16, at: Now) {
-        let Join { media, call, by: [_, own], .. } = join;
+    pub(super) fn not_joined(&mut self, key: LegKey, join: Join, status: u16, at: Now) {
+        let Join { media, call, .. } = join;
         self.release(&media, call, usize::MAX);
-        if let Some(other) = self.calls.other(own)
-            && let Some(leg) = self.calls.leg_mut(other)
-            && let Some(kept) = &mut leg.media
-        {
-            // The version of its description goes on.
-            kept.session = media.session;
-        }
+        let consulted = self.calls.leg_mut(key).map(|leg| {
+            if let Some(kept) = &mut leg.media {
+                // The version of its description goes on.
+                kept.session = media.session;
+            }
+            leg.call
+        });
+        let left = consulted.filter(|id| self.calls.calls.get(id).is_some_and(|call| call.far.is_none()));
         let hunt = self.calls.calls.get_mut(&call).and_then(|call| call.hunt.take());
         if let Some(Purpose::Transfer(referral)) = hunt.map(|hunt| hunt.purpose) {
             self.transfer_failed(call, referral, status, at);
+        }
+        if let Some(left) = left {
+            self.end_call(left, EndedBy::System, 200, "the transfer failed, and the transferor had left", at);
         }
     }
 }
@@ -273,8 +274,7 @@ impl Pbx {
 fn referred_to(message: &Message<Box<[u8]>>) -> Option<(Arc<str>, Option<Vec<u8>>)> {
     let to = message.address(Name::ReferTo).ok()?;
     let uri = to.uri().ok().filter(|uri| uri.is_sip())?;
-    let number: String =
-        unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
+    let number: String = unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
     let replaces = uri.headers.and_then(replaces_in);
     (!number.is_empty()).then(|| (number.into(), replaces))
 }
