@@ -4,19 +4,11 @@ use std::time::Duration;
 
 use pbx_core::call::{Disposition, EndedBy, LegKind};
 
-use crate::handset::{Handset, USUAL, World, hides};
-
-/// A world with 100 and 101 registered.
-fn two() -> (World, Handset, Handset) {
-    let mut world = World::new();
-    let alice = world.phone("100", "198.51.100.1:5060");
-    let bob = world.phone("101", "203.0.113.2:5062");
-    (world, alice, bob)
-}
+use crate::handset::{USUAL, World, hides};
 
 #[test]
 fn two_phones_talk_and_neither_sees_the_other() {
-    let (mut world, mut alice, mut bob) = two();
+    let (mut world, mut alice, mut bob) = World::two();
     let sdp = alice.sdp(USUAL, "sendrecv");
     alice.call_with(
         &mut world,

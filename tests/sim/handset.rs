@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use pbx_core::{call::Record, settings::Settings, transport::Flow};
+use pbx_core::{
+    call::{Disposition, Record},
+    settings::Settings,
+    transport::Flow,
+};
 
 use crate::{
     phone::{Answer, Phone},
@@ -27,6 +31,11 @@ pub(crate) struct Got {
 }
 
 impl Got {
+    /// A message as text.
+    pub(crate) fn of(text: &str) -> Self {
+        Self::read(text.as_bytes())
+    }
+
     fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("an end");
@@ -119,6 +128,38 @@ impl World {
     pub(crate) fn wait(&mut self, span: Duration) {
         let sent = self.scene.advance(span);
         self.post(sent);
+    }
+
+    /// A call between two phones of the default tenant that talk: 100 called 101.
+    pub(crate) fn talking() -> (Self, Handset, Handset) {
+        let (mut world, mut alice, mut bob) = Self::two();
+        let sdp = alice.sdp(USUAL, "sendrecv");
+        alice.call(&mut world, "101", &sdp);
+        bob.take(&mut world);
+        alice.answered(&mut world, "200");
+        (world, alice, bob)
+    }
+
+    /// A world with 100 and 101 registered.
+    pub(crate) fn two() -> (Self, Handset, Handset) {
+        let mut world = Self::new();
+        let alice = world.phone("100", "198.51.100.1:5060");
+        let bob = world.phone("101", "203.0.113.2:5062");
+        (world, alice, bob)
+    }
+
+    /// Nobody hears anything more, and nothing is left of any call.
+    pub(crate) fn check_nothing_left(&mut self) {
+        for _ in 0..600 {
+            self.wait(Duration::from_secs(1));
+        }
+        assert_eq!(self.scene.pbx.call_counts().0, 0);
+        assert_eq!(self.scene.pbx.call_usage(), [0; 7]);
+        assert!(self.scene.media.legs.is_empty(), "{:?}", self.scene.media.legs);
+        for record in self.scene.store.calls.values() {
+            assert!(record.ended.is_some() && record.disposition != Disposition::Open, "{record:?}");
+            assert!(record.legs.iter().all(|leg| leg.ended.is_some()), "{record:?}");
+        }
     }
 
     /// What was sent by other ways goes into the letter boxes.
@@ -226,6 +267,11 @@ impl Handset {
             "SIP/2.0/{} {};rport;branch=z9hG4bKh{}p{port}x{said}",
             self.flow.protocol, self.flow.remote, phone.number
         )
+    }
+
+    /// The same phone, for a call beside the one that it is in.
+    pub(crate) fn second_line(&self) -> Self {
+        Self { dialog: None, said: self.said + 1000, media: self.media + 100, ..self.clone() }
     }
 
     /// Calls a number; the challenge is answered. What comes then is in its letter box.
@@ -355,6 +401,16 @@ impl Handset {
         world.say(self.flow, &ack);
     }
 
+    /// The same for an INVITE that is not its last request.
+    pub(crate) fn answered_numbered(&mut self, world: &mut World, status: &str) -> Got {
+        let dialog = self.dialog.as_mut().unwrap();
+        let number = dialog.invite.as_ref().unwrap().header("cseq").split(' ').next().unwrap().parse().unwrap();
+        let last = std::mem::replace(&mut dialog.cseq, number);
+        let got = self.answered(world, status);
+        self.dialog.as_mut().unwrap().cseq = last;
+        got
+    }
+
     /// Is called: takes the INVITE out of its letter box.
     pub(crate) fn rung(&mut self, world: &mut World) -> Got {
         let invite = world.expect(self, "INVITE");
@@ -399,11 +455,37 @@ impl Handset {
         invite
     }
 
+    /// Hears nothing but that it rings, and takes nothing out of its letter box then.
+    pub(crate) fn rings(&mut self, world: &mut World) -> Got {
+        let invite = self.rung(world);
+        self.reply(world, &invite, "180", "", "");
+        invite
+    }
+
+    /// Stops ringing: the CANCEL, and 487 for the INVITE.
+    pub(crate) fn stops(&mut self, world: &mut World, invite: &Got) -> Got {
+        let cancel = world.expect(self, "CANCEL");
+        self.reply(world, &cancel, "200", "", "");
+        self.reply(world, invite, "487", "", "");
+        world.expect(self, "ACK");
+        cancel
+    }
+
     /// Is hung up on.
     pub(crate) fn released(&mut self, world: &mut World) -> Got {
         let bye = world.expect(self, "BYE");
         self.reply(world, &bye, "200", "", "");
         bye
+    }
+
+    /// Hangs up while its INVITE within the call is not answered.
+    pub(crate) fn hang_up_in_an_offer(&mut self, world: &mut World) {
+        self.request(world, "BYE", "", "");
+        let mut got = [world.read(self).unwrap(), world.read(self).unwrap()];
+        got.sort_by(|one, other| one.what.cmp(&other.what));
+        let [ok, refused] = got;
+        assert_eq!((&*ok.what, &*ok.method, &*refused.what), ("200", "BYE", "487"));
+        self.acknowledge(world, &refused, "");
     }
 
     /// Hangs up.

@@ -2,7 +2,10 @@
 //! No socket, no clock, no thread; the client side makes its own digests, so that both sides must agree on the RFC.
 
 mod calls;
+mod endings;
+mod forks;
 mod handset;
+mod holds;
 mod media;
 mod overload;
 mod phone;
@@ -16,3 +19,4 @@ mod routers;
 mod scene;
 mod strangers;
 mod tenants;
+mod transfers;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pbx_core::gate::Class;
+
 use crate::{
     phone::{Answer, Phone, request},
     scene::{Scene, udp},
@@ -76,27 +78,27 @@ fn calls_are_turned_away_before_registrations_and_emergencies_last() {
     let mut crowd = crowd();
     // 200 ms: nothing that was proved is turned away.
     assert_eq!(crowd.load(250), 1);
-    assert_eq!(crowd.call("101").status, 405);
+    assert_eq!(crowd.call("555").status, 404);
     assert_eq!((crowd.refresh().status, crowd.bye().status), (200, 481));
     // 300 ms: calls.
     assert_eq!(crowd.load(350), 2);
-    at_once(&crowd.call("101"));
-    assert_eq!((crowd.call("112").status, crowd.refresh().status, crowd.bye().status), (405, 200, 481));
+    at_once(&crowd.call("555"));
+    assert_eq!((crowd.call("112").status, crowd.refresh().status, crowd.bye().status), (480, 200, 481));
     // 400 ms: who was not there before.
     assert_eq!(crowd.load(450), 3);
     assert!((10..=60).contains(&later(&crowd.first())));
     assert_eq!(crowd.scene.bound("101"), 0);
-    assert_eq!((crowd.call("112").status, crowd.refresh().status, crowd.bye().status), (405, 200, 481));
+    assert_eq!((crowd.call("112").status, crowd.refresh().status, crowd.bye().status), (480, 200, 481));
     // 600 ms: refreshes.
     assert_eq!(crowd.load(700), 4);
     let writes = crowd.scene.store.writes;
     assert!((10..=60).contains(&later(&crowd.refresh())));
     assert_eq!(crowd.scene.store.writes, writes);
-    assert_eq!((crowd.call("112").status, crowd.bye().status), (405, 481));
+    assert_eq!((crowd.call("112").status, crowd.bye().status), (480, 481));
     // 1 s: dialogs.
     assert_eq!(crowd.load(1200), 5);
     at_once(&crowd.bye());
-    assert_eq!(crowd.call("112").status, 405);
+    assert_eq!(crowd.call("112").status, 480);
     // 2 s: everything.
     assert_eq!(crowd.load(2500), 6);
     at_once(&crowd.call("112"));
@@ -109,7 +111,7 @@ fn calls_are_turned_away_before_registrations_and_emergencies_last() {
 fn when_it_is_over_everything_is_served_again_step_by_step() {
     let mut crowd = crowd();
     crowd.load(700);
-    at_once(&crowd.call("101"));
+    at_once(&crowd.call("555"));
     let mut levels = vec![];
     for _ in 0..50 {
         crowd.scene.advance(Duration::from_millis(100));
@@ -117,7 +119,7 @@ fn when_it_is_over_everything_is_served_again_step_by_step() {
     }
     assert!(levels.is_sorted_by(|one, next| one >= next), "{levels:?}");
     assert_eq!((levels[8], levels[49]), (4, 0));
-    assert_eq!(crowd.call("101").status, 405);
+    assert_eq!(crowd.call("555").status, 404);
     assert_eq!((crowd.first().status, crowd.refresh().status), (200, 200));
 }
 
@@ -174,7 +176,7 @@ fn a_phone_that_asks_without_end_fills_its_share_of_memory_and_no_more() {
         let mut phone = Phone::new("100", udp("198.51.100.7:5060"));
         let ask = |phone: &mut Phone| match method {
             "REGISTER" => phone.registration(""),
-            _ => phone.outside(method, "101"),
+            _ => phone.outside(method, "555"),
         };
         let answer = scene.ask(phone.flow, ask(&mut phone)).unwrap();
         phone.take_challenge(&answer);
@@ -233,7 +235,7 @@ fn in_an_overload_strangers_are_not_challenged_and_those_who_are_known_are() {
 fn however_much_strangers_send_those_who_are_known_are_served() {
     let mut crowd = crowd();
     assert_eq!(crowd.scene.measure(0, 60_000, 0), 1);
-    assert_eq!((crowd.call("101").status, crowd.bye().status), (405, 481));
+    assert_eq!((crowd.call("555").status, crowd.bye().status), (404, 481));
     assert_eq!((crowd.first().status, crowd.refresh().status), (200, 200));
     // What they send without a proof does not even wait any more.
     let source = udp("198.51.100.66:5060");
@@ -254,10 +256,20 @@ fn however_much_strangers_send_those_who_are_known_are_served() {
 }
 
 #[test]
+fn what_follows_an_ack_in_its_dialog_does_not_overtake_it() {
+    let mut crowd = crowd();
+    let to = "<sip:100@one.example>;tag=x";
+    for method in ["ACK", "INVITE", "BYE"] {
+        let text = request(method, "sip:100@one.example", "<sip:100@one.example>", to, 1);
+        assert_eq!(crowd.scene.class(crowd.desk.flow, text.as_bytes()), Class::InDialog, "{method}");
+    }
+}
+
+#[test]
 fn memory_in_use_turns_away_as_delay_does() {
     let mut crowd = crowd();
     let limit = u64::from(crowd.scene.settings.sip.memory.get()) << 20;
     assert_eq!(crowd.scene.measure(0, 0, limit * 85 / 100), 2);
-    at_once(&crowd.call("101"));
+    at_once(&crowd.call("555"));
     assert_eq!(crowd.refresh().status, 200);
 }

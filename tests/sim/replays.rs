@@ -100,20 +100,20 @@ fn copied_credentials_are_answered_no_more_often_than_a_stranger_may_be() {
 fn a_call_with_credentials_that_were_used_is_challenged_again_and_its_ack_is_absorbed() {
     let mut scene = Scene::new();
     let mut phone = Phone::new("100", udp("198.51.100.7:5060"));
-    let request = phone.outside("INVITE", "101");
+    let request = phone.outside("INVITE", "555");
     let answer = scene.ask(phone.flow, request).unwrap();
     phone.take_challenge(&answer);
-    let request = phone.outside("INVITE", "101");
-    assert_eq!(scene.ask(phone.flow, request.replace("z9hG4bK", "z9hG4bKa")).unwrap().status, 405);
+    let request = phone.outside("INVITE", "555");
+    assert_eq!(scene.ask(phone.flow, request.replace("z9hG4bK", "z9hG4bKa")).unwrap().status, 404);
     let answer = scene.ask(phone.flow, &request).unwrap();
     assert_eq!((answer.status, answer.is_stale()), (407, true));
     let tag = answer.to_tag().unwrap();
     let ack = request
         .replace("INVITE", "ACK")
-        .replace("To: <sip:101@one.example>", &format!("To: <sip:101@one.example>;tag={tag}"));
+        .replace("To: <sip:555@one.example>", &format!("To: <sip:555@one.example>;tag={tag}"));
     assert_eq!(scene.ask(phone.flow, ack), None);
     // The first call's refusal is repeated, the challenge is not.
-    assert!(scene.advance(Duration::from_secs(60)).iter().all(|sent| sent.answer().status == 405));
+    assert!(scene.advance(Duration::from_secs(60)).iter().all(|sent| sent.answer().status == 404));
 }
 
 #[test]

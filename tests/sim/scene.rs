@@ -319,6 +319,14 @@ impl Scene {
         }
     }
 
+    /// The queue in which a message waits that passes the gate.
+    pub(crate) fn class(&mut self, flow: Flow, bytes: &[u8]) -> Class {
+        match self.judge(&flow, bytes).0 {
+            Passed::Delivered { class, .. } => class,
+            Passed::Ended { why, .. } => panic!("it did not pass the gate: {why:?}"),
+        }
+    }
+
     /// What passes the gate and waits for the core.
     pub(crate) fn wait_in_queue(&mut self, flow: Flow, bytes: &[u8]) -> Input {
         let (Passed::Delivered { message, class, credential }, _) = self.judge(&flow, bytes) else {
@@ -362,6 +370,14 @@ impl Scene {
         self.pbx.ping(id, number, self.now)?;
         self.carry_out();
         Ok(std::mem::take(&mut self.sent))
+    }
+
+    /// An administrator ends a call; what is sent then, if there was one.
+    pub(crate) fn hang_up(&mut self, id: CallId) -> Option<Vec<Sent>> {
+        let at = (self.now, self.wall());
+        let was_there = self.pbx.hang_up(id, at);
+        self.carry_out();
+        was_there.then(|| std::mem::take(&mut self.sent))
     }
 
     /// Time goes on; what is sent meanwhile.

@@ -61,12 +61,12 @@ fn credentials_of_another_tenant_are_refused() {
 fn calls_are_judged_by_the_tenant_of_from() {
     let mut scene = Scene::new();
     let mut other = phone(OTHER, "another secret");
-    // A call to the default tenant's domain, from the other one.
+    // A call to the default tenant's domain, from the other one, which has no such number.
     let call = |phone: &mut Phone| phone.request("INVITE", "sip:101@one.example", "<sip:101@one.example>", "");
     let first = call(&mut other);
     let answer = scene.ask(other.flow, first).unwrap();
     assert_eq!((answer.status, answer.challenges()[0].realm.as_str()), (407, "realm of two.example"));
     other.take_challenge(&answer);
     let second = call(&mut other);
-    assert_eq!(scene.ask(other.flow, second).unwrap().status, 405);
+    assert_eq!(scene.ask(other.flow, second).unwrap().status, 404);
 }

@@ -112,7 +112,7 @@ pub enum Command {
         /// Only those of this peer, an address or range; several add up
         #[arg(long, value_name = "ADDRESS|RANGE")]
         ip: Vec<String>,
-        /// Only those of this call that goes on, by its id or its first digits (`pbx call list`)
+        /// Only those of this call that goes on, by its id or its last digits (`pbx call list`)
         #[arg(long, value_name = "ID")]
         call: Option<String>,
         /// The whole messages too; what proves a password is masked

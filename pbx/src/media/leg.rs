@@ -22,6 +22,9 @@ use super::{
     socket::{Port, Ports, Target},
 };
 
+/// Bytes of the longest RTP or RTCP packet that is passed on: more is no speech.
+const LONGEST: usize = 2048;
+
 /// One of a leg's two ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -108,7 +111,9 @@ impl Line {
         now: Moment,
         silence: Duration,
     ) -> Judged {
-        let judged = self.try_judge(side, packet, from, now, silence).unwrap_or(Judged::Refused);
+        let fits = packet.len() <= LONGEST;
+        let judged =
+            fits.then(|| self.try_judge(side, packet, from, now, silence)).flatten().unwrap_or(Judged::Refused);
         if judged == Judged::Refused {
             self.live.refused.add(1);
         }

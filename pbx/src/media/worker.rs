@@ -282,8 +282,8 @@ impl Worker {
     }
 
     fn make(&mut self, leg: Leg, ports: Ports, live: Arc<Live>, random: u64, now: Moment) {
-        // What came before is nobody's.
-        ports.drain(&mut self.buffer);
+        // What came before is judged like what comes: a phone may be faster than the order that makes its leg. What is
+        // not of this call has been drained when the pair had rested.
         let slot = self.free.pop().unwrap_or_else(|| {
             self.lines.push(None);
             self.lines.len() - 1

@@ -98,7 +98,7 @@ impl Operations {
         Ok(query.page(calls.into_iter().map(|call| CallView::of(call, &accounts))))
     }
 
-    /// One call, by its id or a beginning of it that no other call has.
+    /// One call, by its id or the last digits of it, if no other call has them.
     pub async fn call(&self, context: &Context, id: &str) -> Result<CallView, OpError> {
         context.may_see_who_calls("calls")?;
         let call = self.call_called(id).await?;
@@ -137,12 +137,11 @@ impl Operations {
         .await
     }
 
-    /// The call of an id, or of a beginning that only its id has.
+    /// The call of an id, or of last digits that only its id has.
     pub(super) async fn call_called(&self, id: &str) -> Result<Call, OpError> {
-        let Some((first, last)) = ids(id) else { return Err(no_id(id)) };
-        let range = first.to_string()..=last.to_string();
-        let mut found: Vec<Call> =
-            self.calls_now().await?.into_iter().filter(|call| range.contains(&call.id.to_ascii_lowercase())).collect();
+        let (bits, mask) = bits(id).ok_or_else(|| no_id(id))?;
+        let is_named = |call: &Call| call.id.parse().is_ok_and(|id: CallId| id.0 & mask == bits.0);
+        let mut found: Vec<Call> = self.calls_now().await?.into_iter().filter(is_named).collect();
         match (found.pop(), found.is_empty()) {
             (Some(call), true) => Ok(call),
             (None, _) => Err(no_call(id)),
@@ -157,26 +156,25 @@ impl Operations {
     }
 }
 
-/// The first and the last id that begin with this text; none: no id does.
-pub(super) fn ids(text: &str) -> Option<(CallId, CallId)> {
+/// The bits of the ids that end with these digits, and which bits that are; none: no id does. The first digits say when
+/// the daemon was started, and so are the same for most calls.
+pub(super) fn bits(text: &str) -> Option<(CallId, u64)> {
     let text = text.trim();
     let digits = text.len();
     if !(1..=16).contains(&digits) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
-    let first = u64::from_str_radix(text, 16).ok()? << (4 * (16 - digits));
-    let rest = u64::MAX.checked_shr(u32::try_from(4 * digits).ok()?).unwrap_or(0);
-    Some((CallId(first), CallId(first | rest)))
+    Some((text.parse().ok()?, u64::MAX >> (4 * (16 - digits))))
 }
 
 pub(super) fn no_id(text: &str) -> OpError {
-    OpError::usage(format!("id: {} is none: write its 16 hexadecimal digits, or the first of them", shown(text)))
+    OpError::usage(format!("id: {} is none: write its 16 hexadecimal digits, or the last of them", shown(text)))
 }
 
 /// A short id that means several things.
 pub(super) fn several<'a>(text: &str, all: impl Iterator<Item = &'a String>) -> OpError {
     let named = all.take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    OpError::usage(format!("id: several begin with {}, such as {named}: write more digits of it", shown(text)))
+    OpError::usage(format!("id: several end with {}, such as {named}: write more digits of it", shown(text)))
 }
 
 fn no_call(id: &str) -> OpError {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, ListOptions, OpError, Operations, Page,
     accounts::{Accounts, shown},
-    calls::{ids, no_id, several},
+    calls::{bits, no_id, several},
     extensions::cell,
     query::{Kind, Query, Row, StoredRow, Value},
 };
@@ -153,11 +153,11 @@ impl Operations {
         })
     }
 
-    /// One record, by its id or a beginning of it that no other has.
+    /// One record, by its id or the last digits of it, if no other has them.
     pub async fn cdr(&self, context: &Context, id: &str) -> Result<CdrDetail, OpError> {
         context.may_see_who_calls("call records")?;
-        let (first, last) = ids(id).ok_or_else(|| no_id(id))?;
-        let found = self.store().calls_from_to(first, last, 2).await?;
+        let (bits, mask) = bits(id).ok_or_else(|| no_id(id))?;
+        let found = self.store().calls_named(bits, mask, 2).await?;
         match found.as_slice() {
             [record] => Ok(CdrDetail::of(record, &self.accounts())),
             [] => Err(OpError::not_found(format!(

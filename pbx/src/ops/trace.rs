@@ -94,7 +94,7 @@ impl CallIds {
 
 impl Operations {
     /// Follows the messages of these peers (addresses or ranges; none named: of all) from now on; those of one call
-    /// only, if one is named by its id or a beginning of it.
+    /// only, if one is named by its id or the last digits of it.
     pub async fn trace(&self, context: &Context, peers: &[String], call: Option<&str>) -> Result<Messages, OpError> {
         context.may_see_who_calls("messages")?;
         if peers.len() > MOST_PEERS {

@@ -124,13 +124,15 @@ impl Store {
         self.read_calls(query).await
     }
 
-    /// Those whose ids are in a range in which the highest bit does not change, at most `limit`.
-    pub async fn calls_from_to(&self, first: CallId, last: CallId, limit: u32) -> Result<Vec<Record>, StoreError> {
+    /// Those whose ids have these bits where `mask` has ones, the newest first, at most `limit`.
+    pub async fn calls_named(&self, bits: CallId, mask: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        // The database's whole numbers have a sign; the bits are the same.
-        query.push(" WHERE id BETWEEN ").push_bind(first.0.cast_signed());
-        query.push(" AND ").push_bind(last.0.cast_signed());
-        query.push(" ORDER BY id LIMIT ").push_bind(limit);
+        // The database's whole numbers have a sign; the bits are the same. Only a whole id is found by the key.
+        match mask {
+            u64::MAX => query.push(" WHERE id = "),
+            _ => query.push(" WHERE id & ").push_bind(mask.cast_signed()).push(" = "),
+        };
+        query.push_bind(bits.0.cast_signed()).push(" ORDER BY started DESC, id DESC LIMIT ").push_bind(limit);
         self.read_calls(query).await
     }
 

@@ -17,7 +17,7 @@ fn an_invite_of_1900_bytes_comes_and_goes_by_udp() {
         // The description is what the other phone is told too: with codecs whose parameters are long.
         let mut body = media.sdp().formats(&[0, 96, 97, 98, 101]).text(1);
         for format in 96..=98 {
-            let parameters = format!("x-long={}", format!("{format}").repeat(150));
+            let parameters = format!("x-long={}", format!("{format}").repeat(200));
             body += &format!("a=rtpmap:{format} opus/48000/2\r\na=fmtp:{format} {parameters}\r\n");
         }
         let more = format!("X-Long: {}\r\n", "long ".repeat(200));

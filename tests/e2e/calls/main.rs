@@ -70,10 +70,11 @@ fn assert_hear_each_other(one: &mut Side, two: &mut Side) -> Result<()> {
     two.media.forget();
     media::play(&mut [(&mut one.media, one.to), (&mut two.media, two.to)], media::PACKET * u32::try_from(packets)?)?;
     let missing = media::wait_packets(&mut [(&mut one.media, packets), (&mut two.media, packets)])?;
-    ensure!(missing == 0, "{missing} packets are missing: {:?} {:?}", one.media.taken, two.media.taken);
+    let came = [&one.media, &two.media].map(|media| media.taken.packets);
+    ensure!(missing == 0, "{missing} packets are missing, {came:?} came");
     let (first, second) = (one.media.forget(), two.media.forget());
-    ensure!(first.has(two.media.frequency), "the first hears {:?}", first.streams);
-    ensure!(second.has(one.media.frequency), "the second hears {:?}", second.streams);
+    ensure!(first.has(two.media.frequency), "the first hears {:?} {}", first.streams, first.longest);
+    ensure!(second.has(one.media.frequency), "the second hears {:?} {}", second.streams, second.longest);
     ensure!((first.packets, second.packets) == (packets, packets), "{} {}", first.packets, second.packets);
     Ok(())
 }
@@ -103,12 +104,24 @@ fn attended<T>(sides: &mut [&mut Side], act: impl FnOnce() -> Result<T>) -> Resu
                 })
             })
             .collect();
-        let done = act();
-        stop.store(true, Ordering::Relaxed);
+        // Also when it panics.
+        let done = {
+            let _stop = Stop(&stop);
+            act()
+        };
         let asked = attending.into_iter().map(|one| one.join().map_err(|_| anyhow::anyhow!("a phone panicked"))?);
         let asked = asked.collect::<Result<_>>()?;
         Ok((done?, asked))
     })
+}
+
+/// Tells when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Offers another description in the call, while the other side answers what it is asked; the answer.

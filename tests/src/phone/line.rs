@@ -268,7 +268,7 @@ impl Line {
                 }
                 (Ok(0), _) => return Ok(Some(Heard::End)),
                 (Ok(length), _) => self.unread.extend_from_slice(&buffer[..length]),
-                (Err(error), _) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                (Err(error), _) if is_no_news(error.kind()) => {}
                 (Err(error), Way::Udp(_)) if error.kind() == ErrorKind::ConnectionRefused => {}
                 (Err(error), _) if is_end(error.kind()) => return Ok(Some(Heard::End)),
                 (Err(error), _) => return Err(error).context("receive"),
@@ -352,6 +352,11 @@ fn is_answer(heard: &Heard, request: &Request) -> bool {
     heard.header("Call-ID") == Some(request.call_id.as_str())
         && heard.header("CSeq") == Some(request.cseq.as_str())
         && heard.status().is_some_and(|status| status >= 200)
+}
+
+/// Whether nothing came in time, or a signal did.
+fn is_no_news(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn is_end(kind: ErrorKind) -> bool {

@@ -54,6 +54,8 @@ pub struct Taken {
     pub sources: BTreeSet<SocketAddr>,
     /// How many had which SSRC.
     pub streams: BTreeMap<u32, u64>,
+    /// Bytes of the longest, its header included.
+    pub longest: usize,
     /// The payload types of them.
     pub payload_types: BTreeSet<u8>,
     /// Telephone events: payloads of type 101.
@@ -142,7 +144,7 @@ impl Media {
 
     /// Takes all that has come; how many packets.
     pub fn take(&mut self) -> Result<u64> {
-        let mut buffer = [0; 2048];
+        let mut buffer = [0; 16_384];
         let before = self.taken.packets;
         loop {
             match self.socket.recv_from(&mut buffer) {
@@ -163,6 +165,7 @@ impl Media {
 impl Taken {
     fn add(&mut self, packet: &[u8], from: SocketAddr) {
         self.packets += 1;
+        self.longest = self.longest.max(packet.len());
         self.sources.insert(from);
         let Some((header, payload)) = packet.split_at_checked(HEADER) else { return };
         let payload_type = header[1] & 0x7f;

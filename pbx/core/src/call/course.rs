@@ -37,6 +37,14 @@ pub(crate) struct Identity {
     pub(crate) name: Arc<str>,
 }
 
+impl Identity {
+    /// As the account says, whatever its phone claims.
+    pub(crate) fn of(extension: &Extension) -> Self {
+        let name = if extension.caller_id.is_empty() { &extension.name } else { &extension.caller_id };
+        Self { number: extension.number.as_str().into(), name: name.as_str().into() }
+    }
+}
+
 /// The search for somebody who answers.
 #[derive(Debug)]
 pub(crate) struct Hunt {

@@ -154,23 +154,11 @@ pub(crate) struct Media {
     /// The offer that waits for our answer.
     pub(crate) offer: Option<Box<Description>>,
     pub(crate) epoch: u32,
-    /// Whether the relay knows it.
-    pub(crate) told: bool,
 }
 
 impl Media {
     pub(crate) fn new(id: media::LegId, group: u64, pair: Pair, session: Session) -> Self {
-        Self {
-            id,
-            group,
-            pair,
-            session,
-            ours: Direction::SendRecv,
-            theirs: None,
-            offer: None,
-            epoch: 0,
-            told: false,
-        }
+        Self { id, group, pair, session, ours: Direction::SendRecv, theirs: None, offer: None, epoch: 0 }
     }
 
     /// The codec that is spoken: the first that is no event.
@@ -196,6 +184,11 @@ impl Leg {
     /// Whether a new offer may go out.
     pub(crate) fn may_offer(&self) -> bool {
         self.is_confirmed() && self.success.is_none() && matches!(self.exchange, Exchange::Idle)
+    }
+
+    /// Whether its phone is asked to talk to somebody else.
+    pub(crate) const fn is_joining(&self) -> bool {
+        matches!(self.exchange, Exchange::Ours { why: Offered::Joined(_), .. })
     }
 
     /// In a word, for people.

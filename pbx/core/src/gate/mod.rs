@@ -212,6 +212,8 @@ impl Gate<'_> {
         let class = if known { Class::Known } else { Class::Unknown };
         let StartLine::Request { method, .. } = message.start_line() else { return Ok((class, None)) };
         match method {
+            // What follows an ACK in its dialog must not overtake it.
+            Method::Ack if known => Ok((Class::InDialog, None)),
             Method::Ack | Method::Cancel => Ok((class, None)),
             Method::Options if !self.in_dialog(message) => {
                 if !known {

@@ -369,7 +369,8 @@ impl Pbx {
         let class = self.class(message, method, credential, known);
         if is_within(message, method) {
             return match self.overload.judge(class, random) {
-                overload::Verdict::Shed(how) => self.shed(id, incoming, how, known),
+                // Nothing is kept to answer with: anybody can write a known address on a datagram.
+                overload::Verdict::Shed(how) => self.shed(id, incoming, how, false),
                 _ => self.within(id, incoming, method, credential, known),
             };
         }

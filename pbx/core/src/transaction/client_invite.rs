@@ -101,6 +101,13 @@ impl ClientInvite {
         }
     }
 
+    /// The final answer may come yet, but is not waited for as long as it likes.
+    pub(super) fn give_up(&mut self, now: Moment) {
+        if let Self::Proceeding { until: until @ None, .. } = self {
+            *until = Some(now + CANCELLED);
+        }
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Moment) -> Step {
         match self {
             Self::Calling { timer_b: end, .. } | Self::Proceeding { until: Some(end), .. } if now >= *end => {

@@ -14,12 +14,12 @@ pub enum Call {
     List(ListArgs),
     /// One call: who takes part in it, from where, and how its media flow
     Show {
-        /// Its id, or so many of its first digits that no other call has them
+        /// Its id, or so many of its last digits that no other call has them
         id: String,
     },
     /// End a call; both sides are told
     Hangup {
-        /// Its id, or so many of its first digits that no other call has them
+        /// Its id, or so many of its last digits that no other call has them
         id: String,
         /// Do not ask
         #[arg(long, short)]
@@ -41,7 +41,7 @@ pub enum Cdr {
     },
     /// One record, with what each phone did and what went through it
     Show {
-        /// Its id, or so many of its first digits that no other has them
+        /// Its id, or so many of its last digits that no other has them
         id: String,
     },
     /// Write records as CSV, or with --json as a JSON object a line, the newest first

@@ -33,15 +33,15 @@ async fn calls_are_listed_with_their_extension_and_found_by_what_they_are() {
 #[tokio::test]
 async fn a_short_id_is_enough_when_it_means_one_call() {
     let bench = Bench::new().await;
-    for id in ["1f00000000000000", "1fa0000000000000", "ffffffffffffffff"] {
+    for id in ["00000000000000f1", "0000000000000af1", "ffffffffffffffff"] {
         bench.signalling.talk(id);
     }
     let show = async |id: &str| bench.operations.call(&admin(), id).await.map(|call| call.id);
-    assert_eq!(show("F").await.unwrap(), "ffffffffffffffff");
-    assert_eq!(show("1f0").await.unwrap(), "1f00000000000000");
-    let several = show("1f").await.unwrap_err();
+    assert_eq!(show("fF").await.unwrap(), "ffffffffffffffff");
+    assert_eq!(show("0f1").await.unwrap(), "00000000000000f1");
+    let several = show("f1").await.unwrap_err();
     assert_eq!(several.kind(), Kind::Usage);
-    assert!(several.message.contains("1f00000000000000") && several.message.contains("more digits"), "{several}");
+    assert!(several.message.contains("00000000000000f1") && several.message.contains("more digits"), "{several}");
     let none = show("2").await.unwrap_err();
     assert_eq!(none.kind(), Kind::NotFound);
     assert!(none.message.contains("pbx call list"), "{none}");
@@ -62,7 +62,7 @@ async fn a_call_is_ended_by_an_administrator_audited_and_told() {
         assert_eq!(error.kind(), Kind::Denied, "{error}");
     }
     bench.operations.hang_up(&admin(), AB, DRY).await.unwrap();
-    let ended = bench.operations.hang_up(&admin(), "00", How::default()).await.unwrap();
+    let ended = bench.operations.hang_up(&admin(), "b", How::default()).await.unwrap();
     assert_eq!(ended.id, AB);
     assert_eq!(bench.operations.hang_up(&admin(), AB, How::default()).await.unwrap_err().kind(), Kind::NotFound);
     let audit = bench.store().audit_rows(1).await.unwrap();

@@ -111,9 +111,10 @@ async fn a_record_comes_back_as_its_last_state_also_after_a_new_start() {
     let second = store(&folder).await;
     assert_eq!(all(&second).await, [ended(8, 2), routed(7, 1), ended(u64::MAX, 0)]);
     assert_eq!(second.count_calls(&ALL).await.unwrap(), 3);
-    let exactly = second.calls_from_to(CallId(u64::MAX), CallId(u64::MAX), 2).await.unwrap();
+    let exactly = second.calls_named(CallId(u64::MAX), u64::MAX, 2).await.unwrap();
     assert_eq!(exactly, [ended(u64::MAX, 0)]);
-    assert_eq!(second.calls_from_to(CallId(0), CallId(7), 9).await.unwrap(), [routed(7, 1)]);
+    assert_eq!(second.calls_named(CallId(7), 0xf, 9).await.unwrap(), [routed(7, 1)]);
+    assert_eq!(second.calls_named(CallId(0), 0, 2).await.unwrap(), [ended(8, 2), routed(7, 1)]);
 }
 
 #[tokio::test]

@@ -118,6 +118,12 @@ mod tests {
             tenant: "default".to_owned(),
             enabled: true,
             registered: Some(0),
+            forward_always: None,
+            forward_busy: None,
+            forward_no_answer: None,
+            forward_offline: None,
+            no_answer_seconds: 20,
+            do_not_disturb: false,
             created_at: at(0),
             updated_at,
         }

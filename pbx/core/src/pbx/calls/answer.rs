@@ -31,18 +31,22 @@ impl Pbx {
         let Some(call) = self.calls.calls.get_mut(&id) else { return };
         let near = call.near;
         call.far = Some(far);
-        call.answered = Some(now);
-        call.record.answered = Some(wall);
         call.record.callee_number = number.unwrap_or_default();
         let Some(invite) = self.invite_of(near) else { return };
         let Some(body) = self.final_body(near, far) else {
             return self.end_call(id, EndedBy::System, 488, "the phones have no codec in common", at);
         };
+        if let Some(call) = self.calls.calls.get_mut(&id) {
+            call.answered = Some(now);
+            call.record.answered = Some(wall);
+        }
         let Some(leg) = self.calls.leg_mut(near) else { return };
         let State::Incoming { id: server, .. } = leg.state else { return };
         let flow = leg.flow;
         leg.state = State::Confirmed;
-        leg.reliable = None;
+        if let Some(reliable) = &mut leg.reliable {
+            reliable.waits = None;
+        }
         self.calls.servers.remove(&server);
         let agreed = self.timer_for(&invite, now);
         let contact = self.contact(&flow);
@@ -67,7 +71,8 @@ impl Pbx {
 
     /// The SDP of the caller's 200: the answer to its offer, or our offer.
     fn final_body(&mut self, near: LegKey, far: LegKey) -> Option<Vec<u8>> {
-        let (media, theirs) = (self.calls.leg(near)?.media.as_ref()?, self.calls.leg(far)?.media.as_ref()?.theirs.clone()?);
+        let (media, theirs) =
+            (self.calls.leg(near)?.media.as_ref()?, self.calls.leg(far)?.media.as_ref()?.theirs.clone()?);
         let Some(offered) = media.offer.as_ref().and_then(|offer| offer.audio.as_ref()) else {
             let body = self.describe(near, |media, out, us| {
                 media.session.offer(out, us, &theirs.formats, BOTH, true, None);
@@ -125,13 +130,19 @@ impl Pbx {
             let audio = if same_flow(&leg.flow, flow) { self.answer_in(key, message) } else { None };
             match audio {
                 Some(audio) => {
+                    let way = audio.direction;
+                    let mut before = None;
                     if let Some(media) = self.calls.leg_mut(key).and_then(|leg| leg.media.as_mut()) {
-                        media.theirs = Some(audio);
+                        before = media.theirs.replace(audio).map(|audio| audio.direction);
                         media.epoch += 1;
                     }
                     self.note_codec(id, key);
                     if let Some(other) = self.calls.other(key) {
                         self.connect(key, other);
+                        if before.is_some_and(|before| before != way) {
+                            // It holds, or resumes, without having offered that.
+                            self.agree_anew(other, at.0);
+                        }
                     }
                 }
                 None => self.end_call(id, EndedBy::System, 488, "the ACK has no answer that fits our offer", at),
@@ -145,7 +156,9 @@ impl Pbx {
     pub(super) fn confirmed_early(&mut self, key: LegKey, message: &Request) -> bool {
         let Some(rack) = message.rack().ok().flatten() else { return false };
         let Some(reliable) = self.calls.leg_mut(key).and_then(|leg| leg.reliable.as_mut()) else { return false };
-        let fits = rack.rseq == reliable.rseq && reliable.waits.as_ref().is_some_and(|waits| waits.cseq == rack.cseq);
+        // Also when the final answer was quicker, after which nobody waits for it.
+        let is_last = rack.rseq > 0 && rack.rseq == reliable.rseq;
+        let fits = is_last && reliable.waits.as_ref().is_none_or(|waits| waits.cseq == rack.cseq);
         if fits {
             reliable.waits = None;
             self.calls.retime(key);
@@ -182,8 +195,7 @@ impl Agreed {
         reply: crate::wire::sip::Reply<'o, 'm, Box<[u8]>>,
     ) -> crate::wire::sip::Reply<'o, 'm, Box<[u8]>> {
         let refresher = if self.timer.ours { "uas" } else { "uac" };
-        let reply =
-            reply.header_fmt("Session-Expires", format_args!("{};refresher={refresher}", self.timer.seconds));
+        let reply = reply.header_fmt("Session-Expires", format_args!("{};refresher={refresher}", self.timer.seconds));
         if self.supported { reply.header("Require", "timer") } else { reply }
     }
 }

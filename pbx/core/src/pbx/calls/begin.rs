@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Calls, Now, Pbx, hunt};
+use super::{Now, Pbx, branch::number_of, hunt};
 use crate::{
     call::{
         CallId, Disposition, EndedBy, LegKind, Record, RecordLeg,
@@ -16,7 +16,7 @@ use crate::{
     pbx::{Incoming, Output, Stored},
     transaction::ServerId,
     wire::{
-        sdp::Description,
+        sdp::{Audio, Description},
         sip::{Message, Method, Name, Reply, unescaped},
     },
 };
@@ -72,7 +72,12 @@ impl Pbx {
         if message.has(Name::Replaces) {
             return Err(refused(481, "Replaces names no call that this phone may take over"));
         }
-        if self.calls.of.get(&extension.id).is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize) {
+        if self
+            .calls
+            .of
+            .get(&extension.id)
+            .is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize)
+        {
             return Err(refused(486, "the extension is in as many calls as calls.per_extension allows"));
         }
         if record.dialled.is_empty() {
@@ -85,8 +90,12 @@ impl Pbx {
         {
             return Err(refused(422, "Session-Expires is too small"));
         }
-        let tag = self.random.next();
-        let dialog = Dialog::of_request(message, &hex(tag)).map_err(|_| refused(400, "Contact, From, To or Record-Route cannot be used"))?;
+        // That of every answer to it, and to its CANCEL (RFC 3261 §9.2); what comes with the ids of a call that goes on
+        // is another one.
+        let tag = number_of(&self.tags.of(message)).filter(|tag| !self.calls.tags.contains_key(tag));
+        let tag = tag.unwrap_or_else(|| self.random.next());
+        let dialog = Dialog::of_request(message, &hex(tag))
+            .map_err(|_| refused(400, "Contact, From, To or Record-Route cannot be used"))?;
         let call = record.id;
         let Some(mut media) = self.new_media(call.0) else {
             return Err(refused(503, "no media port is free: widen filter.media_ports"));
@@ -104,11 +113,7 @@ impl Pbx {
             binding,
             tag,
             dialog,
-            state: State::Incoming {
-                id,
-                invite: Arc::new(message.borrowed().into_owned()),
-                told: 0,
-            },
+            state: State::Incoming { id, invite: Arc::new(message.borrowed().into_owned()), told: 0 },
             media: Some(media),
             peer: None,
             success: None,
@@ -151,13 +156,13 @@ impl Pbx {
         let id = CallId(self.calls.next_call);
         self.calls.next_call += 1;
         let dialled: Arc<str> = dialled(incoming.message).into();
-        let name = if extension.caller_id.is_empty() { &extension.name } else { &extension.caller_id };
+        let Identity { number, name } = Identity::of(extension);
         Record {
             id,
             tenant: extension.tenant,
             caller: extension.id,
-            caller_number: extension.number.as_str().into(),
-            caller_name: name.as_str().into(),
+            caller_number: number,
+            caller_name: name,
             callee_number: Arc::clone(&dialled),
             dialled,
             started: incoming.wall,
@@ -229,15 +234,6 @@ impl Pbx {
     }
 }
 
-impl Calls {
-    /// Outputs of nobody: a place for what is written and not sent.
-    #[cfg(test)]
-    pub(super) fn counts(&self) -> [usize; 6] {
-        let ending = self.ending.len();
-        [self.calls.len(), self.legs.len(), self.clients.len(), self.servers.len(), self.timers.len(), ending]
-    }
-}
-
 /// The offer of an INVITE, if it has one.
 fn offer(message: &Message<Box<[u8]>>) -> Result<Option<Description>, Refused> {
     if message.body().is_empty() {
@@ -247,11 +243,16 @@ fn offer(message: &Message<Box<[u8]>>) -> Result<Option<Description>, Refused> {
         return Err(refused(415, "the body is no SDP"));
     }
     match Description::parse(message.body()) {
-        Ok(description) if description.audio.is_some() => Ok(Some(description)),
+        Ok(description) if description.audio.as_ref().is_some_and(speaks) => Ok(Some(description)),
         Ok(_) => Err(refused(488, "the offer has no audio that we can relay")),
         Err(fault) if fault.status() == 400 => Err(refused(400, "the SDP is malformed")),
         Err(_) => Err(refused(488, "the offer has too many media lines")),
     }
+}
+
+/// Whether an audio line has more than events and silence.
+fn speaks(audio: &Audio) -> bool {
+    audio.formats.iter().any(|format| format.codec.is_speech())
 }
 
 /// The number that was dialled, without what cannot be in one.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Now, Pbx, hunt::Wishes, say};
+use super::{Asked, Now, Pbx, end::CLEARING, hunt::Wishes, say};
 use crate::{
     call::{
         course::Purpose,
@@ -89,8 +89,9 @@ impl Pbx {
         let Some(leg) = self.calls.leg_mut(key) else { return };
         let _ = leg.dialog.answered(message);
         let cseq = message.cseq().map_or(1, |cseq| cseq.number);
+        let is_elsewhere = self.calls.leg(key).is_some_and(|leg| self.calls.calls.contains_key(&leg.call));
         self.acknowledge(key, cseq, b"");
-        self.bye(key, say::ELSEWHERE, now);
+        self.bye(key, if is_elsewhere { say::ELSEWHERE } else { CLEARING }, now);
     }
 
     fn rings(&mut self, key: LegKey, message: &Response, code: u16, (now, wall): Now) {
@@ -126,7 +127,7 @@ impl Pbx {
             Purpose::Call => None,
             Purpose::Transfer(referral) => Some(referral),
         };
-        if first {
+        if first && transfer.is_none() {
             call.record.callee_number = number;
             call.record.ringing.get_or_insert(wall);
         }
@@ -321,10 +322,13 @@ impl Pbx {
     fn declines(&mut self, key: LegKey, message: &Response, code: u16, at: Now) {
         let Some(leg) = self.calls.leg_mut(key) else { return };
         let id = leg.call;
-        let retried = matches!(leg.state, State::Outgoing { retried: true, .. });
+        // Once a phone has rung, what it would be asked is part of that dialog.
+        let retried = matches!(leg.state, State::Outgoing { retried: true, .. }) || leg.dialog.remote_tag().is_some();
         let wishes = match code {
             421 if message.lists(Name::Require, "100rel") => Some(Wishes { reliable: true, session: None }),
-            422 => message.seconds(Name::MinSe).ok().flatten().map(|min| Wishes { reliable: false, session: Some(min) }),
+            422 => {
+                message.seconds(Name::MinSe).ok().flatten().map(|min| Wishes { reliable: false, session: Some(min) })
+            }
             _ => None,
         };
         if let Some(wishes) = wishes.filter(|wishes| !retried && wishes.session.is_none_or(|min| min <= 86_400))
@@ -343,9 +347,7 @@ impl Pbx {
 
     /// The leg that has a tag of ours.
     pub(super) fn leg_of(&self, tag: &[u8]) -> Option<LegKey> {
-        let tag = std::str::from_utf8(tag).ok().filter(|tag| tag.len() == 16)?;
-        let tag = u64::from_str_radix(tag, 16).ok()?;
-        self.calls.tags.get(&tag).copied()
+        self.calls.tags.get(&number_of(tag)?).copied()
     }
 
     /// The caller's INVITE, to answer it.
@@ -355,7 +357,12 @@ impl Pbx {
             _ => None,
         }
     }
+}
 
+/// The number that a tag of ours is written for.
+pub(super) fn number_of(tag: &[u8]) -> Option<u64> {
+    let tag = std::str::from_utf8(tag).ok().filter(|tag| tag.len() == 16)?;
+    u64::from_str_radix(tag, 16).ok()
 }
 
 /// The number that a phone sends the caller to.

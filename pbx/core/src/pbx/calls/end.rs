@@ -8,7 +8,7 @@ use crate::{
         CallId, Disposition, EndedBy, LegKind, Record,
         cause::q850,
         course::{Call, Purpose},
-        leg::{Exchange, LegKey, State},
+        leg::{Exchange, Leg, LegKey, State},
     },
     moment::Moment,
     pbx::{Output, Stored},
@@ -18,7 +18,7 @@ use crate::{
 /// How long the relay may take to say what went through a leg.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Why a leg ends whose other side hung up (RFC 3326 §2; Q.850: normal call clearing).
-const CLEARING: &str = "Q.850;cause=16";
+pub(super) const CLEARING: &str = "Q.850;cause=16";
 
 impl Pbx {
     /// An administrator ends a call; whether there was one.
@@ -119,6 +119,10 @@ impl Pbx {
     /// A phone hung up.
     pub(super) fn hung_up(&mut self, key: LegKey, at: Now) {
         let Some(leg) = self.calls.leg(key) else { return };
+        if matches!(leg.state, State::Outgoing { .. } | State::Cancelled) {
+            // Whoever is called declines and does not hang up (RFC 3261 §15): its INVITE still waits for that.
+            return;
+        }
         let (id, kind) = (leg.call, leg.kind);
         let by = if kind == LegKind::Caller { EndedBy::Caller } else { EndedBy::Callee };
         let Some(call) = self.calls.calls.get_mut(&id) else { return self.calls.remove_leg(key) };
@@ -129,19 +133,30 @@ impl Pbx {
         if transfers && call.far == Some(key) {
             // The transferor leaves; whoever it transferred waits for the other phone.
             call.far = None;
-            self.note_end(key, 200, at);
-            self.close_media(key);
-            return self.calls.remove_leg(key);
+            return self.leave(key, at);
+        }
+        let other = self.calls.other(key);
+        if let Some(other) = other.filter(|other| self.calls.leg(*other).is_some_and(Leg::is_joining))
+            && let Some(call) = self.calls.calls.get_mut(&id)
+        {
+            // The same from its other call: whom it consulted is being asked to join the first one.
+            (call.near, call.far) = (other, None);
+            return self.leave(key, at);
         }
         if matches!(self.calls.leg(key).map(|leg| &leg.state), Some(State::Incoming { .. })) {
             // It gave up with a BYE instead of a CANCEL (RFC 3261 §15.1.2).
             return self.end_call(id, by, 487, "", at);
         }
+        self.leave(key, at);
+        self.end_call(id, by, 200, "", at);
+    }
+
+    /// Nothing is left of a leg whose phone hung up.
+    fn leave(&mut self, key: LegKey, at: Now) {
         self.note_end(key, 200, at);
         self.refuse_exchange(key, at.0);
         self.close_media(key);
         self.calls.remove_leg(key);
-        self.end_call(id, by, 200, "", at);
     }
 
     /// The row of a leg that ends.

@@ -9,8 +9,8 @@ use crate::{
         course::Purpose,
         leg::{Exchange, Leg, LegKey, State},
     },
-    directory::{Extension, Forwarding},
     dialog::MIN_SE,
+    directory::{Extension, Forwarding},
     media::usual,
     registrar::StoredBinding,
     routing::{Route, route},
@@ -83,13 +83,15 @@ impl Pbx {
     fn lead(&mut self, id: CallId, number: &Arc<str>, at: Now) -> Next {
         let Some(call) = self.calls.calls.get(&id) else { return Next::Rings };
         let Some(hunt) = &call.hunt else { return Next::Rings };
+        // Nobody else has answered what is transferred before that succeeds.
+        let is_call = matches!(hunt.purpose, Purpose::Call);
         let emergency = self.emergency.contains(&**number);
         let target = match route(&self.directory, call.record.tenant, hunt.by, number, emergency) {
             Route::Extension(extension) => extension,
             Route::Nowhere(why) => return Next::Over(why.status(), why.to_string()),
         };
         let own = self.calls.leg(call.near).map(|leg| leg.flow);
-        if let Some(call) = self.calls.calls.get_mut(&id) {
+        if let Some(call) = self.calls.calls.get_mut(&id).filter(|_| is_call) {
             call.record.callee_number = target.number.as_str().into();
         }
         let forwarding = &target.forwarding;
@@ -122,6 +124,10 @@ impl Pbx {
         let most = breadth.map_or(usize::MAX, |breadth| breadth as usize);
         let mut branches = Vec::new();
         let mut no_port = false;
+        if let Some(hunt) = self.calls.calls.get_mut(&id).and_then(|call| call.hunt.as_mut()) {
+            // Among these the breadth is divided.
+            hunt.called = phones.len().min(most);
+        }
         for (binding, flow) in phones.into_iter().take(most) {
             match self.call_phone(id, target, &binding, flow, at) {
                 Ok(key) => branches.push(key),

@@ -206,6 +206,14 @@ impl Pbx {
         (self.calls.calls.len(), self.calls.ports.refused())
     }
 
+    /// What is kept for calls: calls, legs, requests of ours, INVITEs that wait for our answer, timers, media that end;
+    /// and all transactions. None of it is left when no call goes on and some minutes have passed.
+    pub fn call_usage(&self) -> [usize; 7] {
+        let Calls { calls, legs, clients, servers, timers, ending, .. } = &self.calls;
+        let transactions = self.layer.usage().transactions;
+        [calls.len(), legs.len(), clients.len(), servers.len(), timers.len(), ending.len(), transactions]
+    }
+
     /// Whether calls go on, or what went through the last ones is not known yet.
     pub fn is_closing(&self) -> bool {
         !(self.calls.calls.is_empty() && self.calls.closing.is_empty())
@@ -303,7 +311,11 @@ impl Pbx {
         self.calls.next_media += 1;
         // Half of a 64-bit number: some phones read it into a signed one (RFC 3264 §5: it fits 63 bits).
         let session = Session::new(self.random.next() >> 2);
-        Some(Media::new(media::LegId(self.calls.next_media), group, pair, session))
+        let media = Media::new(media::LegId(self.calls.next_media), group, pair, session);
+        // Long before a phone is told of the ports: the filter opens them a moment after the relay hears of them, and a
+        // phone may speak as soon as it knows them.
+        self.outputs.push_back(Output::Media(media::Command::Set(self.unconnected(&media))));
+        Some(media)
     }
 
     /// Ends a leg's media, wherever the leg is in its course.
@@ -319,10 +331,8 @@ impl Pbx {
     /// Gives media back to the relay.
     fn release(&mut self, media: &Media, id: CallId, place: usize) {
         self.calls.ending.insert(media.id, (id, place));
-        if !media.told {
-            // It never heard of them, but holds the ports.
-            let leg = self.unconnected(media);
-            self.outputs.push_back(Output::Media(media::Command::Set(leg)));
+        if let Some(closing) = self.calls.closing.get_mut(&id) {
+            closing.waits += 1;
         }
         self.outputs.push_back(Output::Media(media::Command::Close(media.id)));
     }

@@ -9,7 +9,7 @@ use crate::{
         EndedBy,
         leg::{Exchange, Leg, LegKey, Offered},
     },
-    dialog::Repeat,
+    dialog::{Repeat, SessionTimer},
     media::common,
     moment::Moment,
     transaction::{ClientId, ServerId},
@@ -83,9 +83,9 @@ impl Pbx {
         };
         let current = media.theirs.clone();
         let kept = current.as_ref().map(|current| common(&audio.formats, &current.formats)).unwrap_or_default();
-        let same = current.as_ref().is_some_and(|current| {
-            current.direction == audio.direction && kept.len() == current.formats.len()
-        });
+        let same = current
+            .as_ref()
+            .is_some_and(|current| current.direction == audio.direction && kept.len() == current.formats.len());
         let other = self.calls.other(key).filter(|other| self.calls.leg(*other).is_some_and(Leg::is_confirmed));
         match other {
             Some(other) if !same => {
@@ -143,7 +143,8 @@ impl Pbx {
         let (contact, session) = (self.contact(&leg.flow), leg.session);
         let supported = message.lists(crate::wire::sip::Name::Supported, "timer");
         let sent = self.answer_within((id, message), key, 200, now, |reply| {
-            let reply = reply.header("Contact", &contact).header("Allow", say::allow()).header("Supported", say::SUPPORTED);
+            let reply =
+                reply.header("Contact", &contact).header("Allow", say::allow()).header("Supported", say::SUPPORTED);
             let reply = match session {
                 Some(timer) => super::answer::Agreed { timer, supported }.headers(reply),
                 None => reply,
@@ -198,12 +199,22 @@ impl Pbx {
         }
     }
 
+    /// A leg agrees anew to what its peer says, as soon as it may.
+    pub(super) fn agree_anew(&mut self, key: LegKey, now: Moment) {
+        if let Some(leg) = self.calls.leg_mut(key) {
+            leg.align = true;
+        }
+        self.align(key, now);
+    }
+
     /// Both sides agree anew, when this leg has to and may.
     pub(super) fn align(&mut self, key: LegKey, now: Moment) {
         let ready = self.calls.leg(key).is_some_and(|leg| leg.align && leg.may_offer() && leg.again.is_none());
         let Some(other) = self.calls.other(key).filter(|_| ready) else { return };
         let Some(formats) = what_can(self.calls.leg(other)) else { return };
-        let body = self.offer_body(key, &formats, BOTH);
+        let theirs = self.calls.leg(other).and_then(|leg| leg.media.as_ref()?.theirs.as_ref());
+        let way = theirs.map_or(BOTH, |theirs| theirs.direction);
+        let body = self.offer_body(key, &formats, way);
         if let Some(leg) = self.calls.leg_mut(key) {
             leg.align = false;
         }
@@ -249,7 +260,7 @@ impl Pbx {
         if matches!(code, 408 | 481) {
             // There is nobody any more (RFC 3261 §12.2.1.2).
             if let Offered::Joined(join) = why {
-                self.not_joined(*join, code, at);
+                self.not_joined(key, *join, code, at);
             }
             return self.end_call(id, EndedBy::System, code, "a phone does not know the call any more", at);
         }
@@ -273,6 +284,9 @@ impl Pbx {
                 if audio.is_some() {
                     self.tell_media(key);
                 }
+                if !taken && message.is_some() {
+                    self.alive(key, code, now);
+                }
             }
             Offered::Aligned => {
                 self.note_codec(id, key);
@@ -283,10 +297,19 @@ impl Pbx {
             Offered::Relayed(from) => self.relayed(from, key, audio, code, now),
             Offered::Joined(join) => match audio {
                 Some(audio) => self.joined(key, *join, audio, at),
-                None => self.not_joined(*join, if taken { 488 } else { code }, at),
+                None => self.not_joined(key, *join, if taken { 488 } else { code }, at),
             },
         }
+        self.align(key, now);
         self.calls.retime(key);
+    }
+
+    /// A phone that refuses a sign of life gives one.
+    fn alive(&mut self, key: LegKey, code: u16, now: Moment) {
+        let Some(leg) = self.calls.leg_mut(key) else { return };
+        // UPDATE was a promise that it does not keep: by INVITE next time.
+        leg.can_update &= !matches!(code, 405 | 501);
+        leg.session = leg.session.map(|session| SessionTimer::new(session.seconds, session.ours, now));
     }
 
     /// The other phone took an offer, or did not: whoever offered is answered.
@@ -298,9 +321,9 @@ impl Pbx {
             return;
         };
         let method = message.method().and_then(Method::known).unwrap_or(Method::Invite);
-        let agreed = audio.zip(offer.audio.clone()).map(|(answer, asked)| {
-            (common(&asked.formats, &answer.formats), answer.direction, asked)
-        });
+        let agreed = audio
+            .zip(offer.audio.clone())
+            .map(|(answer, asked)| (common(&asked.formats, &answer.formats), answer.direction, asked));
         match agreed.filter(|(formats, ..)| !formats.is_empty()) {
             Some((formats, way, asked)) => {
                 self.settle_offer((id, &message), from, method, (&offer, asked), &formats, way, now);
@@ -318,6 +341,7 @@ impl Pbx {
                 self.say((id, &message), from, status, now);
             }
         }
+        self.align(from, now);
         self.calls.retime(from);
     }
 
@@ -326,17 +350,22 @@ impl Pbx {
         let Some(leg) = self.calls.leg_mut(key) else { return };
         match std::mem::replace(&mut leg.exchange, Exchange::Idle) {
             Exchange::Theirs { id, message, .. } => self.say((id, &message), key, 487, now),
-            Exchange::Ours { why: Offered::Relayed(from), .. } => {
-                self.relayed(from, key, None, 487, now);
+            Exchange::Ours { client, why } => {
+                // The phone, whose dialog ends, has to answer it in time or is not there any more.
+                self.layer.give_up(client, now);
+                match why {
+                    Offered::Relayed(from) => self.relayed(from, key, None, 487, now),
+                    Offered::Joined(join) => self.not_joined(key, *join, 487, (now, self.wall)),
+                    Offered::Refresh | Offered::Aligned => {}
+                }
             }
-            Exchange::Ours { why: Offered::Joined(join), .. } => self.not_joined(*join, 487, (now, self.wall)),
-            _ => {}
+            Exchange::Idle | Exchange::InAck => {}
         }
     }
 }
 
 /// With the session interval that was agreed on, and who refreshes.
-fn timed<'o>(request: Request<'o>, session: Option<crate::dialog::SessionTimer>) -> Request<'o> {
+fn timed<'o>(request: Request<'o>, session: Option<SessionTimer>) -> Request<'o> {
     match session {
         Some(timer) => {
             // Whoever sends a request is its client.

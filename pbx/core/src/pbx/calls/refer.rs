@@ -7,7 +7,7 @@ use super::{Asked, Now, Pbx, hunt, offer};
 use crate::{
     call::{
         EndedBy, LegKind,
-        course::{Hunt, Purpose, Referral},
+        course::{Hunt, Identity, Purpose, Referral},
         leg::{Join, Leg, LegKey, Offered},
     },
     media::payloads,
@@ -74,9 +74,13 @@ impl Pbx {
                 self.end_call(consulted, EndedBy::Caller, 487, "transferred before it was answered", at);
             }
         }
+        let shown = self.calls.leg(other).and_then(|leg| self.directory.extension_by_id(leg.extension)).cloned();
         if let Some(call) = self.calls.calls.get_mut(&call_id) {
-            // The one that stays, and the transferor.
+            // The one that stays, and whose call it is then; and the transferor.
             (call.near, call.far) = (other, Some(key));
+            if let Some(shown) = shown {
+                call.shown = Identity::of(&shown);
+            }
             call.hunt = Some(Hunt::new(Purpose::Transfer(referral), LegKind::Transfer, extension));
         }
         self.hunt(call_id, number, at);
@@ -162,10 +166,7 @@ impl Pbx {
         };
         let talks = one.ours == Direction::SendRecv && other.ours == Direction::SendRecv;
         if !(talks && speaks(one, other) && speaks(other, one)) {
-            if let Some(leg) = self.calls.leg_mut(near) {
-                leg.align = true;
-            }
-            self.align(near, now);
+            self.agree_anew(near, now);
         }
     }
 
@@ -193,7 +194,7 @@ impl Pbx {
         }
         let join = Join { media, call, to: stays, by };
         if !self.offer(to, Offered::Joined(Box::new(join.clone())), body, now) {
-            self.not_joined(join, 503, at);
+            self.not_joined(to, join, 503, at);
         }
     }
 
@@ -204,7 +205,7 @@ impl Pbx {
         let Some(consulted) = self.calls.leg(key).map(|leg| leg.call) else { return };
         if self.calls.leg(stays).is_none() || !self.calls.calls.contains_key(&call) {
             // Whom it was to hear has gone meanwhile.
-            self.release(&media, call, 0);
+            self.release(&media, call, usize::MAX);
             return self.end_call(consulted, EndedBy::System, 200, "the transfer came too late", at);
         }
         media.theirs = Some(audio);
@@ -248,19 +249,23 @@ impl Pbx {
     }
 
     /// The phone that was to join did not take the offer: both calls are as they were.
-    pub(super) fn not_joined(&mut self, join: Join, status: u16, at: Now) {
-        let Join { media, call, by: [_, own], .. } = join;
+    pub(super) fn not_joined(&mut self, key: LegKey, join: Join, status: u16, at: Now) {
+        let Join { media, call, .. } = join;
         self.release(&media, call, usize::MAX);
-        if let Some(other) = self.calls.other(own)
-            && let Some(leg) = self.calls.leg_mut(other)
-            && let Some(kept) = &mut leg.media
-        {
-            // The version of its description goes on.
-            kept.session = media.session;
-        }
+        let consulted = self.calls.leg_mut(key).map(|leg| {
+            if let Some(kept) = &mut leg.media {
+                // The version of its description goes on.
+                kept.session = media.session;
+            }
+            leg.call
+        });
+        let left = consulted.filter(|id| self.calls.calls.get(id).is_some_and(|call| call.far.is_none()));
         let hunt = self.calls.calls.get_mut(&call).and_then(|call| call.hunt.take());
         if let Some(Purpose::Transfer(referral)) = hunt.map(|hunt| hunt.purpose) {
             self.transfer_failed(call, referral, status, at);
+        }
+        if let Some(left) = left {
+            self.end_call(left, EndedBy::System, 200, "the transfer failed, and the transferor had left", at);
         }
     }
 }
@@ -269,8 +274,7 @@ impl Pbx {
 fn referred_to(message: &Message<Box<[u8]>>) -> Option<(Arc<str>, Option<Vec<u8>>)> {
     let to = message.address(Name::ReferTo).ok()?;
     let uri = to.uri().ok().filter(|uri| uri.is_sip())?;
-    let number: String =
-        unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
+    let number: String = unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
     let replaces = uri.headers.and_then(replaces_in);
     (!number.is_empty()).then(|| (number.into(), replaces))
 }

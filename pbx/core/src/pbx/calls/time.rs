@@ -66,7 +66,10 @@ impl Pbx {
         let Some(leg) = self.calls.leg_mut(key) else { return };
         if leg.again.is_some_and(|again| now >= again) {
             leg.again = None;
-            self.align(key, now);
+            match leg.align {
+                true => self.align(key, now),
+                false => self.refresh(key, now),
+            }
         }
         let Some(leg) = self.calls.leg_mut(key) else { return };
         match leg.session.as_mut().and_then(|session| session.due(now)) {

@@ -71,22 +71,15 @@ impl Pbx {
         leg.flow = flow;
         let Some(media) = &mut leg.media else { return };
         media.epoch += 1;
-        if media.told {
-            self.tell_media(key);
-        }
+        self.tell_media(key);
     }
 
-    fn carry_out_within(
-        &mut self,
-        of: (ServerId, &Arc<Message<Box<[u8]>>>),
-        key: LegKey,
-        method: Method<'_>,
-        at: Now,
-    ) {
+    fn carry_out_within(&mut self, of: (ServerId, &Arc<Message<Box<[u8]>>>), key: LegKey, method: Method<'_>, at: Now) {
         let (id, message) = of;
         let (now, _) = at;
-        let is_early = matches!(self.calls.leg(key).map(|leg| &leg.state), Some(State::Incoming { .. }));
-        let is_over = matches!(self.calls.leg(key).map(|leg| &leg.state), Some(State::Ended | State::Cancelled));
+        let state = self.calls.leg(key).map(|leg| &leg.state);
+        let is_early = matches!(state, Some(State::Incoming { .. } | State::Outgoing { .. }));
+        let is_over = matches!(state, Some(State::Ended | State::Cancelled));
         match method {
             Method::Bye => {
                 self.say((id, message), key, 200, now);
@@ -102,7 +95,7 @@ impl Pbx {
                     reply.allow(ALLOWED).header("Accept", super::say::SDP).finish();
                 });
             }
-            // Its own INVITE is not answered yet (RFC 3261 §14.2, RFC 3311 §5.2).
+            // The INVITE is not answered yet (RFC 3261 §14.2, RFC 3311 §5.2).
             Method::Invite | Method::Update if is_early => {
                 self.answer_within((id, message), key, 500, now, |reply| reply.header("Retry-After", "2").finish());
             }

@@ -1,6 +1,6 @@
 //! Requests of ours, and the responses to them.
 
-use super::{ClientInvite, ClientOther, Layer, Machine, Voice};
+use super::{ClientInvite, ClientOther, Entry, Layer, Machine, Voice};
 use crate::{
     moment::Moment,
     slab::SlotKey,
@@ -96,6 +96,15 @@ impl Layer {
         }
         self.settle(id);
         Ok(())
+    }
+
+    /// Waits for the final answer to an INVITE 64 T1 more and not for ever: the dialog that it belongs to has ended.
+    pub fn give_up(&mut self, id: ClientId, now: Moment) {
+        let ClientId(id) = id;
+        if let Some(Entry { machine: Machine::ClientInvite(machine), .. }) = self.entries.get_mut(id) {
+            machine.give_up(now);
+            self.settle(id);
+        }
     }
 
     /// Also at the limit, for it makes room: at most one for each INVITE.
