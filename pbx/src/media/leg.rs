@@ -112,7 +112,8 @@ impl Line {
         silence: Duration,
     ) -> Judged {
         let fits = packet.len() <= LONGEST;
-        let judged = fits.then(|| self.try_judge(side, packet, from, now, silence)).flatten().unwrap_or(Judged::Refused);
+        let judged =
+            fits.then(|| self.try_judge(side, packet, from, now, silence)).flatten().unwrap_or(Judged::Refused);
         if judged == Judged::Refused {
             self.live.refused.add(1);
         }

@@ -38,8 +38,10 @@ const ORDERS: usize = 4096;
 /// Ports that are looked at between two looks at the orders.
 const EVENTS: usize = 256;
 /// Between two looks at the ports, at least: with many calls, a thread that wakes up for every packet spends more on
-/// that than on the packets. Nobody hears half a millisecond.
-const PAUSE: Duration = Duration::from_micros(500);
+/// that than on the packets. Nobody hears a millisecond.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Batches that are taken from a port at a look: more than its buffer holds.
+const ROUNDS: usize = 64;
 /// What the wake-up has in place of a port.
 const WOKEN: u64 = u64::MAX;
 
@@ -196,16 +198,25 @@ impl Worker {
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 
-    /// Moves what waits at one port, up to a batch: what is left makes the port ready again.
+    /// Moves all that waits at one port: it is said to be ready once only.
     fn take(&mut self, slot: usize, side: Side, now: Moment, silence: Duration) {
+        for _ in 0..ROUNDS {
+            if self.take_batch(slot, side, now, silence) < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Moves what waits at one port, up to a batch; how many packets that were.
+    fn take_batch(&mut self, slot: usize, side: Side, now: Moment, silence: Duration) -> usize {
         let Self { lines, slots, buffer, common, .. } = self;
-        let Some(line) = line_at(lines, slot) else { return };
-        let Ok(received) = buffer.receive(line.ports.of(side)) else { return };
+        let Some(line) = line_at(lines, slot) else { return 0 };
+        let Ok(received) = buffer.receive(line.ports.of(side)) else { return 0 };
         let peer = line.leg.peer.and_then(|peer| slots.get(&peer)).copied();
         let (mut rtp, mut rtcp) = (Going::default(), Going::default());
         for index in 0..received {
             let datagram = buffer.datagram(index);
-            let Some(line) = line_at(lines, slot) else { return };
+            let Some(line) = line_at(lines, slot) else { return 0 };
             if let Some(ever) = datagram.told.overflow {
                 let more = ever.wrapping_sub(std::mem::replace(&mut line.overflow[side as usize], ever));
                 common.counts.overflow.add(u64::from(more));
@@ -235,6 +246,7 @@ impl Worker {
             peer.live.sent_bytes.add(bytes);
             peer.send(peer.rtcp_side(), rtcp.packets(buffer), &common.counts);
         }
+        received
     }
 
     fn send_digits(&mut self, now: Moment) {
@@ -277,7 +289,7 @@ impl Worker {
             self.lines.len() - 1
         });
         for side in [Side::Rtp, Side::Rtcp] {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, (slot as u64) << 1 | side as u64);
+            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, (slot as u64) << 1 | side as u64);
             if let Err(errno) = self.epoll.add(ports.of(side), event) {
                 tracing::error!(%errno, port = ports.pair.rtp, "the relay can not listen to a port");
             }

@@ -9,8 +9,8 @@ use std::{
 use anyhow::Result;
 use pbx_core::wire::rtp::Header;
 
-/// The port of the first phone; the others follow.
-pub(crate) const FIRST: u16 = 20_000;
+/// The port of the first phone; the others follow. Below those that sockets without a port of their own get.
+pub(crate) const FIRST: u16 = 10_000;
 /// Between two packets of a phone.
 const STEP: Duration = Duration::from_millis(20);
 /// How long the last packets may take.

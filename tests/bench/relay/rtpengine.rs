@@ -1,6 +1,7 @@
 //! rtpengine as a peer, without its kernel module: calls are made by its ng protocol (bencoded dictionaries over UDP).
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fs,
     net::UdpSocket,
@@ -20,6 +21,8 @@ pub(crate) struct Rtpengine {
     child: Child,
     control: UdpSocket,
     calls: usize,
+    /// Questions so far.
+    asked: Cell<u32>,
 }
 
 impl Rtpengine {
@@ -41,7 +44,7 @@ impl Rtpengine {
             .context("rtpengine does not start")?;
         let control = UdpSocket::bind("127.0.0.1:0")?;
         control.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let rtpengine = Self { child, control, calls };
+        let rtpengine = Self { child, control, calls, asked: Cell::new(0) };
         let begun = Instant::now();
         while rtpengine.ask(&[("command", "ping")]).is_err() {
             if begun.elapsed() > Duration::from_secs(20) {
@@ -56,10 +59,17 @@ impl Rtpengine {
         let entries: HashMap<&str, &str> = entries.iter().copied().collect();
         let text: String =
             entries.iter().map(|(key, value)| format!("{}:{key}{}:{value}", key.len(), value.len())).collect();
-        self.control.send_to(format!("cookie d{text}e").as_bytes(), CONTROL)?;
+        // Of its own, because the answer to an earlier one may be late.
+        let cookie = self.asked.replace(self.asked.get() + 1).to_string();
+        self.control.send_to(format!("{cookie} d{text}e").as_bytes(), CONTROL)?;
         let mut answer = [0; 8192];
-        let length = self.control.recv(&mut answer).context("no answer")?;
-        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+        loop {
+            let length = self.control.recv(&mut answer).context("no answer")?;
+            let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+            if text.split(' ').next() == Some(&cookie) {
+                return Ok(text);
+            }
+        }
     }
 
     /// The port that the other side is told of.

@@ -94,7 +94,16 @@ fn directory() -> Directory {
         let number = (100_000 + id).to_string();
         let ha1 = Ha1::of(&number, REALM, "right");
         let (name, caller_id) = (format!("Phone {id}"), String::new());
-        Arc::new(Extension { id: ExtensionId(id), tenant: TenantId(1), number, name, caller_id, enabled: true, ha1 })
+        Arc::new(Extension {
+            id: ExtensionId(id),
+            tenant: TenantId(1),
+            number,
+            name,
+            caller_id,
+            enabled: true,
+            ha1,
+            forwarding: Default::default(),
+        })
     };
     Directory::new([tenant], (0..10_000).map(extension))
 }

@@ -84,10 +84,9 @@ impl Crowd {
             }
             match socket.recv(&mut buffer) {
                 Ok(length) => self.answer(&socket, local, &buffer[..length], &mut waiting, &mut outcome)?,
-                Err(error) if matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
+                {
                     repeat(&socket, &mut waiting, &mut outcome);
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {

@@ -4,12 +4,12 @@
 //! A *leg* is one phone's side of a call: a pair of local ports that only this phone may send to. Two legs that are each
 //! other's peers are a conversation.
 
+pub mod digits;
 pub mod dtmf;
 pub mod formats;
-pub mod session;
-pub mod digits;
 pub mod latch;
 pub mod quality;
+pub mod session;
 
 use std::{
     net::{IpAddr, SocketAddr},
