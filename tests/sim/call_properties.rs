@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::{prelude::*, test_runner::RngSeed};
 
-use crate::robot::{Floor, Robot};
+use crate::robot::{Floor, Robot, Stage};
 
 /// Something that a phone does, or that happens.
 #[derive(Clone, Debug)]
@@ -27,12 +27,12 @@ const PHONES: usize = 5;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let phone = || 0..PHONES;
-    // The phones, one that nobody has registered, one that nobody has.
-    let number = || prop_oneof![8 => 100..105_u8, 1 => Just(110), 1 => Just(250)];
-    let status = prop_oneof![5 => Just("200"), 1 => Just("486"), 1 => Just("603"), 1 => Just("302"), 1 => Just("500")];
+    // The phones, of which the last two are one extension's; one that nobody has registered, one that nobody has.
+    let number = || prop_oneof![12 => 100..104_u8, 1 => Just(110), 1 => Just(250)];
+    let status = prop_oneof![9 => Just("200"), 1 => Just("486"), 1 => Just("603"), 1 => Just("302"), 1 => Just("500")];
     let step = prop_oneof![
         6 => (phone(), number()).prop_map(|(phone, number)| Step::Call(phone, number)),
-        6 => (phone(), status).prop_map(|(phone, status)| Step::Answer(phone, status)),
+        8 => (phone(), status).prop_map(|(phone, status)| Step::Answer(phone, status)),
         2 => phone().prop_map(Step::Cancel),
         3 => phone().prop_map(Step::Bye),
         3 => phone().prop_map(Step::Hold),
@@ -43,24 +43,39 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..5000_u64).prop_map(Step::Wait),
         1 => (0..100_000_u64).prop_map(Step::Wait),
         1 => Just(Step::HangUp),
-        1 => (2..20_u32).prop_map(Step::Lossy),
+        1 => (3..20_u32).prop_map(Step::Lossy),
     ];
     proptest::collection::vec(step, 1..60)
 }
 
 fn run(steps: Vec<Step>) {
-    let mut floor = Floor::new(PHONES, |settings| settings.set("calls.session_time", "90s").unwrap());
+    let mut floor = Floor::with(&["100", "101", "102", "103", "103"], |settings| settings.set("calls.session_time", "90s").unwrap());
     let mut moves = 6000;
     for step in steps {
-        let act = |floor: &mut Floor, at: usize, what: fn(&mut Robot, _)| floor.act(at, what);
+        // The phone, or the next one that can do it.
+        let next = |floor: &Floor, at: usize, stage| {
+            let all = (0..PHONES).map(|step| (at + step) % PHONES);
+            all.clone().find(|at| floor.robots[*at].line(stage).is_some()).unwrap_or(at)
+        };
+        let act = |floor: &mut Floor, at, stage, what: fn(&mut Robot, _)| floor.act(next(floor, at, stage), what);
         match step {
             Step::Call(at, number) => floor.act(at, |robot, now| robot.call(&number.to_string(), now)),
-            Step::Answer(at, status) => floor.act(at, |robot, now| robot.answer(status, now)),
-            Step::Cancel(at) => act(&mut floor, at, Robot::cancel),
-            Step::Bye(at) => act(&mut floor, at, Robot::bye),
-            Step::Hold(at) => act(&mut floor, at, Robot::hold),
-            Step::Refer(at, number) => floor.act(at, |robot, now| robot.refer(&number.to_string(), now)),
-            Step::ReferAttended(at) => act(&mut floor, at, Robot::refer_attended),
+            Step::Answer(at, status) => {
+                let at = next(&floor, at, Stage::Ringing);
+                floor.act(at, |robot, now| robot.answer(status, now));
+            }
+            Step::Cancel(at) => act(&mut floor, at, Stage::Calling, Robot::cancel),
+            Step::Bye(at) => act(&mut floor, at, Stage::Talking, Robot::bye),
+            Step::Hold(at) => act(&mut floor, at, Stage::Talking, Robot::hold),
+            Step::Refer(at, number) => {
+                let at = next(&floor, at, Stage::Talking);
+                floor.act(at, |robot, now| robot.refer(&number.to_string(), now));
+            }
+            Step::ReferAttended(at) => {
+                let all = (0..PHONES).map(|step| (at + step) % PHONES);
+                let at = all.max_by_key(|at| floor.robots[*at].talks()).unwrap_or(at);
+                floor.act(at, Robot::refer_attended);
+            }
             Step::Move(at) => {
                 moves += 2;
                 floor.move_to(at, moves);

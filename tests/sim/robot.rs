@@ -126,6 +126,11 @@ impl Robot {
         self.lines.iter().rposition(|line| line.stage == stage)
     }
 
+    /// How many calls it talks in.
+    pub(crate) fn talks(&self) -> usize {
+        self.lines.iter().filter(|line| line.stage == Stage::Talking).count()
+    }
+
     /// Sends a request of a line.
     fn request(&mut self, at: usize, method: &str, body: &str, more: &str, now: Moment) {
         self.said += 1;
@@ -459,10 +464,16 @@ pub(crate) struct Floor {
 impl Floor {
     /// Phones 100, 101 and so on, which have registered.
     pub(crate) fn new(count: usize, change: impl FnOnce(&mut Settings)) -> Self {
+        let numbers: Vec<String> = (0..count).map(|at| (100 + at).to_string()).collect();
+        Self::with(&numbers.iter().map(String::as_str).collect::<Vec<_>>(), change)
+    }
+
+    /// Phones of these extensions, which have registered.
+    pub(crate) fn with(numbers: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
         let mut floor = Self { scene: Scene::with(change), robots: Vec::new(), delivers: Box::new(|| true) };
-        for at in 0..count {
+        for (at, number) in numbers.iter().enumerate() {
             let flow = udp(&format!("203.0.113.{}:5060", at + 1));
-            let mut robot = Robot::new(&(100 + at).to_string(), flow);
+            let mut robot = Robot::new(number, flow);
             assert_eq!(robot.phone.register(&mut floor.scene).status, 200);
             robot.phone.challenge = None;
             floor.robots.push(robot);
