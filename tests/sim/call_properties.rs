@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proptest::{prelude::*, test_runner::RngSeed};
 
-use crate::robot::{Floor, Robot, Stage};
+use crate::{
+    floor::Floor,
+    robot::{Robot, Stage},
+};
 
 /// Something that a phone does, or that happens.
 #[derive(Clone, Debug)]
@@ -49,7 +52,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn run(steps: Vec<Step>) {
-    let mut floor = Floor::with(&["100", "101", "102", "103", "103"], |settings| settings.set("calls.session_time", "90s").unwrap());
+    let mut floor = Floor::with(&["100", "101", "102", "103", "103"], |settings| {
+        settings.set("calls.session_time", "90s").unwrap()
+    });
     let mut moves = 6000;
     for step in steps {
         // The phone, or the next one that can do it.
