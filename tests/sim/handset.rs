@@ -119,15 +119,7 @@ impl World {
     pub(crate) fn phone_over(&mut self, number: &str, flow: Flow) -> Handset {
         let mut phone = Phone::new(number, flow);
         assert_eq!(phone.register(&mut self.scene).status, 200);
-        Handset {
-            flow,
-            phone,
-            media: 4000,
-            dialog: None,
-            max_forwards: 70,
-            body_type: "application/sdp",
-            said: 0,
-        }
+        Handset { flow, phone, media: 4000, dialog: None, max_forwards: 70, body_type: "application/sdp", said: 0 }
     }
 
     /// A phone says something.

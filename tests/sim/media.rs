@@ -25,7 +25,15 @@ pub(crate) struct Media {
 
 impl Media {
     pub(crate) fn new() -> Self {
-        Self { legs: BTreeMap::new(), digits: Vec::new(), left: 5000, freed: 0, is_silent: false, next: 45_000, answers: VecDeque::new() }
+        Self {
+            legs: BTreeMap::new(),
+            digits: Vec::new(),
+            left: 5000,
+            freed: 0,
+            is_silent: false,
+            next: 45_000,
+            answers: VecDeque::new(),
+        }
     }
 
     pub(crate) fn take(&mut self, command: Command) {

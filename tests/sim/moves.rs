@@ -7,7 +7,13 @@ use crate::{
 };
 
 /// A request of a phone's dialog from another address; the answer, if there is one.
-fn from_elsewhere(world: &mut World, phone: &mut Handset, method: &str, remote: &str, proof: Option<&mut Phone>) -> Option<Got> {
+fn from_elsewhere(
+    world: &mut World,
+    phone: &mut Handset,
+    method: &str,
+    remote: &str,
+    proof: Option<&mut Phone>,
+) -> Option<Got> {
     let mut elsewhere = phone.clone();
     elsewhere.flow = udp(remote);
     let mut text = phone.request_with(method, "", "");

@@ -160,17 +160,7 @@ pub(crate) struct Media {
 
 impl Media {
     pub(crate) fn new(id: media::LegId, group: u64, pair: Pair, session: Session) -> Self {
-        Self {
-            id,
-            group,
-            pair,
-            session,
-            ours: Direction::SendRecv,
-            theirs: None,
-            offer: None,
-            epoch: 0,
-            told: false,
-        }
+        Self { id, group, pair, session, ours: Direction::SendRecv, theirs: None, offer: None, epoch: 0, told: false }
     }
 
     /// The codec that is spoken: the first that is no event.

@@ -205,9 +205,7 @@ pub(super) fn allow() -> String {
 /// `Session-Expires` and `Min-SE` of a request of ours.
 pub(super) fn session_headers<'o>(request: Request<'o>, seconds: u32, refresher: Option<&str>) -> Request<'o> {
     let request = match refresher {
-        Some(refresher) => {
-            request.header_fmt("Session-Expires", format_args!("{seconds};refresher={refresher}"))
-        }
+        Some(refresher) => request.header_fmt("Session-Expires", format_args!("{seconds};refresher={refresher}")),
         None => request.header_fmt("Session-Expires", format_args!("{seconds}")),
     };
     request.header_fmt("Min-SE", format_args!("{MIN_SE}"))
@@ -267,7 +265,14 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// A dialog that we begin with a phone: `local` and `remote` are URIs in brackets, with names.
-pub(super) fn new_dialog(call_id: &str, tag: u64, local: &str, remote: &str, target: &str, path: Option<&str>) -> Dialog {
+pub(super) fn new_dialog(
+    call_id: &str,
+    tag: u64,
+    local: &str,
+    remote: &str,
+    target: &str,
+    path: Option<&str>,
+) -> Dialog {
     let local = format!("{local};tag={}", text(&hex(tag)));
     let routes = path.unwrap_or_default();
     Dialog::begin(call_id.as_bytes(), local.as_bytes(), remote.as_bytes(), target.as_bytes(), routes.as_bytes())

@@ -76,13 +76,7 @@ impl Pbx {
         }
     }
 
-    fn carry_out_within(
-        &mut self,
-        of: (ServerId, &Arc<Message<Box<[u8]>>>),
-        key: LegKey,
-        method: Method<'_>,
-        at: Now,
-    ) {
+    fn carry_out_within(&mut self, of: (ServerId, &Arc<Message<Box<[u8]>>>), key: LegKey, method: Method<'_>, at: Now) {
         let (id, message) = of;
         let (now, _) = at;
         let state = self.calls.leg(key).map(|leg| &leg.state);
