@@ -36,7 +36,7 @@ impl Got {
         Self::read(text.as_bytes())
     }
 
-    fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("an end");
         let mut lines = head.split("\r\n");
@@ -515,7 +515,7 @@ fn lines(got: &Got) -> String {
 }
 
 /// The URI between brackets.
-fn inner(address: &str) -> String {
+pub(crate) fn inner(address: &str) -> String {
     address.split(['<', '>']).nth(1).expect("brackets").to_owned()
 }
 

@@ -2,6 +2,7 @@
 //! No socket, no clock, no thread; the client side makes its own digests, so that both sides must agree on the RFC.
 
 mod bad_calls;
+mod call_properties;
 mod calls;
 mod digits;
 mod endings;
@@ -9,6 +10,7 @@ mod forks;
 mod forwards;
 mod handset;
 mod holds;
+mod lossy_calls;
 mod media;
 mod moves;
 mod overload;
@@ -22,6 +24,7 @@ mod registering;
 mod reliable;
 mod replays;
 mod restarts;
+mod robot;
 mod routers;
 mod scene;
 mod sessions;
