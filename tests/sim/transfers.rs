@@ -392,7 +392,8 @@ fn a_call_whose_phone_is_asked_to_join_another_is_not_transferred_itself() {
     let of = |handset: &Handset| {
         let dialog = handset.dialog.clone().unwrap();
         let tag = |text: &str| text.split(";tag=").nth(1).unwrap().to_owned();
-        format!("{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", dialog.call_id, tag(&dialog.remote), tag(&dialog.local))
+        let call_id = dialog.call_id.replace('@', "%40");
+        format!("{call_id}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", tag(&dialog.remote), tag(&dialog.local))
     };
     refer(&mut world, &mut bob, &format!("<sip:102@one.example?Replaces={replaces}>"), "");
     told(&mut world, &mut bob, "100", false);
