@@ -145,7 +145,7 @@ fn odd(seed: u64, of: u64) -> impl FnMut(String) -> String {
         state ^= state >> 7;
         state ^= state << 17;
         let fits: Vec<_> = ODDITIES.iter().filter(|(from, _)| text.contains(from)).collect();
-        if (state >> 20) % of != 0 || fits.is_empty() {
+        if !(state >> 20).is_multiple_of(of) || fits.is_empty() {
             return text;
         }
         let (from, to) = fits[(state >> 40) as usize % fits.len()];

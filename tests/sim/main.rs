@@ -5,6 +5,7 @@ mod bad_calls;
 mod call_properties;
 mod calls;
 mod digits;
+mod early;
 mod endings;
 mod floor;
 mod forks;

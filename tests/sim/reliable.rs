@@ -50,6 +50,29 @@ fn a_caller_that_wants_it_is_told_until_it_says_that_it_knows() {
 }
 
 #[test]
+fn media_that_are_heard_meanwhile_are_told_as_soon_as_it_has_said_so() {
+    let (mut world, mut alice, mut bob, invite, ringing) = ringing();
+    let sdp = bob.sdp(USUAL, "sendrecv");
+    bob.reply(&mut world, &invite, "183", &sdp, "");
+    world.expect_nothing(&alice);
+    prack(&mut world, &mut alice, &ringing, "1");
+    // In either order: both are under way at once.
+    let mut got = [world.read(&alice).unwrap(), world.read(&alice).unwrap()];
+    got.sort_by(|one, other| one.what.cmp(&other.what));
+    let [early, ok] = got;
+    assert_eq!((&*early.what, early.header("rseq"), &*ok.method), ("183", "2", "PRACK"));
+    assert!(early.body.contains("m=audio"), "{early:?}");
+    prack(&mut world, &mut alice, &early, "2");
+    world.expect(&alice, "200");
+    alice.cancel(&mut world);
+    world.expect(&alice, "200");
+    alice.dialog.as_mut().unwrap().cseq = 2;
+    alice.answered(&mut world, "487");
+    bob.stops(&mut world, &invite);
+    world.check_nothing_left();
+}
+
+#[test]
 fn a_caller_that_never_says_so_is_given_up() {
     let (mut world, mut alice, mut bob, invite, _) = ringing();
     world.wait(Duration::from_secs(32));

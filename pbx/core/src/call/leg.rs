@@ -93,6 +93,8 @@ pub(crate) enum State {
 pub(crate) struct Reliable {
     pub(crate) rseq: u32,
     pub(crate) waits: Option<Repeat>,
+    /// There is more to tell then: a status, and whether media are heard.
+    pub(crate) later: Option<(u16, bool)>,
 }
 
 /// What is being agreed on within the dialog: one offer at a time (RFC 3264 §4).

@@ -153,7 +153,7 @@ impl Pbx {
     }
 
     /// A PRACK (RFC 3262 §3): the provisional answer has arrived. Whether there was one.
-    pub(super) fn confirmed_early(&mut self, key: LegKey, message: &Request) -> bool {
+    pub(super) fn confirmed_early(&mut self, key: LegKey, message: &Request, now: Moment) -> bool {
         let Some(rack) = message.rack().ok().flatten() else { return false };
         let Some(reliable) = self.calls.leg_mut(key).and_then(|leg| leg.reliable.as_mut()) else { return false };
         // Also when the final answer was quicker, after which nobody waits for it.
@@ -161,7 +161,11 @@ impl Pbx {
         let fits = is_last && reliable.waits.as_ref().is_none_or(|waits| waits.cseq == rack.cseq);
         if fits {
             reliable.waits = None;
+            let later = reliable.later.take();
             self.calls.retime(key);
+            if let Some((code, early)) = later {
+                self.tell_ringing(key, code, early, now);
+            }
         }
         fits
     }

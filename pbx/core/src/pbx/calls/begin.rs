@@ -117,7 +117,7 @@ impl Pbx {
             media: Some(media),
             peer: None,
             success: None,
-            reliable: needs_reliable.then_some(crate::call::leg::Reliable { rseq: 0, waits: None }),
+            reliable: needs_reliable.then_some(crate::call::leg::Reliable { rseq: 0, waits: None, later: None }),
             acknowledged: None,
             exchange: Exchange::Idle,
             align: false,

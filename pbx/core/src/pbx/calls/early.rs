@@ -120,7 +120,7 @@ impl Pbx {
     }
 
     /// The caller hears that it rings, once for each status; reliably if it asked for that.
-    fn tell_ringing(&mut self, near: LegKey, code: u16, early: bool, now: Moment) {
+    pub(super) fn tell_ringing(&mut self, near: LegKey, code: u16, early: bool, now: Moment) {
         // 181 and 182 say of the other side what is not the caller's business.
         let status = if early { 183 } else { 180 };
         if code != 180 && !early {
@@ -132,11 +132,10 @@ impl Pbx {
             return;
         }
         let (id, before) = (*id, std::mem::replace(told, status));
-        if leg.reliable.as_ref().is_some_and(|reliable| reliable.waits.is_some()) {
-            // One at a time (RFC 3262 §3): what comes later says it again.
-            if let State::Incoming { told, .. } = &mut leg.state {
-                *told = before;
-            }
+        if let Some(reliable) = leg.reliable.as_mut().filter(|reliable| reliable.waits.is_some()) {
+            // One at a time (RFC 3262 §3): this one when the last one has arrived.
+            reliable.later = Some((code, early));
+            *told = before;
             return;
         }
         let rseq = leg.reliable.as_mut().map(|reliable| {

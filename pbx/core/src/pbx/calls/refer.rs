@@ -146,6 +146,7 @@ impl Pbx {
             self.bye(from, "", at.0);
         }
         self.realign(near, to, at.0);
+        self.note_codec(id, to);
         self.store_call(id);
     }
 

@@ -89,7 +89,7 @@ impl Pbx {
             }
             _ if is_over => self.say((id, message), key, 481, now),
             Method::Prack => {
-                let status = if self.confirmed_early(key, message) { 200 } else { 481 };
+                let status = if self.confirmed_early(key, message, now) { 200 } else { 481 };
                 self.say((id, message), key, status, now);
             }
             Method::Options => {
@@ -103,7 +103,9 @@ impl Pbx {
             }
             Method::Invite | Method::Update => self.offered((id, message), key, method, at),
             Method::Info => self.info((id, message), key, at),
-            Method::Refer if !is_early => self.refer((id, message), key, at),
+            // There is nobody yet whom it could transfer.
+            Method::Refer if is_early => self.say((id, message), key, 491, now),
+            Method::Refer => self.refer((id, message), key, at),
             _ => {
                 self.answer_within((id, message), key, 405, now, |reply| reply.allow(ALLOWED).finish());
             }
