@@ -14,7 +14,7 @@ fn loses(floor: &mut Floor, seed: u64, of: u64) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 20) % of != 0
+        !(state >> 20).is_multiple_of(of)
     });
 }
 
