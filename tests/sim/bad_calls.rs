@@ -5,9 +5,10 @@ use std::time::Duration;
 use pbx_core::call::{Disposition, EndedBy};
 
 use crate::{
-    handset::{Got, Handset, USUAL, World},
+    handset::{Got, Handset, USUAL},
     phone::Phone,
     scene::udp,
+    world::World,
 };
 
 /// 100 calls a number and is refused; the record says so, and nothing is left.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use pbx_core::call::{Disposition, EndedBy, LegKind};
 
-use crate::handset::{USUAL, World, hides};
+use crate::{
+    handset::{USUAL, hides},
+    world::World,
+};
 
 #[test]
 fn two_phones_talk_and_neither_sees_the_other() {

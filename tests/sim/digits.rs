@@ -1,6 +1,9 @@
 //! Digits that come by INFO.
 
-use crate::handset::{Got, Handset, USUAL, World};
+use crate::{
+    handset::{Got, Handset, USUAL},
+    world::World,
+};
 
 /// A phone presses a key by INFO; the answer.
 fn press(world: &mut World, phone: &mut Handset, kind: &'static str, body: &str) -> Got {

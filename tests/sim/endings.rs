@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pbx_core::call::{Disposition, EndedBy};
 
-use crate::handset::{USUAL, World};
+use crate::{handset::USUAL, world::World};
 
 const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 

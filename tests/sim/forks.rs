@@ -2,7 +2,10 @@
 
 use pbx_core::call::{Disposition, LegKind};
 
-use crate::handset::{Got, Handset, USUAL, World};
+use crate::{
+    handset::{Got, Handset, USUAL},
+    world::World,
+};
 
 /// 100 calls 101, which has three phones; they have their INVITEs.
 fn three(more: &str) -> (World, Handset, [(Handset, Got); 3]) {

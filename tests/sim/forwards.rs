@@ -5,7 +5,7 @@ use pbx_core::{
     directory::Forwarding,
 };
 
-use crate::handset::{USUAL, World};
+use crate::{handset::USUAL, world::World};
 
 /// An extension is forwarded from now on.
 fn forward(world: &mut World, number: &str, change: impl Fn(&mut Forwarding)) {

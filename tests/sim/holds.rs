@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::handset::{Got, Handset, USUAL, World};
+use crate::{
+    handset::{Got, Handset, USUAL},
+    world::World,
+};
 
 /// A phone offers something, the other one answers with `answer`; what each was told.
 fn offer(world: &mut World, from: &mut Handset, to: &mut Handset, sdp: &str, answer: &str) -> (Got, Got) {

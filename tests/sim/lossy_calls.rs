@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pbx_core::call::Disposition;
 
-use crate::robot::Floor;
+use crate::floor::Floor;
 
 /// Loses one message in `of`, by chance.
 fn loses(floor: &mut Floor, seed: u64, of: u64) {

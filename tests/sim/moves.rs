@@ -1,9 +1,10 @@
 //! Phones that are somewhere else in the middle of a call, and others that say to be them.
 
 use crate::{
-    handset::{Got, Handset, USUAL, World},
+    handset::{Got, Handset, USUAL},
     phone::{Answer, Phone},
     scene::{tcp, udp},
+    world::World,
 };
 
 /// A request of a phone's dialog from another address; the answer, if there is one.

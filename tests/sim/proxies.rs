@@ -1,6 +1,6 @@
 //! Phones behind proxies that want to stay on the way.
 
-use crate::handset::{USUAL, World};
+use crate::{handset::USUAL, world::World};
 
 #[test]
 fn requests_to_a_caller_go_back_through_its_proxies() {

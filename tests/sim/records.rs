@@ -8,7 +8,7 @@ use pbx_core::{
     pbx::Input,
 };
 
-use crate::handset::{USUAL, World};
+use crate::{handset::USUAL, world::World};
 
 #[test]
 fn a_call_is_billed_by_a_clock_that_nobody_sets() {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::handset::{Got, Handset, USUAL, World};
+use crate::{
+    handset::{Got, Handset, USUAL},
+    world::World,
+};
 
 fn prack(world: &mut World, phone: &mut Handset, got: &Got, rseq: &str) {
     let dialog = phone.dialog.as_mut().unwrap();

@@ -1,17 +1,17 @@
 //! Phones that live by themselves: they repeat what was lost, answer what they are asked, and keep count of what they
-//! were told. Over links that lose messages, or not.
+//! were told.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use pbx_core::{call::Disposition, moment::Moment, settings::Settings, transport::Flow};
+use pbx_core::{moment::Moment, transport::Flow};
 
 use crate::{
     handset::{Got, inner},
     phone::{Answer, Phone},
-    scene::{DOMAIN, Scene, udp},
+    scene::DOMAIN,
 };
 
 const T1: Duration = Duration::from_millis(500);
@@ -75,7 +75,8 @@ pub(crate) struct Robot {
     pub(crate) forgotten: BTreeSet<String>,
     /// Answers at once.
     pub(crate) is_eager: bool,
-    out: VecDeque<String>,
+    /// What it has said, and not been taken yet.
+    pub(crate) out: VecDeque<String>,
 }
 
 fn branch(got: &Got) -> String {
@@ -88,7 +89,7 @@ fn number(got: &Got) -> String {
 }
 
 impl Robot {
-    fn new(number: &str, flow: Flow) -> Self {
+    pub(crate) fn new(number: &str, flow: Flow) -> Self {
         Self {
             phone: Phone::new(number, flow),
             lines: Vec::new(),
@@ -272,7 +273,7 @@ impl Robot {
     }
 
     /// A message came.
-    fn receive(&mut self, got: &Got, now: Moment) {
+    pub(crate) fn receive(&mut self, got: &Got, now: Moment) {
         if got.what.parse::<u16>().is_ok() {
             return self.answered(got, now);
         }
@@ -418,7 +419,7 @@ impl Robot {
     }
 
     /// Time has passed: what was not heard is said again.
-    fn tick(&mut self, now: Moment) {
+    pub(crate) fn tick(&mut self, now: Moment) {
         let answers = self.lines.iter_mut().filter_map(|line| line.answer.as_mut().map(|(_, repeated)| repeated));
         for repeated in answers.chain(self.pending.values_mut()).filter(|one| !one.is_heard && now >= one.next) {
             repeated.interval = (repeated.interval * 2).min(T2);
@@ -449,112 +450,6 @@ impl Robot {
                 self.lines[at].stage = Stage::Over;
             }
             self.pending.remove(&key);
-        }
-    }
-}
-
-/// The appliance and its robots.
-pub(crate) struct Floor {
-    pub(crate) scene: Scene,
-    pub(crate) robots: Vec<Robot>,
-    /// Messages for which this says no are lost on their way, in either direction.
-    pub(crate) delivers: Box<dyn FnMut() -> bool>,
-}
-
-impl Floor {
-    /// Phones 100, 101 and so on, which have registered.
-    pub(crate) fn new(count: usize, change: impl FnOnce(&mut Settings)) -> Self {
-        let numbers: Vec<String> = (0..count).map(|at| (100 + at).to_string()).collect();
-        Self::with(&numbers.iter().map(String::as_str).collect::<Vec<_>>(), change)
-    }
-
-    /// Phones of these extensions, which have registered.
-    pub(crate) fn with(numbers: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
-        let mut floor = Self { scene: Scene::with(change), robots: Vec::new(), delivers: Box::new(|| true) };
-        for (at, number) in numbers.iter().enumerate() {
-            let flow = udp(&format!("203.0.113.{}:5060", at + 1));
-            let mut robot = Robot::new(number, flow);
-            assert_eq!(robot.phone.register(&mut floor.scene).status, 200);
-            robot.phone.challenge = None;
-            floor.robots.push(robot);
-        }
-        floor
-    }
-
-    /// A phone does something, and what follows at once follows.
-    pub(crate) fn act(&mut self, at: usize, what: impl FnOnce(&mut Robot, Moment)) {
-        what(&mut self.robots[at], self.scene.now);
-        self.exchange(Vec::new());
-    }
-
-    /// Messages go to and fro until nobody has anything to say.
-    fn exchange(&mut self, mut sent: Vec<crate::scene::Sent>) {
-        loop {
-            for message in sent {
-                let to = self.robots.iter().position(|one| one.phone.flow.remote == message.flow.remote);
-                let Some(to) = to.filter(|_| message.bytes.len() > 4 && (self.delivers)()) else { continue };
-                let now = self.scene.now;
-                self.robots[to].receive(&Got::read(&message.bytes), now);
-            }
-            let Some(at) = self.robots.iter().position(|one| !one.out.is_empty()) else { return };
-            let text = self.robots[at].out.pop_front().expect("a message");
-            let flow = self.robots[at].phone.flow;
-            sent = if (self.delivers)() { self.scene.receive(flow, text) } else { Vec::new() };
-        }
-    }
-
-    /// An administrator ends the oldest call.
-    pub(crate) fn hang_up_one(&mut self) {
-        let Some(id) = self.scene.pbx.calls().map(|call| call.id).next() else { return };
-        let sent = self.scene.hang_up(id).expect("a call");
-        self.exchange(sent);
-    }
-
-    pub(crate) fn wait(&mut self, span: Duration) {
-        let end = self.scene.now + span;
-        while self.scene.now < end {
-            let sent = self.scene.advance(Duration::from_millis(100));
-            let now = self.scene.now;
-            self.robots.iter_mut().for_each(|one| one.tick(now));
-            self.exchange(sent);
-        }
-    }
-
-    /// A phone is somewhere else now, and registers from there.
-    pub(crate) fn move_to(&mut self, at: usize, port: u16) {
-        let robot = &mut self.robots[at];
-        // Answers go where their requests came from.
-        let waits = robot.finals.iter().filter(|(_, statuses)| statuses.is_empty()).map(|(branch, _)| branch.clone());
-        robot.forgotten.extend(waits);
-        let remote = format!("{}:{port}", robot.phone.flow.remote.ip());
-        robot.phone.flow = udp(&remote);
-        robot.phone.challenge = None;
-        robot.phone.register(&mut self.scene);
-        self.robots[at].phone.challenge = None;
-    }
-
-    /// All hang up or are gone; nothing is left.
-    pub(crate) fn check_end(&mut self) {
-        // Nothing rings any more then.
-        self.wait(Duration::from_secs(120));
-        for at in 0..self.robots.len() {
-            while self.robots[at].line(Stage::Talking).is_some() {
-                self.act(at, Robot::bye);
-            }
-        }
-        self.wait(Duration::from_secs(600));
-        let pbx = &self.scene.pbx;
-        assert_eq!((pbx.call_counts().0, pbx.call_usage()), (0, [0; 7]));
-        assert!(self.scene.media.legs.is_empty(), "{:?}", self.scene.media.legs);
-        for record in self.scene.store.calls.values() {
-            assert!(record.ended.is_some() && record.disposition != Disposition::Open, "{record:?}");
-            assert!(record.legs.iter().all(|leg| leg.ended.is_some()), "{record:?}");
-        }
-        for robot in &self.robots {
-            for (branch, statuses) in &robot.finals {
-                assert!(statuses.len() < 2, "{branch}: {statuses:?}");
-                assert!(statuses.len() == 1 || robot.forgotten.contains(branch), "{branch} has no final answer");
-            }
         }
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use pbx_core::call::EndedBy;
 
-use crate::handset::{Handset, USUAL, World};
+use crate::{
+    handset::{Handset, USUAL},
+    world::World,
+};
 
 const TIMER: &str = "Supported: timer\r\n";
 

@@ -2,7 +2,10 @@
 
 use pbx_core::call::{Disposition, EndedBy, LegKind};
 
-use crate::handset::{Got, Handset, USUAL, World};
+use crate::{
+    handset::{Got, Handset, USUAL},
+    world::World,
+};
 
 /// 100 talks to 101, and 102 is there as well.
 fn three() -> (World, Handset, Handset, Handset) {
@@ -379,6 +382,56 @@ fn an_attended_transfer_before_the_answer_becomes_a_blind_one() {
     bob.released(&mut world);
     agrees(&mut world, &mut alice);
     alice.hang_up(&mut world);
+    carol.released(&mut world);
+    world.check_nothing_left();
+}
+
+#[test]
+fn a_call_whose_phone_is_asked_to_join_another_is_not_transferred_itself() {
+    let (mut world, [mut alice, mut bob, mut second, mut carol], replaces) = consultation(true);
+    let of = |handset: &Handset| {
+        let dialog = handset.dialog.clone().unwrap();
+        let tag = |text: &str| text.split(";tag=").nth(1).unwrap().to_owned();
+        let call_id = dialog.call_id.replace('@', "%40");
+        format!("{call_id}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", tag(&dialog.remote), tag(&dialog.local))
+    };
+    refer(&mut world, &mut bob, &format!("<sip:102@one.example?Replaces={replaces}>"), "");
+    told(&mut world, &mut bob, "100", false);
+    let offered = world.expect(&carol, "INVITE");
+    // Neither elsewhere, nor the other way round.
+    for to in ["<sip:150@one.example>".to_owned(), format!("<sip:100@one.example?Replaces={}>", of(&bob))] {
+        second.request(&mut world, "REFER", "", &format!("Refer-To: {to}\r\n"));
+        world.expect(&second, "491");
+    }
+    let sdp = carol.sdp(USUAL, "sendrecv");
+    carol.reply(&mut world, &offered, "200", &sdp, "");
+    world.expect(&carol, "ACK");
+    second.released(&mut world);
+    told(&mut world, &mut bob, "200", true);
+    bob.released(&mut world);
+    agrees(&mut world, &mut alice);
+    carol.hang_up(&mut world);
+    alice.released(&mut world);
+    world.check_nothing_left();
+    // While the one is being transferred to somebody, the other one does not join it.
+    let (mut world, [mut alice, mut bob, mut second, mut carol], _) = consultation(true);
+    let replaces = of(&bob);
+    refer(&mut world, &mut bob, "<sip:103@one.example>", "");
+    told(&mut world, &mut bob, "100", false);
+    told(&mut world, &mut bob, "480", true);
+    let mut dave = world.phone("103", "203.0.113.8:5064");
+    refer(&mut world, &mut bob, "<sip:103@one.example>", "");
+    told(&mut world, &mut bob, "100", false);
+    second.request(&mut world, "REFER", "", &format!("Refer-To: <sip:100@one.example?Replaces={replaces}>\r\n"));
+    world.expect(&second, "491");
+    dave.take(&mut world);
+    told(&mut world, &mut bob, "180", false);
+    told(&mut world, &mut bob, "200", true);
+    bob.released(&mut world);
+    agrees(&mut world, &mut alice);
+    alice.hang_up(&mut world);
+    dave.released(&mut world);
+    second.hang_up(&mut world);
     carol.released(&mut world);
     world.check_nothing_left();
 }

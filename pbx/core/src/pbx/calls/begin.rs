@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Now, Pbx, branch::number_of, hunt};
+use super::{Now, Pbx, branch::number_of, ring};
 use crate::{
     call::{
         CallId, Disposition, EndedBy, LegKind, Record, RecordLeg,
@@ -181,7 +181,7 @@ impl Pbx {
     }
 
     pub(super) fn record_leg(&self, kind: LegKind, number: &Arc<str>, incoming: &Incoming<'_>) -> RecordLeg {
-        hunt::record_leg(kind, number, incoming.flow.remote, incoming.wall)
+        ring::record_leg(kind, number, incoming.flow.remote, incoming.wall)
     }
 
     /// An attempt that makes no leg: answered, and its record is whole at once.

@@ -4,11 +4,13 @@
 mod answer;
 mod begin;
 mod branch;
+mod early;
 mod end;
 mod hunt;
 mod offer;
 mod ports;
 mod refer;
+mod ring;
 mod say;
 mod time;
 mod within;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Now, Pbx, hunt, offer};
+use super::{Asked, Now, Pbx, offer, ring};
 use crate::{
     call::{
         EndedBy, LegKind,
@@ -37,8 +37,9 @@ impl Pbx {
         else {
             return self.say((id, message), key, 481, now);
         };
+        let is_joining = self.calls.leg(other).is_some_and(Leg::is_joining);
         let Some(call) = self.calls.calls.get_mut(&call_id) else { return };
-        if !confirmed || call.hunt.is_some() {
+        if !confirmed || call.hunt.is_some() || is_joining {
             // One at a time.
             return self.say((id, message), key, 491, now);
         }
@@ -99,10 +100,16 @@ impl Pbx {
                 same.then_some(key)
             });
         let key = found.ok_or(481_u16)?;
-        match (self.calls.leg(key), self.calls.leg(by)) {
+        let call = match (self.calls.leg(key), self.calls.leg(by)) {
             // Its own calls, and nobody else's.
-            (Some(leg), Some(by_leg)) if leg.extension == by_leg.extension && leg.call != by_leg.call => Ok(key),
-            _ => Err(403),
+            (Some(leg), Some(by_leg)) if leg.extension == by_leg.extension && leg.call != by_leg.call => leg.call,
+            _ => return Err(403),
+        };
+        let hunt = self.calls.calls.get(&call).and_then(|call| call.hunt.as_ref());
+        match hunt {
+            // It is being transferred itself.
+            Some(Hunt { purpose: Purpose::Transfer(_), .. }) => Err(491),
+            _ => Ok(key),
         }
     }
 
@@ -212,11 +219,10 @@ impl Pbx {
         // Out of the call with the transferor ...
         self.note_end(key, 200, at);
         self.close_media(key);
+        // ... which may be somebody else by now.
+        let left = self.calls.other(key).unwrap_or(own);
         if let Some(consulted) = self.calls.calls.get_mut(&consulted) {
-            if consulted.near == key {
-                consulted.near = own;
-            }
-            consulted.far = None;
+            (consulted.near, consulted.far) = (left, None);
         }
         self.note_end(own, 200, at);
         let number = self.calls.leg(key).map(|leg| leg.number.clone()).unwrap_or_default();
@@ -227,7 +233,7 @@ impl Pbx {
         let Some(entry) = self.calls.calls.get_mut(&call) else { return };
         let place = entry.record.legs.len();
         if let Some(remote) = remote {
-            let mut row = hunt::record_leg(LegKind::Transfer, &number, remote, wall);
+            let mut row = ring::record_leg(LegKind::Transfer, &number, remote, wall);
             (row.answered, row.status) = (Some(wall), 200);
             entry.record.legs.push(row);
         }
