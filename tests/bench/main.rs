@@ -50,7 +50,7 @@ enum What {
         #[arg(long, value_name = "N")]
         rounds: Option<usize>,
     },
-    /// SIP: lexing, the gate, stateless answers, registrations, memory, and whether answers tell who exists
+    /// SIP: lexing, the gate, stateless answers, registrations, calls, memory, and whether answers tell who exists
     Sip {
         /// The figures as JSON on standard output
         #[arg(long)]
@@ -58,7 +58,7 @@ enum What {
         /// Fewer rounds and phones: less certain
         #[arg(long)]
         quick: bool,
-        /// Only the rows whose names contain this text: lexing, gate, stateless, registration, secrecy
+        /// Only the rows whose names contain this text: lexing, gate, stateless, registration, secrecy, calls
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
         /// So many rounds

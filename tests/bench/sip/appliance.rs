@@ -51,6 +51,12 @@ impl Appliance {
         Ok(counted.iter().filter_map(of).sum())
     }
 
+    /// How many calls go on.
+    pub(crate) fn calls(&self) -> Result<usize> {
+        let list = self.installation.pbx("call list --limit 1")?;
+        Ok(list["count"].as_u64().context("a list without its count")? as usize)
+    }
+
     /// How many phones are registered.
     pub(crate) fn registered(&self) -> Result<usize> {
         let list = self.installation.pbx("reg list --limit 1000000")?;

@@ -1,4 +1,5 @@
-//! Kamailio as a peer: the shortest registrar that its documentation leads to, with the same digest check.
+//! Kamailio as a peer: the shortest registrar and proxy that its documentation leads to, with the same digest
+//! check.
 
 use std::{
     fs,
@@ -100,6 +101,7 @@ loadmodule "textops.so"
 loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "auth.so"
+loadmodule "rr.so"
 modparam("usrloc", "db_mode", 0)
 modparam("auth", "qop", "auth")
 modparam("auth", "nonce_expire", 300)
@@ -109,6 +111,27 @@ request_route {{
     if (is_method("REGISTER")) {{
         if (!pv_www_authenticate("$td", "{password}", "0")) {{ www_challenge("$td", "1"); exit; }}
         if (!save("location")) {{ sl_reply_error(); }}
+        exit;
+    }}
+    if (has_totag()) {{
+        if (loose_route()) {{ t_relay(); exit; }}
+        if (is_method("ACK")) {{
+            if (t_check_trans()) {{ t_relay(); }}
+            exit;
+        }}
+        sl_send_reply("404", "Not Here");
+        exit;
+    }}
+    if (is_method("INVITE")) {{
+        if (!pv_proxy_authenticate("$fd", "{password}", "0")) {{ proxy_challenge("$fd", "1"); exit; }}
+        consume_credentials();
+        record_route();
+        if (!lookup("location")) {{ sl_send_reply("404", "Not Found"); exit; }}
+        t_relay();
+        exit;
+    }}
+    if (is_method("ACK|CANCEL")) {{
+        if (t_check_trans()) {{ t_relay(); }}
         exit;
     }}
     sl_send_reply("404", "Not Found");

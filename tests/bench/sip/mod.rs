@@ -1,7 +1,8 @@
-//! `pbx-bench sip`: what a message and a registration cost, beside rsip and Kamailio in the same run, in namespaces of
+//! `pbx-bench sip`: what a message, a registration and a call cost, beside rsip and Kamailio in the same run, in namespaces of
 //! its own.
 
 mod appliance;
+mod calls;
 mod gate;
 mod kamailio;
 mod lexing;
@@ -34,7 +35,7 @@ impl Effort {
 }
 
 /// The rows, by name.
-const ROWS: [&str; 5] = ["lexing", "gate", "stateless", "registration", "secrecy"];
+const ROWS: [&str; 6] = ["lexing", "gate", "stateless", "registration", "secrecy", "calls"];
 
 /// Measures the rows whose names contain `only`.
 pub(crate) fn measure(sandbox: &Sandbox, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
@@ -48,6 +49,7 @@ pub(crate) fn measure(sandbox: &Sandbox, effort: Effort, only: Option<&str>, rep
             "gate" => timed::pinned(|| gate::measure(effort, report)),
             "stateless" => stateless::measure(&directory, effort, report),
             "registration" => registration::measure(&directory, effort, report),
+            "calls" => calls::measure(&directory, effort, report),
             _ => secrecy::measure(&directory, effort, report),
         };
         measured.with_context(|| format!("the row {row}"))?;
