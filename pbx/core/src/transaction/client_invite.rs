@@ -11,14 +11,15 @@ use crate::moment::Moment;
 
 #[derive(Debug)]
 pub(super) enum ClientInvite {
-    /// `cancel` waits for the first provisional answer.
+    /// `cancel` waits for the first provisional answer. Once it was given up, that one begins the end.
     Calling {
         request: Bytes,
         timer_a: Option<Backoff>,
         timer_b: Moment,
         cancel: Option<Bytes>,
+        given_up: bool,
     },
-    /// `until` is there once the INVITE was cancelled.
+    /// `until` is there once the INVITE was cancelled, or given up.
     Proceeding {
         request: Bytes,
         until: Option<Moment>,
@@ -47,7 +48,7 @@ pub(super) struct Reaction {
 impl ClientInvite {
     pub(super) fn new(request: Bytes, reliable: bool, now: Moment) -> Self {
         let timer_a = Backoff::start(reliable, now);
-        Self::Calling { request, timer_a, timer_b: now + TIMER_B, cancel: None }
+        Self::Calling { request, timer_a, timer_b: now + TIMER_B, cancel: None, given_up: false }
     }
 
     /// `build_ack` makes the ACK out of the INVITE; only called when one is to be sent.
@@ -59,9 +60,9 @@ impl ClientInvite {
         build_ack: impl FnOnce(&[u8]) -> Bytes,
     ) -> Reaction {
         match (&mut *self, code) {
-            (Self::Calling { request, cancel, .. }, 100..=199) => {
-                let (request, cancel) = (request.clone(), cancel.take());
-                let until = cancel.is_some().then(|| now + CANCELLED);
+            (Self::Calling { request, cancel, given_up, .. }, 100..=199) => {
+                let (request, cancel, given_up) = (request.clone(), cancel.take(), *given_up);
+                let until = (given_up || cancel.is_some()).then(|| now + CANCELLED);
                 *self = Self::Proceeding { request, until };
                 Reaction { to_user: true, cancel, ..Reaction::default() }
             }
@@ -103,8 +104,10 @@ impl ClientInvite {
 
     /// The final answer may come yet, but is not waited for as long as it likes.
     pub(super) fn give_up(&mut self, now: Moment) {
-        if let Self::Proceeding { until: until @ None, .. } = self {
-            *until = Some(now + CANCELLED);
+        match self {
+            Self::Calling { given_up, .. } => *given_up = true,
+            Self::Proceeding { until: until @ None, .. } => *until = Some(now + CANCELLED),
+            _ => {}
         }
     }
 

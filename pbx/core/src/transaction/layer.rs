@@ -57,7 +57,8 @@ impl Usage {
 /// come back at [`Layer::next_timeout`].
 ///
 /// Every transaction ends by itself but two kinds, whose users must end them: an INVITE that came in and has no final
-/// answer ([`Layer::respond`]), and one of ours that has only provisional ones ([`Layer::cancel`]).
+/// answer ([`Layer::respond`]), and one of ours that has only provisional ones ([`Layer::cancel`],
+/// [`Layer::give_up`]).
 #[derive(Debug)]
 pub struct Layer {
     limits: Limits,

@@ -217,6 +217,33 @@ fn a_call_that_is_answered_while_it_is_cancelled_is_answered() {
 }
 
 #[test]
+fn an_invite_that_is_given_up_ends_64_t1_later_and_its_answer_is_acknowledged_until_then() {
+    for (late, end) in [(false, 33_000), (true, 34_000)] {
+        for answers in [false, true] {
+            let mut scene = Scene::tcp();
+            let id = scene.send("INVITE");
+            if !late {
+                assert_eq!(scene.answer("INVITE", 100), Response::New(id));
+            }
+            scene.until(1000);
+            scene.layer.give_up(id, scene.now);
+            scene.until(2000);
+            if late {
+                assert_eq!(scene.answer("INVITE", 100), Response::New(id));
+            }
+            if answers {
+                assert_eq!(scene.answer("INVITE", 487), Response::New(id));
+                scene.expect(&[(0, "INVITE"), (2000, "ACK INVITE 487")]);
+            } else {
+                scene.until(end - 1).expect_going_on();
+                scene.until(end).expect(&[(0, "INVITE"), (end, "TimedOut")]);
+            }
+            scene.expect_ended();
+        }
+    }
+}
+
+#[test]
 fn only_an_invite_can_be_cancelled() {
     let mut scene = Scene::udp();
     let id = scene.send("OPTIONS");
