@@ -36,7 +36,7 @@ impl Got {
         Self::read(text.as_bytes())
     }
 
-    fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("an end");
         let mut lines = head.split("\r\n");
@@ -64,7 +64,8 @@ impl Got {
     pub(crate) fn find(&self, name: &str) -> Option<&str> {
         let mut all = self.headers.iter().filter(|(known, _)| known == name);
         let value = all.next().map(|(_, value)| value.as_str());
-        assert!(all.next().is_none(), "{name} twice in {self:?}");
+        // Hops alone may be many.
+        assert!(all.next().is_none() || name == "via", "{name} twice in {self:?}");
         value
     }
 
@@ -75,6 +76,11 @@ impl Got {
 
     pub(crate) fn tag(&self, name: &str) -> Option<&str> {
         self.header(name).split(";tag=").nth(1)
+    }
+
+    /// A challenge as [`Answer`] reads it.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\r\n{}\r\n\r\n", self.first, lines(self))
     }
 
     /// The port in its description.
@@ -113,7 +119,7 @@ impl World {
     pub(crate) fn phone_over(&mut self, number: &str, flow: Flow) -> Handset {
         let mut phone = Phone::new(number, flow);
         assert_eq!(phone.register(&mut self.scene).status, 200);
-        Handset { flow, phone, media: 4000, dialog: None, said: 0 }
+        Handset { flow, phone, media: 4000, dialog: None, max_forwards: 70, body_type: "application/sdp", said: 0 }
     }
 
     /// A phone says something.
@@ -177,6 +183,11 @@ impl World {
         self.boxes.get_mut(&to.flow.remote)?.pop_front()
     }
 
+    /// Whether there is one.
+    pub(crate) fn has_mail(&self, to: &Handset) -> bool {
+        self.boxes.get(&to.flow.remote).is_some_and(|mail| !mail.is_empty())
+    }
+
     /// The next message for a phone, which must be this one.
     pub(crate) fn expect(&mut self, to: &Handset, what: &str) -> Got {
         let got = self.read(to).unwrap_or_else(|| panic!("{} got no {what}", to.phone.number));
@@ -223,6 +234,9 @@ pub(crate) struct Handset {
     /// Its RTP port.
     pub(crate) media: u16,
     pub(crate) dialog: Option<Dialog>,
+    pub(crate) max_forwards: u8,
+    /// Content-Type of its bodies.
+    pub(crate) body_type: &'static str,
     said: u32,
 }
 
@@ -252,10 +266,10 @@ impl Handset {
         text + &format!("a={way}\r\n")
     }
 
-    fn body(body: &str) -> String {
+    fn body(&self, body: &str) -> String {
         match body {
             "" => "Content-Length: 0\r\n\r\n".to_owned(),
-            body => format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+            body => format!("Content-Type: {}\r\nContent-Length: {}\r\n\r\n{body}", self.body_type, body.len()),
         }
     }
 
@@ -298,8 +312,7 @@ impl Handset {
         assert_eq!(challenge.what, "407", "{challenge:?}");
         let ack = self.ack_of(&challenge);
         world.say(self.flow, &ack);
-        let text = format!("SIP/2.0 407 x\r\n{}\r\n\r\n", lines(&Got { body: String::new(), ..challenge }));
-        self.phone.take_challenge(&Answer::read(text.as_bytes()));
+        self.phone.take_challenge(&Answer::read(challenge.text().as_bytes()));
         self.send_invite(world, body, more);
     }
 
@@ -312,13 +325,13 @@ impl Handset {
     /// A request of its dialog, with credentials if it was ever challenged.
     pub(crate) fn request_with(&mut self, method: &str, body: &str, more: &str) -> String {
         let via = self.via();
-        let contact = self.phone.contact.clone();
+        let (contact, max_forwards) = (self.phone.contact.clone(), self.max_forwards);
         let Dialog { call_id, local, remote, target, cseq, .. } = self.dialog.as_mut().expect("a dialog");
         if method != "ACK" {
             *cseq += 1;
         }
         let head = format!(
-            "{method} {target} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\nFrom: {local}\r\nTo: {remote}\r\n\
+            "{method} {target} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: {max_forwards}\r\nFrom: {local}\r\nTo: {remote}\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: {contact}\r\n{more}"
         );
         let target = target.clone();
@@ -326,7 +339,7 @@ impl Handset {
             "INVITE" => self.phone.credentials(method, &target).unwrap_or_default(),
             _ => String::new(),
         };
-        head + &credentials + &Self::body(body)
+        head + &credentials + &self.body(body)
     }
 
     /// Sends one.
@@ -440,7 +453,7 @@ impl Handset {
             to.header("call-id"),
             to.header("cseq"),
             self.phone.contact,
-            Self::body(body),
+            self.body(body),
         );
         world.say(self.flow, &text);
     }
@@ -502,7 +515,7 @@ fn lines(got: &Got) -> String {
 }
 
 /// The URI between brackets.
-fn inner(address: &str) -> String {
+pub(crate) fn inner(address: &str) -> String {
     address.split(['<', '>']).nth(1).expect("brackets").to_owned()
 }
 

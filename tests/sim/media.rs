@@ -17,13 +17,23 @@ pub(crate) struct Media {
     pub(crate) left: usize,
     /// Pairs of legs that ended.
     pub(crate) freed: usize,
+    /// It answers nothing for now.
+    pub(crate) is_silent: bool,
     next: u16,
     answers: VecDeque<Input>,
 }
 
 impl Media {
     pub(crate) fn new() -> Self {
-        Self { legs: BTreeMap::new(), digits: Vec::new(), left: 5000, freed: 0, next: 45_000, answers: VecDeque::new() }
+        Self {
+            legs: BTreeMap::new(),
+            digits: Vec::new(),
+            left: 5000,
+            freed: 0,
+            is_silent: false,
+            next: 45_000,
+            answers: VecDeque::new(),
+        }
     }
 
     pub(crate) fn take(&mut self, command: Command) {
@@ -53,7 +63,7 @@ impl Media {
     }
 
     pub(crate) fn poll(&mut self) -> Option<Input> {
-        self.answers.pop_front()
+        if self.is_silent { None } else { self.answers.pop_front() }
     }
 
     /// The leg that holds a local port.

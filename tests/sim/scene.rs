@@ -372,6 +372,16 @@ impl Scene {
         Ok(std::mem::take(&mut self.sent))
     }
 
+    /// Somebody sets the wall's clock back.
+    pub(crate) fn set_clock_back(&mut self, span: Duration) {
+        self.booted = self.booted.saturating_sub(span);
+    }
+
+    /// The relay says what it kept to itself.
+    pub(crate) fn let_the_relay_answer(&mut self) {
+        self.carry_out();
+    }
+
     /// An administrator ends a call; what is sent then, if there was one.
     pub(crate) fn hang_up(&mut self, id: CallId) -> Option<Vec<Sent>> {
         let at = (self.now, self.wall());

@@ -265,7 +265,7 @@ impl Stock {
         self.drawn += 1;
         let mut random = self.random;
         random.write_u64(self.drawn);
-        let index = (u128::from(random.finish()) * self.free.len() as u128 >> 64) as usize;
+        let index = ((u128::from(random.finish()) * self.free.len() as u128) >> 64) as usize;
         self.free.swap_remove(index)
     }
 

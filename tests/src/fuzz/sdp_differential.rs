@@ -109,10 +109,10 @@ fn read_by_the_other(text: &[u8], session: &Session, version: u64, lines: usize)
 fn is_plain(body: &[u8]) -> bool {
     body.split(|byte| *byte == b'\n').all(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        line.iter().all(|byte| matches!(byte, b' '..=b'~'))
-            && !line.windows(2).any(|two| two == b"  " || two == b": " || two == b"= ")
-            && !line.ends_with(b" ")
-            && !(line.starts_with(b"a=")
-                && line.iter().skip(2).take_while(|byte| **byte != b':').any(u8::is_ascii_uppercase))
+        let is_double = |two: &[u8]| two == b"  " || two == b": " || two == b"= ";
+        let name = line.strip_prefix(b"a=").unwrap_or_default();
+        let in_capitals = name.iter().take_while(|byte| **byte != b':').any(u8::is_ascii_uppercase);
+        let is_printable = line.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        is_printable && !in_capitals && !line.ends_with(b" ") && !line.windows(2).any(is_double)
     })
 }

@@ -154,11 +154,13 @@ pub(crate) struct Media {
     /// The offer that waits for our answer.
     pub(crate) offer: Option<Box<Description>>,
     pub(crate) epoch: u32,
+    /// Whether the relay knows it.
+    pub(crate) told: bool,
 }
 
 impl Media {
     pub(crate) fn new(id: media::LegId, group: u64, pair: Pair, session: Session) -> Self {
-        Self { id, group, pair, session, ours: Direction::SendRecv, theirs: None, offer: None, epoch: 0 }
+        Self { id, group, pair, session, ours: Direction::SendRecv, theirs: None, offer: None, epoch: 0, told: false }
     }
 
     /// The codec that is spoken: the first that is no event.

@@ -91,7 +91,7 @@ impl Latch {
             Some(latched) => {
                 let opened = self.open && from.ip() == self.described.ip();
                 let moved = from.ip() == latched.from.ip() && now.since(latched.last) >= silence;
-                if !opened && !(moved && latched.sign.continues(sign)) {
+                if !(opened || moved && latched.sign.continues(sign)) {
                     return Heard::Refused;
                 }
                 Some(latched.from)

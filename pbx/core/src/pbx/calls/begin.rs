@@ -61,7 +61,7 @@ impl Pbx {
         if self.comes_back(message) {
             return Err(refused(482, "the call came back to us that we had sent out"));
         }
-        let breadth = match message.other("Max-Breadth").map(|value| number(value)) {
+        let breadth = match message.other("Max-Breadth").map(number) {
             Some(Some(0)) => return Err(refused(440, "Max-Breadth was 0")),
             Some(breadth) => breadth,
             None => None,

@@ -11,7 +11,8 @@ use crate::{
     },
     dialog::{MIN_SE, Repeat, SessionTimer},
     media::common,
-    transaction::ClientId,
+    moment::Moment,
+    transaction::{Bytes, ClientId},
     wire::{
         sdp::{Audio, Description, Direction},
         sip::{Contact, Message, Method, Name, Refresher, unescaped},
@@ -24,7 +25,7 @@ impl Pbx {
     /// A response to a request of a call; whether it was one.
     pub(in crate::pbx) fn call_response(&mut self, client: ClientId, message: &Response, code: u16, at: Now) -> bool {
         let Some((key, asked)) = self.calls.clients.get(&client).copied() else {
-            return self.success_again(message, code);
+            return self.success_again(message, code, at.0);
         };
         if code >= 200 {
             self.calls.clients.remove(&client);
@@ -55,19 +56,42 @@ impl Pbx {
         true
     }
 
-    /// A 2xx that came again: its ACK was lost.
-    fn success_again(&mut self, message: &Response, code: u16) -> bool {
+    /// A 2xx that came again, for its ACK was lost; or that of another phone behind the same contact.
+    fn success_again(&mut self, message: &Response, code: u16, now: Moment) -> bool {
         let (Ok(from), Ok(cseq)) = (message.from(), message.cseq()) else { return false };
         if !(200..300).contains(&code) || cseq.method != Method::Invite {
             return false;
         }
         let Some(key) = from.tag().and_then(|tag| self.leg_of(tag)) else { return false };
         let Some(leg) = self.calls.leg(key) else { return false };
-        if let Some((_, bytes)) = leg.acknowledged.as_ref().filter(|(number, _)| *number == cseq.number) {
+        let tag = message.to().ok().and_then(|to| to.tag());
+        if tag.is_some() && leg.dialog.remote_tag().is_some() && tag != leg.dialog.remote_tag() {
+            self.end_other(key, message, cseq.number, now);
+        } else if let Some((_, bytes)) = leg.acknowledged.as_ref().filter(|(number, _)| *number == cseq.number) {
             let (flow, bytes) = (leg.flow, bytes.clone());
             self.outputs.push_back(super::Output::Send { flow, bytes, owner: None });
         }
         true
+    }
+
+    /// A proxy rang several phones, and another one had taken the call before: acknowledged and ended (RFC 3261
+    /// §13.2.2.4), out of a dialog of its own that nobody keeps.
+    fn end_other(&mut self, key: LegKey, message: &Response, cseq: u32, now: Moment) {
+        let Some((flow, mut dialog)) = self.calls.leg(key).map(|leg| (leg.flow, leg.dialog.clone())) else { return };
+        let _ = dialog.answered(message);
+        let (us, protocol) = (self.us(&flow), flow.protocol.token());
+        let [ack, bye] = [self.branch(), self.branch()];
+        let mut out = self.buffer();
+        dialog.request(&mut out, Method::Ack, cseq, 70, (protocol, us, &*ack)).finish();
+        self.outputs.push_back(super::Output::Send { flow, bytes: Bytes::from(&out[..]), owner: None });
+        out.clear();
+        let number = dialog.next_cseq();
+        let request = dialog.request(&mut out, Method::Bye, number, 70, (protocol, us, &*bye));
+        request.header("Reason", say::ELSEWHERE).finish();
+        let transaction = self.keys.client(Method::Bye.text(), bye.as_bytes());
+        // Without room for it the phone finds out by itself: nothing of its session is refreshed.
+        let _ = self.layer.send_request(transaction, flow, Bytes::from(&out[..]), now);
+        self.scratch = out;
     }
 
     fn branch_response(&mut self, key: LegKey, message: &Response, code: u16, at: Now) {
@@ -195,7 +219,7 @@ impl Pbx {
     }
 
     /// The caller hears that it rings, once for each status; reliably if it asked for that.
-    fn tell_ringing(&mut self, near: LegKey, code: u16, early: bool, now: crate::moment::Moment) {
+    fn tell_ringing(&mut self, near: LegKey, code: u16, early: bool, now: Moment) {
         // 181 and 182 say of the other side what is not the caller's business.
         let status = if early { 183 } else { 180 };
         if code != 180 && !early {
@@ -308,7 +332,7 @@ impl Pbx {
     }
 
     /// What the phone and we agreed on (RFC 4028 §7.2); a phone that knows no timers is asked by us.
-    pub(super) fn agreed_timer(&self, response: &Response, now: crate::moment::Moment) -> SessionTimer {
+    pub(super) fn agreed_timer(&self, response: &Response, now: Moment) -> SessionTimer {
         match response.session_expires().ok().flatten() {
             Some(expires) => {
                 let ours = expires.refresher != Some(Refresher::Uas);

@@ -139,6 +139,7 @@ impl Pbx {
             let why = if no_port { "no media port is free: widen filter.media_ports" } else { "too many transactions" };
             return Next::Over(503, why.to_owned());
         }
+        self.announce_near(id);
         let forwarding = &target.forwarding;
         let time = match forwarding.no_answer {
             Some(_) => Duration::from_secs(forwarding.no_answer_seconds.into()),
@@ -155,6 +156,16 @@ impl Pbx {
         Next::Rings
     }
 
+    /// The caller's ports, before it is told of them; a call that rings nobody needs none.
+    fn announce_near(&mut self, id: CallId) {
+        let Some(near) = self.calls.calls.get(&id).map(|call| call.near) else { return };
+        let Some(mut media) = self.calls.leg_mut(near).and_then(|leg| leg.media.take()) else { return };
+        self.announce(&mut media);
+        if let Some(leg) = self.calls.leg_mut(near) {
+            leg.media = Some(media);
+        }
+    }
+
     /// One phone rings: its leg, its media, its INVITE.
     fn call_phone(
         &mut self,
@@ -164,7 +175,7 @@ impl Pbx {
         flow: Flow,
         (now, wall): Now,
     ) -> Result<LegKey, NotCalled> {
-        let media = self.new_media(id.0).ok_or(NotCalled::NoPort)?;
+        let media = self.open_media(id.0).ok_or(NotCalled::NoPort)?;
         let (tag, unique) = (self.random.next(), self.random.next());
         let us = self.us(&flow);
         let Some(call) = self.calls.calls.get(&id) else { return Err(NotCalled::Full) };

@@ -311,11 +311,22 @@ impl Pbx {
         self.calls.next_media += 1;
         // Half of a 64-bit number: some phones read it into a signed one (RFC 3264 §5: it fits 63 bits).
         let session = Session::new(self.random.next() >> 2);
-        let media = Media::new(media::LegId(self.calls.next_media), group, pair, session);
-        // Long before a phone is told of the ports: the filter opens them a moment after the relay hears of them, and a
-        // phone may speak as soon as it knows them.
-        self.outputs.push_back(Output::Media(media::Command::Set(self.unconnected(&media))));
+        Some(Media::new(media::LegId(self.calls.next_media), group, pair, session))
+    }
+
+    /// Media for a new leg whose phone will be told of them.
+    fn open_media(&mut self, group: u64) -> Option<Media> {
+        let mut media = self.new_media(group)?;
+        self.announce(&mut media);
         Some(media)
+    }
+
+    /// The relay hears of ports long before a phone does: the filter opens them a moment later, and a phone may speak
+    /// as soon as it knows them.
+    fn announce(&mut self, media: &mut Media) {
+        if !std::mem::replace(&mut media.told, true) {
+            self.outputs.push_back(Output::Media(media::Command::Set(self.unconnected(media))));
+        }
     }
 
     /// Ends a leg's media, wherever the leg is in its course.
@@ -328,8 +339,11 @@ impl Pbx {
         }
     }
 
-    /// Gives media back to the relay.
+    /// Gives media back to the relay; ports of which nobody was told are free at once.
     fn release(&mut self, media: &Media, id: CallId, place: usize) {
+        if !media.told {
+            return self.calls.ports.put_back(media.pair);
+        }
         self.calls.ending.insert(media.id, (id, place));
         if let Some(closing) = self.calls.closing.get_mut(&id) {
             closing.waits += 1;

@@ -31,10 +31,15 @@ impl Ports {
         self.ready.extend(pairs);
     }
 
+    /// One that nobody was told of.
+    pub(super) fn put_back(&mut self, pair: Pair) {
+        self.ready.push_front(pair);
+    }
+
     /// How many more to ask for, if it is time; asked once.
     pub(super) fn wanted(&mut self) -> Option<usize> {
         let coming = self.ready.len() + self.asked;
-        let wanted = (coming < LOW).then_some(FULL - coming)?;
+        let wanted = (coming < LOW).then(|| FULL - coming)?;
         self.asked += wanted;
         Some(wanted)
     }
@@ -63,5 +68,9 @@ mod tests {
         assert_eq!(ports.wanted(), None);
         ports.take();
         assert_eq!(ports.wanted(), Some(FULL - LOW + 1));
+        // More may come than were asked for.
+        ports.supply((0..FULL as u16).map(|n| Pair { rtp: 46_000 + 2 * n }).collect());
+        ports.put_back(Pair { rtp: 45_000 });
+        assert_eq!((ports.wanted(), ports.take()), (None, Some(Pair { rtp: 45_000 })));
     }
 }

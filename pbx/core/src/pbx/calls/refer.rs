@@ -176,7 +176,7 @@ impl Pbx {
         let Some(call) = self.calls.leg(stays).map(|leg| leg.call) else { return };
         let formats = offer::what_can(self.calls.leg(stays)).unwrap_or_default();
         let ready = self.calls.leg(to).is_some_and(Leg::may_offer);
-        let media = if ready { self.new_media(call.0) } else { None };
+        let media = if ready { self.open_media(call.0) } else { None };
         let session = self.calls.leg(to).and_then(|leg| leg.media.as_ref()).map(|media| media.session.clone());
         let (Some(mut media), Some(session)) = (media, session) else {
             return self.notify(referral, 503, true, now);

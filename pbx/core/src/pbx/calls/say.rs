@@ -160,6 +160,9 @@ impl Pbx {
         let peer = peer.map(|peer| peer.id);
         let leg = media::Leg { remote, peer, local: leg.flow.local.ip().to_canonical(), ..self.unconnected(media) };
         self.outputs.push_back(Output::Media(media::Command::Set(leg)));
+        if let Some(media) = self.calls.leg_mut(key).and_then(|leg| leg.media.as_mut()) {
+            media.told = true;
+        }
     }
 
     /// A leg that hears nobody.

@@ -71,7 +71,9 @@ impl Pbx {
         leg.flow = flow;
         let Some(media) = &mut leg.media else { return };
         media.epoch += 1;
-        self.tell_media(key);
+        if media.told {
+            self.tell_media(key);
+        }
     }
 
     fn carry_out_within(&mut self, of: (ServerId, &Arc<Message<Box<[u8]>>>), key: LegKey, method: Method<'_>, at: Now) {
