@@ -1,4 +1,4 @@
-//! Many phones in one thread: each sends a packet every 20 ms and counts what it hears.
+//! Many phones in one thread: each sends packets at its pace and counts what it hears.
 
 use std::{
     net::UdpSocket,
@@ -7,29 +7,32 @@ use std::{
 };
 
 use anyhow::Result;
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use pbx_core::wire::rtp::Header;
 
 /// The port of the first phone; the others follow. Below those that sockets without a port of their own get.
 pub(crate) const FIRST: u16 = 10_000;
-/// Between two packets of a phone.
-const STEP: Duration = Duration::from_millis(20);
 /// How long the last packets may take.
 const REST: Duration = Duration::from_millis(200);
 
 /// The phones.
 pub(crate) struct Phones {
     sockets: Vec<UdpSocket>,
+    /// Between two packets of a phone.
+    step: Duration,
     sequence: u16,
 }
 
 impl Phones {
-    pub(crate) fn bind(count: usize) -> Result<Self> {
+    pub(crate) fn bind(count: usize, step: Duration) -> Result<Self> {
         let bind = |index: usize| -> Result<UdpSocket> {
             let socket = UdpSocket::bind(("127.0.0.1", FIRST + index as u16))?;
             socket.set_nonblocking(true)?;
+            // What one thread does for all of them is no fault of a relay's.
+            setsockopt(&socket, RcvBufForce, &(4 << 20))?;
             Ok(socket)
         };
-        Ok(Self { sockets: (0..count).map(bind).collect::<Result<_>>()?, sequence: 1 })
+        Ok(Self { sockets: (0..count).map(bind).collect::<Result<_>>()?, step, sequence: 1 })
     }
 
     /// The ports, in order.
@@ -41,11 +44,11 @@ impl Phones {
     pub(crate) fn talk(&mut self, ports: &[u16], lasts: Duration) -> Result<(u64, u64)> {
         let (mut sent, mut heard) = (0, 0);
         let begun = Instant::now();
-        let rounds = (lasts.as_nanos() / STEP.as_nanos()) as u32;
+        let rounds = (lasts.as_nanos() / self.step.as_nanos()) as u32;
         let count = self.sockets.len() as u32;
         for round in 0..rounds {
             for (index, socket) in self.sockets.iter().enumerate() {
-                let due = STEP * round + STEP * index as u32 / count;
+                let due = self.step * round + self.step * index as u32 / count;
                 if let Some(early) =
                     due.checked_sub(begun.elapsed()).filter(|early| *early > Duration::from_micros(200))
                 {
