@@ -132,12 +132,12 @@ async fn drain(sip: &Arc<Sip>, signals: &mut Signals) {
     let Ok(patience) = tokio::task::spawn_blocking(move || asked.drain()).await else { return };
     loop {
         let asked = Arc::clone(sip);
-        let calls = tokio::task::spawn_blocking(move || asked.calls_now()).await.unwrap_or(0);
+        let Ok(calls) = tokio::task::spawn_blocking(move || asked.calls_now()).await else { return };
         let left = patience.saturating_sub(begin.elapsed());
-        if calls == 0 || left.is_zero() {
+        if calls == Some(0) || left.is_zero() {
             return;
         }
-        if told != calls {
+        if let Some(calls) = calls.filter(|calls| *calls != told) {
             told = calls;
             tracing::info!(calls, seconds = left.as_secs(), "waiting for calls to end; another signal ends them now");
         }

@@ -40,6 +40,14 @@ impl<T> Slab<T> {
         Self { slots: Vec::new(), free: None, held: 0 }
     }
 
+    /// Everything that is held, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| match &slot.content {
+            Content::Held(value) => Some(value),
+            Content::Free { .. } => None,
+        })
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.held
     }

@@ -234,8 +234,8 @@ impl Stock {
                     );
                 }
                 common.counts.used_up.add(1);
-                // Whoever needs more asks again; what rests is given when it has.
-                self.owed = self.owed.min(self.resting.len());
+                // What is owed stays owed: whoever asked does not ask again. What rests, and what others give back, is
+                // given when it can be.
                 break;
             }
             let port = self.draw();

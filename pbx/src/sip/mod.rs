@@ -194,9 +194,9 @@ impl Sip {
         self.shared.policy.load().drain_timeout
     }
 
-    /// How many calls go on; none when signalling does not answer.
-    pub fn calls_now(&self) -> usize {
-        self.call(|core| core.pbx.call_counts().0).unwrap_or(0)
+    /// How many calls go on; not known when signalling does not answer.
+    pub fn calls_now(&self) -> Option<usize> {
+        self.call(|core| core.pbx.call_counts().0).ok()
     }
 
     /// Ends all calls, closes all transports and ends all threads, when what had come in is handled. Blocks.

@@ -99,11 +99,7 @@ fn call(network: &Namespace, directory: &Path, server: SocketAddr, count: usize,
     let run = Run { network, directory, source: CALLER.into(), server, rate: RATE, at_once: 2000 };
     let rows = (0..PHONES).map(|index| (CALLERS + index, PASSWORD.to_owned(), CALLEES + index));
     let counted = sipp::call(&run, rows, count, talk)?;
-    ensure!(
-        counted.successful == count as u64 && counted.failed == 0,
-        "{counted:?} at {server}: {}",
-        run.complaints()
-    );
+    ensure!(counted.successful == count as u64 && counted.failed == 0, "{counted:?} at {server}: {}", run.complaints());
     Ok(())
 }
 

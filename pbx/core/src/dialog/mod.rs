@@ -6,7 +6,7 @@ mod session_timer;
 
 pub use self::{
     repeat::Repeat,
-    session_timer::{MIN_SE, SessionTimer, Sign},
+    session_timer::{MAX_SE, MIN_SE, SessionTimer, Sign},
 };
 use crate::wire::sip::{Message, Method, Name, NameAddr, Request};
 

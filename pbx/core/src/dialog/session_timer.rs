@@ -7,6 +7,8 @@ use crate::moment::Moment;
 
 /// The shortest interval that we take (RFC 4028 §5: 90 s are recommended, and the least).
 pub const MIN_SE: u32 = 90;
+/// The longest: a phone that has died is noticed within a day.
+pub const MAX_SE: u32 = 86_400;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,11 @@ impl SessionTimer {
     /// When [`due`](Self::due) has something to say.
     pub fn at(&self) -> Moment {
         if self.ours { self.refresh.min(self.expires) } else { self.expires }
+    }
+
+    /// The refresh could not be sent: once more a little later.
+    pub fn postpone(&mut self, now: Moment) {
+        self.refresh = now + Duration::from_secs(5);
     }
 
     /// What is to be done `now`. A refresh is asked for once; whoever gets an answer to it makes a new timer.

@@ -6,7 +6,7 @@ use crate::{
         CallId, EndedBy,
         leg::{Exchange, LegKey, State},
     },
-    dialog::{MIN_SE, Repeat, SessionTimer},
+    dialog::{MAX_SE, MIN_SE, Repeat, SessionTimer},
     media::common,
     moment::Moment,
     pbx::{Output, Stored},
@@ -101,7 +101,7 @@ impl Pbx {
         let (seconds, refresher) = match request.session_expires().ok().flatten() {
             Some(asked) => {
                 let least = request.seconds(Name::MinSe).ok().flatten().unwrap_or(MIN_SE);
-                (asked.seconds.min(ours.max(least)).max(MIN_SE), asked.refresher)
+                (asked.seconds.min(ours.max(least)).clamp(MIN_SE, MAX_SE), asked.refresher)
             }
             None => (ours, None),
         };
@@ -117,18 +117,20 @@ impl Pbx {
         if leg.success.as_ref().is_none_or(|success| success.cseq != cseq.number) {
             return;
         }
+        let waits = matches!(leg.exchange, Exchange::InAck);
+        if waits && !same_flow(&leg.flow, flow) {
+            // Whoever only guesses tags moves no media; the phone is asked again.
+            return;
+        }
         leg.success = None;
         let (id, ends) = (leg.call, leg.ends);
-        let waits = matches!(leg.exchange, Exchange::InAck);
         if waits {
             leg.exchange = Exchange::Idle;
         }
         if ends {
             self.send_bye(key, "", at.0);
         } else if waits {
-            // Whoever only guesses tags moves no media.
-            let audio = if same_flow(&leg.flow, flow) { self.answer_in(key, message) } else { None };
-            match audio {
+            match self.answer_in(key, message) {
                 Some(audio) => {
                     let way = audio.direction;
                     let mut before = None;

@@ -74,7 +74,7 @@ impl Pbx {
         }
         if self
             .calls
-            .of
+            .began
             .get(&extension.id)
             .is_some_and(|count| *count >= self.call_settings.per_extension.get() as usize)
         {

@@ -9,7 +9,7 @@ use crate::{
         course::Purpose,
         leg::{LegKey, State},
     },
-    dialog::{MIN_SE, SessionTimer},
+    dialog::{MAX_SE, MIN_SE, SessionTimer},
     moment::Moment,
     transaction::{Bytes, ClientId},
     wire::{
@@ -182,7 +182,7 @@ impl Pbx {
         match response.session_expires().ok().flatten() {
             Some(expires) => {
                 let ours = expires.refresher != Some(Refresher::Uas);
-                SessionTimer::new(expires.seconds.max(MIN_SE), ours, now)
+                SessionTimer::new(expires.seconds.clamp(MIN_SE, MAX_SE), ours, now)
             }
             None => SessionTimer::new(self.call_settings.session_time.seconds(), true, now),
         }

@@ -27,7 +27,7 @@ use self::ports::Ports;
 use super::{Output, Pbx, Stored};
 use crate::{
     call::{
-        CallId, Record, Seen, SeenLeg,
+        CallId, LegKind, Record, Seen, SeenLeg,
         course::Call,
         leg::{Leg, LegKey, Media},
     },
@@ -94,6 +94,8 @@ pub(super) struct Calls {
     next_media: u64,
     /// Legs of each extension that has any.
     of: BTreeMap<ExtensionId, usize>,
+    /// Calls that each extension began and is in. Those that others began take nothing from it.
+    began: BTreeMap<ExtensionId, usize>,
     /// Media that ended in the relay's hands, and whose they were.
     ending: BTreeMap<media::LegId, (CallId, usize)>,
     closing: BTreeMap<CallId, Closing>,
@@ -115,6 +117,7 @@ impl Calls {
             next_call: millis << 10,
             next_media: 0,
             of: BTreeMap::new(),
+            began: BTreeMap::new(),
             ending: BTreeMap::new(),
             closing: BTreeMap::new(),
             draining: false,
@@ -141,10 +144,13 @@ impl Calls {
     }
 
     fn insert_leg(&mut self, leg: Leg) -> LegKey {
-        let (tag, extension) = (leg.tag, leg.extension);
+        let (tag, extension, kind) = (leg.tag, leg.extension, leg.kind);
         let key = LegKey(self.legs.insert(leg));
         self.tags.insert(tag, key);
         *self.of.entry(extension).or_default() += 1;
+        if kind == LegKind::Caller {
+            *self.began.entry(extension).or_default() += 1;
+        }
         key
     }
 
@@ -155,11 +161,9 @@ impl Calls {
         if let Some((timer, _)) = leg.timer {
             self.timers.cancel(timer);
         }
-        if let Some(count) = self.of.get_mut(&leg.extension) {
-            *count -= 1;
-            if *count == 0 {
-                self.of.remove(&leg.extension);
-            }
+        take_one(&mut self.of, leg.extension);
+        if leg.kind == LegKind::Caller {
+            take_one(&mut self.began, leg.extension);
         }
     }
 
@@ -290,8 +294,9 @@ impl Pbx {
             return;
         }
         let Some(flow) = self.registrar.binding(binding.id).and_then(Binding::flow) else { return };
-        let calls = self.calls.calls.values();
-        let keys: Vec<LegKey> = calls.flat_map(|call| [Some(call.near), call.far]).flatten().collect();
+        let rung = |call: &Call| call.hunt.as_ref().map(|hunt| hunt.branches.clone()).unwrap_or_default();
+        let of = |call: &Call| [Some(call.near), call.far].into_iter().flatten().chain(rung(call));
+        let keys: Vec<LegKey> = self.calls.calls.values().flat_map(|call| of(call).collect::<Vec<_>>()).collect();
         for key in keys {
             let moves = |leg: &Leg| leg.binding == Some(binding.id) && leg.flow != flow;
             if self.calls.leg(key).is_some_and(moves) {
@@ -351,6 +356,16 @@ impl Pbx {
             closing.waits += 1;
         }
         self.outputs.push_back(Output::Media(media::Command::Close(media.id)));
+    }
+}
+
+/// One fewer of an extension's.
+fn take_one(counts: &mut BTreeMap<ExtensionId, usize>, extension: ExtensionId) {
+    if let Some(count) = counts.get_mut(&extension) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&extension);
+        }
     }
 }
 

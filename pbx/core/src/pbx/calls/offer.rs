@@ -179,12 +179,16 @@ impl Pbx {
     /// A sign of life: an UPDATE, or the last offer once more.
     pub(super) fn refresh(&mut self, key: LegKey, now: Moment) {
         let Some(leg) = self.calls.leg(key) else { return };
-        if !leg.may_offer() {
-            // Whatever is being agreed on is a sign of life as well.
+        let (ready, session, contact, can_update) =
+            (leg.may_offer(), leg.session, self.contact(&leg.flow), leg.can_update);
+        // Until there is an answer: what is being agreed on, or finds no room, may come to nothing.
+        if let Some(session) = self.calls.leg_mut(key).and_then(|leg| leg.session.as_mut()) {
+            session.postpone(now);
+        }
+        if !ready {
             return;
         }
-        let (session, contact) = (leg.session, self.contact(&leg.flow));
-        if !leg.can_update {
+        if !can_update {
             let body = self.describe(key, |media, out, _| {
                 media.session.repeat(out);
             });

@@ -43,8 +43,7 @@ impl Pbx {
             // One at a time.
             return self.say((id, message), key, 491, now);
         }
-        call.transfers += 1;
-        if call.transfers > MOST {
+        if call.transfers >= MOST {
             return self.say((id, message), key, 482, now);
         }
         let consultation = match replaces {
@@ -54,6 +53,9 @@ impl Pbx {
             },
             None => None,
         };
+        if let Some(call) = self.calls.calls.get_mut(&call_id) {
+            call.transfers += 1;
+        }
         let quiet = message.value(Name::ReferSub).is_some_and(|value| value.eq_ignore_ascii_case(b"false"));
         let cseq = message.cseq().map_or(1, |cseq| cseq.number);
         let referral = Referral { by: key, cseq, notify: !quiet };

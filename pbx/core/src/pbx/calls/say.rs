@@ -5,7 +5,7 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 use super::{Asked, Calls, Pbx};
 use crate::{
-    call::leg::{LegKey, Media, State},
+    call::leg::{Leg, LegKey, Media, State},
     dialog::{Dialog, MIN_SE},
     gate::{ALLOWED, hex},
     media::{self, Us, candidate, event, payloads},
@@ -14,7 +14,7 @@ use crate::{
     transaction::{Bytes, ClientId, ServerId},
     transport::Flow,
     wire::{
-        sdp::Direction,
+        sdp::{Audio, Direction},
         sip::{Message, Method, Name, Origin, Reply, Request},
     },
 };
@@ -143,7 +143,7 @@ impl Pbx {
         let Some(leg) = self.calls.leg(key) else { return };
         let Some(media) = &leg.media else { return };
         let peer = leg.peer.and_then(|peer| self.calls.leg(peer)?.media.as_ref());
-        let remote = media.theirs.as_ref().map(|theirs| {
+        let remote = media.theirs.as_ref().filter(|theirs| !self.is_ours(leg, theirs)).map(|theirs| {
             let source = leg.flow.remote.ip().to_canonical();
             let takes = peer.and_then(|peer| peer.theirs.as_ref());
             media::Remote {
@@ -163,6 +163,26 @@ impl Pbx {
         if let Some(media) = self.calls.leg_mut(key).and_then(|leg| leg.media.as_mut()) {
             media.told = true;
         }
+    }
+
+    /// Whether a phone describes ports of the appliance's as its own: what is sent there would go round without end.
+    fn is_ours(&self, leg: &Leg, theirs: &Audio) -> bool {
+        let us = self.us(&leg.flow).ip();
+        let own = [Some(leg.flow.local.ip().to_canonical()), Some(us), self.reach.external_v4.map(Into::into)];
+        let own = own.into_iter().chain([self.reach.external_v6.map(Into::into)]).flatten().collect::<Vec<_>>();
+        let described = [theirs.rtp, theirs.rtcp].map(|addr| candidate(addr, leg.flow.remote.ip().to_canonical()));
+        if !described.iter().any(|addr| own.contains(&addr.ip())) {
+            return false;
+        }
+        // A phone may run on the same machine; only a port that a leg holds is ours.
+        let held = |port: u16| {
+            self.calls
+                .legs
+                .iter()
+                .filter_map(|leg| leg.media.as_ref())
+                .any(|media| [media.pair.rtp, media.pair.rtcp()].contains(&port))
+        };
+        described.iter().any(|addr| own.contains(&addr.ip()) && held(addr.port()))
     }
 
     /// A leg that hears nobody.

@@ -11,7 +11,7 @@ use crate::{
     gate::{ALLOWED, Credential},
     media::{Command, dtmf},
     pbx::Incoming,
-    transaction::ServerId,
+    transaction::{Holder, ServerId},
     wire::sip::{Message, Method},
 };
 
@@ -30,7 +30,9 @@ impl Pbx {
         let Some(key) = key.filter(|key| self.calls.leg(*key).is_some_and(|leg| leg.dialog.owns(message))) else {
             return self.refuse(id, incoming, known);
         };
-        if !self.is_of(key, incoming, credential) {
+        let proved = self.proves(key, credential);
+        let here = self.calls.leg(key).is_some_and(|leg| same_flow(&leg.flow, &incoming.flow));
+        if !here && !proved {
             let tenant = self.calls.leg(key).and_then(|leg| self.directory.extension_by_id(leg.extension));
             return match tenant.map(|extension| extension.tenant) {
                 Some(tenant) => self.challenge(id, incoming, method, tenant),
@@ -39,8 +41,17 @@ impl Pbx {
         }
         let Ok(cseq) = message.cseq() else { return self.answer(id, incoming, 400) };
         let Some(leg) = self.calls.leg_mut(key) else { return };
+        // One phone does not take the room of all with what it asks in its call; the end of one makes room.
+        let holder = Holder(leg.extension.0);
+        if method != Method::Bye && !self.layer.hold_for(id, holder) {
+            self.overload.no_room(crate::overload::Class::InDialog);
+            return self.layer.forget(id);
+        }
         if leg.dialog.receive(cseq.number) == Order::Old {
             return self.answer(id, incoming, 500);
+        }
+        if !here {
+            self.moved(key, incoming.flow);
         }
         let at = (incoming.now, incoming.wall);
         let message = Arc::new(message.borrowed().into_owned());
@@ -48,21 +59,13 @@ impl Pbx {
         self.calls.retime(key);
     }
 
-    /// Whether whoever sent it is the leg's phone; a phone that proved it elsewhere has moved.
-    fn is_of(&mut self, key: LegKey, incoming: &Incoming<'_>, credential: Option<Credential>) -> bool {
-        let Some(leg) = self.calls.leg(key) else { return false };
-        if same_flow(&leg.flow, &incoming.flow) {
-            return true;
-        }
-        let Some(credential) = credential.filter(|credential| credential.extension == leg.extension) else {
-            return false;
-        };
-        let Credential { nonce_id, issued, nc, .. } = credential;
-        if !self.holds(&credential) || self.replay.check(nonce_id, issued, nc) == Reuse::Replayed {
-            return false;
-        }
-        self.moved(key, incoming.flow);
-        true
+    /// Whether a credential proves that the leg's phone sent a request. It is used up by that, wherever it came from:
+    /// whoever copies it proves nothing.
+    fn proves(&mut self, key: LegKey, credential: Option<Credential>) -> bool {
+        let Some(credential) = credential else { return false };
+        let Credential { extension, nonce_id, issued, nc, .. } = credential;
+        let is_theirs = self.calls.leg(key).is_some_and(|leg| leg.extension == extension);
+        self.replay.check(nonce_id, issued, nc) != Reuse::Replayed && is_theirs && self.holds(&credential)
     }
 
     /// A leg's phone is somewhere else: its media may be too.
