@@ -7,7 +7,7 @@ use pbx_core::call::{Disposition, EndedBy};
 use crate::{
     handset::{Got, Handset, USUAL},
     phone::Phone,
-    scene::udp,
+    scene::{APPLIANCE, udp},
     world::World,
 };
 
@@ -265,4 +265,43 @@ fn who_proves_nothing_leaves_no_record() {
     world.wait(Duration::from_secs(1));
     world.expect_nothing(&bob);
     assert!(world.scene.store.calls.is_empty());
+}
+
+#[test]
+fn whoever_is_called_by_many_may_call_all_the_same() {
+    let mut world = World::with(|settings| settings.set("calls.per_extension", "1").unwrap());
+    let mut callee = world.phone("101", "203.0.113.2:5062");
+    let mut other = world.phone("102", "203.0.113.2:5064");
+    let callers = [("100", "198.51.100.1:5060"), ("103", "198.51.100.1:5062")];
+    let mut callers = callers.map(|(number, remote)| world.phone(number, remote));
+    for caller in &mut callers {
+        let sdp = caller.sdp(USUAL, "sendrecv");
+        caller.call(&mut world, "101", &sdp);
+        world.expect(&callee, "INVITE");
+    }
+    let sdp = callee.sdp(USUAL, "sendrecv");
+    callee.call(&mut world, "102", &sdp);
+    other.take(&mut world);
+    callee.answered(&mut world, "200");
+}
+
+#[test]
+fn a_phone_that_describes_the_appliances_own_ports_is_sent_nothing() {
+    let (mut world, mut alice, mut bob) = World::two();
+    let sdp = alice.sdp(USUAL, "sendrecv");
+    alice.call(&mut world, "101", &sdp);
+    let invite = bob.rung(&mut world);
+    // The ports that it was told itself: what is sent there would go round.
+    let ours = APPLIANCE.split(':').next().unwrap();
+    let ip = bob.flow.remote.ip().to_string();
+    bob.media = invite.port();
+    let loops = bob.sdp(USUAL, "sendrecv").replace(&ip, ours);
+    bob.reply(&mut world, &invite, "200", &loops, "");
+    world.expect(&bob, "ACK");
+    alice.answered(&mut world, "200");
+    let leg = world.scene.media.at(invite.port()).expect("a leg");
+    assert!(leg.remote.is_none(), "{leg:?}");
+    alice.hang_up(&mut world);
+    bob.released(&mut world);
+    world.check_nothing_left();
 }
