@@ -262,3 +262,32 @@ fn who_holds_and_hangs_up_lets_the_offer_go() {
     alice.released(&mut world);
     world.check_nothing_left();
 }
+
+#[test]
+fn a_hold_that_is_taken_back_is_ended_and_the_other_phone_is_told_how_it_is() {
+    let (mut world, mut alice, mut bob) = World::talking();
+    let held = bob.sdp(USUAL, "sendonly");
+    bob.request(&mut world, "INVITE", &held, "");
+    let offered = world.expect(&alice, "INVITE");
+    bob.cancel(&mut world);
+    let mut got: Vec<String> = Vec::new();
+    while let Some(one) = world.read(&bob) {
+        got.push(format!("{} {}", one.what, one.method));
+        if one.what == "487" {
+            bob.acknowledge(&mut world, &one, "");
+        }
+    }
+    assert!(got.contains(&"200 CANCEL".to_owned()) && got.contains(&"487 INVITE".to_owned()), "{got:?}");
+    // It took the offer all the same, and is asked to talk again.
+    let answer = alice.sdp(USUAL, "recvonly");
+    alice.reply(&mut world, &offered, "200", &answer, "");
+    world.expect(&alice, "ACK");
+    let again = world.expect(&alice, "INVITE");
+    assert!(again.has_line("a=sendrecv"), "{}", again.body);
+    let answer = alice.sdp(USUAL, "sendrecv");
+    alice.reply(&mut world, &again, "200", &answer, "");
+    world.expect(&alice, "ACK");
+    alice.hang_up(&mut world);
+    bob.released(&mut world);
+    world.check_nothing_left();
+}

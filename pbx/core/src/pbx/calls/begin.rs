@@ -228,7 +228,7 @@ impl Pbx {
 
     /// The caller gives up (RFC 3261 §9.2): its INVITE waits for nothing more.
     pub(in crate::pbx) fn cancelled(&mut self, invite: ServerId, at: Now) {
-        let Some(key) = self.calls.servers.get(&invite).copied() else { return };
+        let Some(key) = self.calls.servers.get(&invite).copied() else { return self.withdrawn(invite, at.0) };
         let Some(call) = self.calls.leg(key).map(|leg| leg.call) else { return };
         self.end_call(call, EndedBy::Caller, 487, "", at);
     }

@@ -7,6 +7,7 @@ use super::{Asked, Now, Pbx, branch::BOTH, say};
 use crate::{
     call::{
         EndedBy,
+        course::Call,
         leg::{Exchange, Leg, LegKey, Offered},
     },
     dialog::{Repeat, SessionTimer},
@@ -316,12 +317,32 @@ impl Pbx {
         leg.session = leg.session.map(|session| SessionTimer::new(session.seconds, session.ours, now));
     }
 
+    /// A phone takes back a re-INVITE that waits for the other phone (RFC 3261 §9.2).
+    pub(super) fn withdrawn(&mut self, invite: ServerId, now: Moment) {
+        let of = |call: &Call| [Some(call.near), call.far].into_iter().flatten();
+        let waits = |key: &LegKey| {
+            let exchange = self.calls.leg(*key).map(|leg| &leg.exchange);
+            matches!(exchange, Some(Exchange::Theirs { id, .. }) if *id == invite)
+        };
+        let key = self.calls.calls.values().flat_map(of).find(waits);
+        let Some(leg) = key.and_then(|key| self.calls.leg_mut(key)) else { return };
+        if let (Some(key), Exchange::Theirs { id, message, .. }) =
+            (key, std::mem::replace(&mut leg.exchange, Exchange::Idle))
+        {
+            self.say((id, &message), key, 487, now);
+        }
+    }
+
     /// The other phone took an offer, or did not: whoever offered is answered.
     fn relayed(&mut self, from: LegKey, by: LegKey, audio: Option<Audio>, code: u16, now: Moment) {
         let Some(leg) = self.calls.leg_mut(from) else { return };
         let exchange = std::mem::replace(&mut leg.exchange, Exchange::Idle);
         let Exchange::Theirs { id, message, offer } = exchange else {
             leg.exchange = exchange;
+            // It was withdrawn meanwhile: whoever took it is told how it is.
+            if audio.is_some() {
+                self.agree_anew(by, now);
+            }
             return;
         };
         let method = message.method().and_then(Method::known).unwrap_or(Method::Invite);
