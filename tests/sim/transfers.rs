@@ -264,6 +264,40 @@ fn consultation(answered: bool) -> (World, [Handset; 4], String) {
     (world, [alice, bob, second, carol], replaces)
 }
 
+/// `Replaces` of a phone's call, as it stands in a URI.
+fn replaces_of(handset: &Handset) -> String {
+    let dialog = handset.dialog.clone().unwrap();
+    let tag = |text: &str| text.split(";tag=").nth(1).unwrap().to_owned();
+    let call_id = dialog.call_id.replace('@', "%40");
+    format!("{call_id}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", tag(&dialog.remote), tag(&dialog.local))
+}
+
+#[test]
+fn who_called_and_was_transferred_may_call_as_often_as_before() {
+    let (mut world, mut alice, mut bob, mut carol) = three();
+    world.scene.change_settings(|settings| settings.set("calls.per_extension", "1").unwrap());
+    let sdp = carol.sdp(USUAL, "sendrecv");
+    carol.call(&mut world, "101", &sdp);
+    let mut second = bob.second_line();
+    second.take(&mut world);
+    carol.answered(&mut world, "200");
+    refer(&mut world, &mut bob, &format!("<sip:102@one.example?Replaces={}>", replaces_of(&second)), "");
+    told(&mut world, &mut bob, "100", false);
+    agrees(&mut world, &mut carol);
+    second.released(&mut world);
+    told(&mut world, &mut bob, "200", true);
+    bob.released(&mut world);
+    carol.hang_up(&mut world);
+    alice.released(&mut world);
+    let sdp = carol.sdp(USUAL, "sendrecv");
+    carol.call(&mut world, "100", &sdp);
+    alice.take(&mut world);
+    carol.answered(&mut world, "200");
+    carol.hang_up(&mut world);
+    alice.released(&mut world);
+    world.check_nothing_left();
+}
+
 #[test]
 fn an_attended_transfer_joins_both_calls() {
     let (mut world, [mut alice, mut bob, mut second, mut carol], replaces) = consultation(true);
@@ -389,17 +423,11 @@ fn an_attended_transfer_before_the_answer_becomes_a_blind_one() {
 #[test]
 fn a_call_whose_phone_is_asked_to_join_another_is_not_transferred_itself() {
     let (mut world, [mut alice, mut bob, mut second, mut carol], replaces) = consultation(true);
-    let of = |handset: &Handset| {
-        let dialog = handset.dialog.clone().unwrap();
-        let tag = |text: &str| text.split(";tag=").nth(1).unwrap().to_owned();
-        let call_id = dialog.call_id.replace('@', "%40");
-        format!("{call_id}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", tag(&dialog.remote), tag(&dialog.local))
-    };
     refer(&mut world, &mut bob, &format!("<sip:102@one.example?Replaces={replaces}>"), "");
     told(&mut world, &mut bob, "100", false);
     let offered = world.expect(&carol, "INVITE");
     // Neither elsewhere, nor the other way round.
-    for to in ["<sip:150@one.example>".to_owned(), format!("<sip:100@one.example?Replaces={}>", of(&bob))] {
+    for to in ["<sip:150@one.example>".to_owned(), format!("<sip:100@one.example?Replaces={}>", replaces_of(&bob))] {
         second.request(&mut world, "REFER", "", &format!("Refer-To: {to}\r\n"));
         world.expect(&second, "491");
     }
@@ -415,7 +443,7 @@ fn a_call_whose_phone_is_asked_to_join_another_is_not_transferred_itself() {
     world.check_nothing_left();
     // While the one is being transferred to somebody, the other one does not join it.
     let (mut world, [mut alice, mut bob, mut second, mut carol], _) = consultation(true);
-    let replaces = of(&bob);
+    let replaces = replaces_of(&bob);
     refer(&mut world, &mut bob, "<sip:103@one.example>", "");
     told(&mut world, &mut bob, "100", false);
     told(&mut world, &mut bob, "480", true);

@@ -94,7 +94,7 @@ pub(super) struct Calls {
     next_media: u64,
     /// Legs of each extension that has any.
     of: BTreeMap<ExtensionId, usize>,
-    /// Calls that each extension began and is in. Those that others began take nothing from it.
+    /// Of these, the callers' own: the calls that an extension began and is in. Others' calls take nothing from it.
     began: BTreeMap<ExtensionId, usize>,
     /// Media that ended in the relay's hands, and whose they were.
     ending: BTreeMap<media::LegId, (CallId, usize)>,
@@ -163,6 +163,16 @@ impl Calls {
         }
         take_one(&mut self.of, leg.extension);
         if leg.kind == LegKind::Caller {
+            take_one(&mut self.began, leg.extension);
+        }
+    }
+
+    /// A leg is another call's from now on, in which it called nobody.
+    fn join_leg(&mut self, key: LegKey, call: CallId, place: usize) {
+        let Some(leg) = self.legs.get_mut(key.0) else { return };
+        let before = std::mem::replace(&mut leg.kind, LegKind::Transfer);
+        (leg.call, leg.place) = (call, place);
+        if before == LegKind::Caller {
             take_one(&mut self.began, leg.extension);
         }
     }

@@ -242,8 +242,8 @@ impl Pbx {
         }
         entry.record.callee_number = number;
         (entry.near, entry.far) = (stays, Some(key));
+        self.calls.join_leg(key, call, place);
         if let Some(leg) = self.calls.leg_mut(key) {
-            (leg.call, leg.place, leg.kind) = (call, place, LegKind::Transfer);
             leg.media = Some(media);
         }
         self.connect(stays, key);
