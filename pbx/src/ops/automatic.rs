@@ -37,7 +37,7 @@ impl Operations {
         let blocks = self.automatic_now().await?;
         let now = self.now();
         let mut recorded = Recorded::default();
-        let (mut seen, mut events) = (Vec::new(), Vec::new());
+        let (mut seen, mut events, mut made) = (Vec::new(), Vec::new(), Vec::new());
         let gone: Vec<Prefix> = {
             let kept = self.kept();
             for block in &blocks {
@@ -47,6 +47,10 @@ impl Operations {
                     Some(known) if is_same(known, block) => continue,
                     Some(_) => recorded.moved += 1,
                     None => recorded.new += 1,
+                }
+                let is_rate = matches!(block.reason, Detector::Level1 | Detector::Level2);
+                if is_rate && kept.get(&block.prefix).is_none_or(|known| known.reason != block.reason) {
+                    made.push((block.prefix, block.reason, block.enforced));
                 }
                 seen.push(StoredBlock::from(block));
                 events.push(blocked(block));
@@ -91,6 +95,10 @@ impl Operations {
             });
         }
         self.record(events).await;
+        // The guard may make them longer.
+        for (prefix, detector, enforced) in made {
+            self.guard().blocked_by_filter(prefix, detector, enforced);
+        }
         Ok(recorded)
     }
 

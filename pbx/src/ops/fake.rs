@@ -233,6 +233,13 @@ impl Bench {
         let signalling = Arc::new(FakeSignalling::default());
         let environment = Environment {
             filter: filter.clone(),
+            guard: crate::guard::Watch::new(
+                &pbx_core::settings::Settings::default(),
+                [],
+                Vec::new(),
+                [1, 2],
+                crate::net::Clock::start(),
+            ),
             signalling: signalling.clone(),
             secrets,
             surroundings: {
