@@ -4,6 +4,7 @@ pub mod auth;
 pub mod call;
 pub mod dialog;
 pub mod directory;
+pub mod feed;
 pub mod filter;
 pub mod gate;
 pub mod known;
