@@ -26,10 +26,11 @@ use crate::{
     api,
     config::Config,
     host::{self, Snapshot, clock},
-    ops::{Accounts, Environment, Operations, State},
+    ops::{Accounts, Environment, FEED_LIMITS, Operations, State},
     secrets::Secrets,
     sip::{self, Sip},
     store::{EventKind, NewEvent, Store},
+    web::Web,
 };
 
 /// Runs the daemon until it is told to end. `detach`: take the filter off when it ends.
@@ -67,6 +68,8 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         secrets,
         surroundings: surroundings(),
         clock: Arc::new(now),
+        web: Web::new(),
+        feed_limits: FEED_LIMITS,
     };
     let operations = Operations::new(store.clone(), state, accounts, environment);
     // Without the filter, what an earlier daemon had begun waits for it.
@@ -88,6 +91,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         parts.start("what keeps registrations and call records", keeping);
     }
     parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
+    parts.start("what reads the feeds", follow::read_feeds(operations.clone(), ending.clone()));
     let status = filter.in_words();
     if let Some(keeping) = filter.keep(config.xdp.clone(), Arc::clone(&held), operations, ending) {
         parts.start("what keeps the filter", keeping);

@@ -13,4 +13,5 @@ pub mod signalling;
 pub mod sip;
 pub mod store;
 pub mod trace;
+pub mod web;
 pub mod xdp;

@@ -90,7 +90,7 @@ async fn list_blocks(session: &Session, args: &ListArgs) -> Result<(), Failure> 
 
 fn block_row(entry: &BlockEntry) -> [String; 7] {
     let by = match entry.kind {
-        BlockKind::Manual => entry.by.clone(),
+        BlockKind::Manual | BlockKind::Feed => entry.by.clone(),
         BlockKind::Automatic => "automatic".to_owned(),
     };
     let mark = if entry.enforced { "" } else { " *" };
@@ -239,6 +239,7 @@ async fn show(session: &Session, address: &str) -> Result<(), Failure> {
         range(&entry.cidr, &count).into_iter().for_each(|range| say(format!("  range    {range}")));
         let kind = match entry.kind {
             BlockKind::Manual => format!("by {}, a rule", entry.by),
+            BlockKind::Feed => format!("from {}", entry.by),
             BlockKind::Automatic => "by the filter itself".to_owned(),
         };
         say(format!("  made     {kind}, {since}"));

@@ -21,7 +21,8 @@ use pbx_core::{
 };
 
 use super::{
-    Accounts, AddExtension, AddTenant, Context, Environment, Operations, State, fake_signalling::FakeSignalling,
+    Accounts, AddExtension, AddTenant, Context, Environment, FEED_LIMITS, Operations, State,
+    fake_signalling::FakeSignalling,
 };
 use crate::{
     filter::{
@@ -31,6 +32,7 @@ use crate::{
     host::reserved::Uncovered,
     secrets::Secrets,
     store::Store,
+    web::{Limits, Web},
 };
 
 /// The time at which every test begins.
@@ -232,6 +234,8 @@ impl Bench {
                     Ok(surroundings.lock().unwrap().clone())
                 })
             },
+            web: Web::new(),
+            feed_limits: Limits { whole: Duration::from_millis(500), ..FEED_LIMITS },
             clock: {
                 let clock = clock.clone();
                 Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed)))

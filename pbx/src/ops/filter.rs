@@ -131,6 +131,7 @@ impl Operations {
                 None
             }
         };
+        warnings.extend(self.feed_warnings().await);
         let extensions = self.accounts().extensions().count();
         let book = self.book();
         Ok(Status {

@@ -104,7 +104,7 @@ impl Operations {
             let How { force, dry_run } = how;
             let notes = operations.only_sockets().into_iter().collect();
             let answer = ImportAnswer { dry_run, removed: removed.len(), notes, ..ImportAnswer::default() };
-            let plan = Plan { removed, added: Vec::new() };
+            let plan = Plan { removed, by_hand: true, ..Plan::default() };
             operations.lets_in(&plan, force).await?;
             if !dry_run {
                 let wording = Wording {
@@ -138,7 +138,7 @@ impl Operations {
                 object: format!("{}{and_more}", ranges.join(", ")),
                 sentence: format!("the time of {}{and_more} is over", ranges.join(", ")),
             };
-            operations.carry_out(&Context::daemon(), Plan { removed, added: Vec::new() }, &wording).await?;
+            operations.carry_out(&Context::daemon(), Plan { removed, ..Plan::default() }, &wording).await?;
             Ok(count)
         })
         .await
@@ -146,20 +146,27 @@ impl Operations {
 
     fn plan_list(&self, context: &Context, rules: Vec<NewRule>, now: Timestamp, answer: &mut ImportAnswer) -> Plan {
         let book = self.book();
-        let mut plan = Plan { removed: Vec::new(), added: Vec::with_capacity(rules.len()) };
+        let mut plan = Plan { added: Vec::with_capacity(rules.len()), ..Plan::default() };
         let mut id = book.next_id();
         for NewRule { prefix, action, expires_at, description } in rules {
             match book.of(&prefix, action) {
                 Some(old) => {
                     // A list without a description does not take one away.
                     let description = if description.is_empty() { old.description.clone() } else { description };
-                    if old.expires_at == expires_at && old.description == description {
+                    let of_feed = old.origin == Origin::Feed;
+                    if old.expires_at == expires_at && old.description == description && !of_feed {
                         answer.unchanged += 1;
                         continue;
                     }
                     answer.updated += 1;
                     plan.removed.push(old.clone());
-                    plan.added.push(Rule { expires_at, description, ..old.clone() });
+                    let mut rule = Rule { expires_at, description, ..old.clone() };
+                    if of_feed {
+                        // Who asks for a block wants it whatever the feed says later.
+                        rule.origin = Origin::Import;
+                        rule.created_by = context.actor.clone();
+                    }
+                    plan.added.push(rule);
                 }
                 None => {
                     answer.added += 1;

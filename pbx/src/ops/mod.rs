@@ -18,6 +18,7 @@ mod error;
 mod events;
 mod explain;
 mod extensions;
+mod feeds;
 mod filter;
 mod import;
 mod ip_filter;
@@ -54,6 +55,7 @@ pub use self::{
         AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension,
         User,
     },
+    feeds::{AddFeed, FEED_LIMITS, FeedAnswer, FeedView, RefreshFeed, UpdateFeed},
     filter::{Status, TestReport},
     import::{ImportAnswer, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
@@ -74,6 +76,7 @@ use crate::{
     secrets::Secrets,
     signalling::Signalling,
     store::{Event, Store, StoredBlock},
+    web::{Limits, Web},
 };
 
 /// Events that a follower may lag behind before it loses some, and is told how many.
@@ -141,6 +144,10 @@ pub struct Environment {
     pub surroundings: Arc<dyn Fn() -> Result<Surroundings, String> + Send + Sync>,
     /// The time of day.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What asks web servers.
+    pub web: Web,
+    /// What reading a feed may cost.
+    pub feed_limits: Limits,
 }
 
 /// Every operation. A handle: clones share one state.
@@ -163,6 +170,10 @@ struct Inner {
     unsaved: AtomicUsize,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
+    /// Held by whoever reads a feed: one after the other.
+    reading: tokio::sync::Mutex<()>,
+    /// Feeds were added or changed.
+    feeds_changed: tokio::sync::Notify,
     /// Held by the doctor, who holds the filter's tables for long.
     examining: Arc<tokio::sync::Mutex<()>>,
     followers: broadcast::Sender<Arc<Event>>,
@@ -184,6 +195,8 @@ impl Operations {
                 kept: Mutex::new(kept),
                 unsaved: AtomicUsize::new(0),
                 changing: tokio::sync::Mutex::new(()),
+                reading: tokio::sync::Mutex::new(()),
+                feeds_changed: tokio::sync::Notify::new(),
                 examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
             }),

@@ -41,6 +41,8 @@ pub enum EventKind {
     Registrations,
     /// A call was ended by somebody, or records of calls were closed, lost or removed.
     Calls,
+    /// A feed was added, changed or removed, fails, or is read again.
+    Feeds,
     /// The daemon started, stopped, or finished what an earlier one had begun.
     Daemon,
 }
@@ -78,7 +80,7 @@ pub struct Event {
 }
 
 impl EventKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Block,
         Self::Unblock,
         Self::Guard,
@@ -89,6 +91,7 @@ impl EventKind {
         Self::Transports,
         Self::Registrations,
         Self::Calls,
+        Self::Feeds,
         Self::Daemon,
     ];
 
@@ -105,6 +108,7 @@ impl EventKind {
             Self::Transports => "transports",
             Self::Registrations => "registrations",
             Self::Calls => "calls",
+            Self::Feeds => "feeds",
             Self::Daemon => "daemon",
         }
     }

@@ -27,7 +27,7 @@ fn rule(id: i64, prefix: &str, action: Action) -> Rule {
 }
 
 fn change<'a>(removed: &'a [Rule], added: &'a [Rule]) -> RuleChange<'a> {
-    RuleChange { removed, added, audit: &[], events: &[], pending: None }
+    RuleChange { removed, added, audit: &[], events: &[], pending: None, feed: None, released: None }
 }
 
 fn event(message: &str) -> NewEvent {
@@ -97,6 +97,8 @@ async fn a_change_is_stored_whole_or_not_at_all() {
             audit: &[audit("rule.import")],
             events: &[event("x")],
             pending: Some("x"),
+            feed: None,
+            released: None,
         })
         .await;
     assert!(failed.is_err());
