@@ -9,7 +9,9 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use capacity::{Capacity, CapacityError, MAX_ADDRESSES, MAX_PREFIXES};
-pub use text::{BadLine, Import, ImportError, LONGEST_LINE, MAX_LINES, MAX_REPORTED, Remark, export, parse_import};
+pub use text::{
+    BadLine, Import, ImportError, LONGEST_LINE, MAX_LINES, MAX_REPORTED, Remark, collect, export, parse_import,
+};
 
 use crate::{address::Prefix, feed::FeedName, time::Timestamp};
 

@@ -6,6 +6,7 @@ mod calls;
 mod error;
 mod events;
 mod extract;
+mod feeds;
 mod identity;
 mod listener;
 mod rules;
@@ -75,6 +76,12 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/security/test"),
     ("GET", "/api/security/blocks"),
     ("POST", "/api/security/blocks/remove"),
+    ("GET", "/api/security/feeds"),
+    ("POST", "/api/security/feeds"),
+    ("GET", "/api/security/feeds/{name}"),
+    ("POST", "/api/security/feeds/{name}"),
+    ("POST", "/api/security/feeds/{name}/destroy"),
+    ("POST", "/api/security/feeds/{name}/refresh"),
     ("GET", "/api/users"),
     ("POST", "/api/users"),
     ("GET", "/api/users/export"),
@@ -143,6 +150,10 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/security/test", post(security::test).layer(large))
         .route("/api/security/blocks", get(rules::blocks))
         .route("/api/security/blocks/remove", post(rules::remove_block))
+        .route("/api/security/feeds", get(feeds::list).post(feeds::create))
+        .route("/api/security/feeds/{name}", get(feeds::show).post(feeds::update))
+        .route("/api/security/feeds/{name}/destroy", post(feeds::destroy))
+        .route("/api/security/feeds/{name}/refresh", post(feeds::refresh))
         .route("/api/users", get(users::list).post(users::create))
         .route("/api/users/export", get(users::export))
         .route("/api/users/import", post(users::import).layer(large))

@@ -21,7 +21,7 @@ use pbx_core::{
 };
 
 use super::{
-    Accounts, AddExtension, AddTenant, Context, Environment, FEED_LIMITS, Operations, State,
+    Accounts, AddExtension, AddFeed, AddTenant, Context, Environment, FEED_LIMITS, Operations, State,
     fake_signalling::FakeSignalling,
 };
 use crate::{
@@ -245,6 +245,14 @@ impl Bench {
         operations.start_signalling().await.unwrap();
         signalling.called();
         Self { folder, operations, filter, signalling, surroundings, blind, clock }
+    }
+
+    /// A feed `listed` of one address, in the bench's folder.
+    pub(crate) async fn list(&self) {
+        let source = self.folder.path().join("listed.txt");
+        std::fs::write(&source, "198.51.100.40\n").unwrap();
+        let feed = AddFeed { name: "listed".into(), source: source.display().to_string(), ..AddFeed::default() };
+        self.operations.add_feed(&Context::daemon(), feed).await.unwrap();
     }
 
     /// An extension 101 that a phone is registered for, a second tenant, a call that goes on and one that has ended.

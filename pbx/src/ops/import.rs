@@ -11,17 +11,31 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, How, OpError, Operations,
     change::{Plan, Wording},
+    rules_csv,
 };
 
 /// A list to import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportRequest {
-    /// One rule a line; see [`pbx_core::rule::parse_import`].
+    /// The rules.
     pub text: String,
+    /// How they are written.
+    pub format: ImportFormat,
     /// Do it although connections are cut.
     pub force: bool,
     /// Only say what would change.
     pub dry_run: bool,
+}
+
+/// How the rules of a list are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportFormat {
+    /// One rule a line; see [`pbx_core::rule::parse_import`].
+    #[default]
+    Lines,
+    /// CSV with a header: cidr, target, description, expire_at, or what other programs call these.
+    Csv,
 }
 
 /// What an import, a flush or a sweep did.
@@ -54,23 +68,27 @@ impl Operations {
         self.to_the_end(async move {
             let begun = Instant::now();
             let now = operations.now();
-            let ImportRequest { text, force, dry_run } = request;
+            let ImportRequest { text, format, force, dry_run } = request;
             // Half a million lines are a noticeable piece of work: off the async threads.
-            let list = tokio::task::spawn_blocking(move || rule::parse_import(&text, now))
-                .await
-                .map_err(|error| OpError::internal(error.to_string()))?
-                .map_err(|error| {
-                    OpError::usage(format!(
-                        "nothing was imported, {} bad line{}",
-                        error.total,
-                        if error.total == 1 { "" } else { "s" }
-                    ))
-                    .with_detail(error.to_string())
-                })?;
+            let parse = move || match format {
+                ImportFormat::Lines => Ok((rule::parse_import(&text, now), None)),
+                ImportFormat::Csv => rules_csv::parse(&text, now).map_err(OpError::usage),
+            };
+            let (list, unread) =
+                tokio::task::spawn_blocking(parse).await.map_err(|error| OpError::internal(error.to_string()))??;
+            let list = list.map_err(|error| {
+                OpError::usage(format!(
+                    "nothing was imported, {} bad line{}",
+                    error.total,
+                    if error.total == 1 { "" } else { "s" }
+                ))
+                .with_detail(error.to_string())
+            })?;
             let _changing = operations.inner.changing.lock().await;
             let mut answer = ImportAnswer { dry_run, ..ImportAnswer::default() };
             answer.notes.extend(operations.only_sockets());
             let plan = operations.plan_list(&context, list.rules, now, &mut answer);
+            answer.notes.extend(unread);
             answer.notes.extend(list.remarks.iter().map(ToString::to_string));
             if list.merged > 0 {
                 answer.notes.push(format!("{} lines repeated an earlier one", list.merged));

@@ -13,6 +13,7 @@ mod calls;
 mod cdrs;
 mod change;
 mod control;
+mod csv;
 mod enforcement;
 mod error;
 mod events;
@@ -27,6 +28,7 @@ mod pcap;
 mod query;
 mod registrations;
 mod rules;
+mod rules_csv;
 mod settings;
 mod state;
 mod tenants;
@@ -57,7 +59,7 @@ pub use self::{
     },
     feeds::{AddFeed, FEED_LIMITS, FeedAnswer, FeedView, RefreshFeed, UpdateFeed},
     filter::{Status, TestReport},
-    import::{ImportAnswer, ImportRequest},
+    import::{ImportAnswer, ImportFormat, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
     query::{ListOptions, PAGE, Page},
     registrations::{PingView, RegistrationView, UserStatus},

@@ -15,6 +15,7 @@ mod automatic;
 mod bindings;
 mod cdrs;
 mod events;
+pub mod fail2ban;
 mod feeds;
 mod known;
 mod meta;

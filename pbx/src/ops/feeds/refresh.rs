@@ -79,8 +79,9 @@ impl Operations {
             let Ok(feeds) = self.store().feeds().await else { return PEACE };
             let now = self.now();
             let enabled = feeds.into_iter().filter(|feed| feed.enabled);
-            // A clock that was set back must not make one wait for longer than its interval.
-            let due = |feed: &StoredFeed| feed.next_at.min(now.saturating_add(feed.interval));
+            // A clock that was set back must not make one wait for longer than it ever would.
+            let longest = |feed: &StoredFeed| feed.interval.max(feed::LONGEST_BACK_OFF);
+            let due = |feed: &StoredFeed| feed.next_at.min(now.saturating_add(longest(feed)));
             let Some(next) = enabled.min_by_key(due) else { return feed::LONGEST_INTERVAL };
             if due(&next) > now {
                 return due(&next).saturating_since(now);

@@ -5,6 +5,7 @@ mod calls;
 mod cdrs;
 mod control;
 mod extensions;
+mod feeds;
 mod filter;
 mod forwarding;
 mod import;
