@@ -11,6 +11,7 @@ pub mod known;
 pub mod lockout;
 pub mod media;
 pub mod moment;
+pub mod notify;
 pub mod number;
 pub mod overload;
 pub mod password;

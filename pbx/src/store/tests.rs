@@ -261,7 +261,8 @@ async fn a_folder_that_cannot_be_made_and_a_file_that_is_no_database_are_named()
 #[tokio::test]
 async fn rules_of_an_older_layout_keep_their_ids_and_none_is_used_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pbx.db");
+    let path = folder.path().join("data/pbx.db");
+    std::fs::create_dir(folder.path().join("data")).unwrap();
     let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     let mut older = sqlx::migrate!("./migrations");

@@ -4,13 +4,16 @@
 mod calls;
 mod definitions;
 mod network;
+mod notify;
 mod profiles;
 mod sip;
 mod values;
 
+pub use crate::notify::Topics;
 pub use calls::CallSettings;
 pub use definitions::{Definition, definition, definitions};
 pub use network::NetworkSettings;
+pub use notify::NotifySettings;
 pub use profiles::{Profile, profile, profiles};
 pub use sip::{ChallengeSettings, ConnectionSettings, ExpiresSettings, SipSettings};
 pub use values::{
@@ -32,6 +35,8 @@ pub struct Settings {
     pub sip: SipSettings,
     /// What becomes of calls.
     pub calls: CallSettings,
+    /// What administrators are told.
+    pub notify: NotifySettings,
 }
 
 /// `filter.*`
@@ -220,6 +225,7 @@ impl Settings {
             network: NetworkSettings::lowest(),
             sip: SipSettings::lowest(),
             calls: CallSettings::lowest(),
+            notify: NotifySettings::lowest(),
         }
     }
 }
