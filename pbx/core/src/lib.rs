@@ -7,6 +7,7 @@ pub mod directory;
 pub mod feed;
 pub mod filter;
 pub mod gate;
+pub mod guard;
 pub mod known;
 pub mod lockout;
 pub mod media;

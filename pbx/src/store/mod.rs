@@ -17,6 +17,7 @@ mod cdrs;
 mod events;
 pub mod fail2ban;
 mod feeds;
+mod guard;
 mod known;
 mod meta;
 mod rules;
@@ -40,6 +41,7 @@ pub use self::{
     cdrs::{CALLS_KEPT, CALLS_SWEPT, CallField, Comparison, Condition, Operand, Part, Selection},
     events::{EVENTS_KEPT, Event, EventKind, NewEvent},
     feeds::{FeedEntries, FeedState, Released, StoredFeed},
+    guard::{Counter, EVIDENCE_KEPT, EVIDENCE_LIFE, Evidence, EvidenceMessage},
     known::StoredKnown,
     rules::RuleChange,
     settings::{SettingsChange, StoredSettings},

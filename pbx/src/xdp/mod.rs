@@ -39,6 +39,7 @@ use pbx_ebpf::{abi::Source, hash::Seed};
 use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
 
 pub use disabled::Disabled;
+pub use interfaces::connected;
 pub use pins::{Claimed, take_off};
 pub use takeover::{Start, random_seed, take_over};
 pub use tell::{Told, guard_is_over};
@@ -48,7 +49,7 @@ use crate::{
     config::Attach,
     filter::{
         AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-        MediaChange, Talker, TestVerdict,
+        MediaChange, NewBlock, Talker, TestVerdict,
     },
     host::{
         Snapshot, Wanted, clock,
@@ -350,6 +351,10 @@ impl Filter for XdpFilter {
 
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
         tell::automatic(self)
+    }
+
+    fn block(&self, _: &NewBlock) -> anyhow::Result<()> {
+        anyhow::bail!("this filter takes no blocks of detectors")
     }
 
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
