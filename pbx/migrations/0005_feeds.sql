@@ -1,4 +1,5 @@
--- Block lists that others keep, and what each of them holds. Times are milliseconds since the Unix epoch, UTC.
+-- Block lists that others keep, and what each of them holds; and who is told what happens. Times are milliseconds since
+-- the Unix epoch, UTC; columns named sealed_… are encrypted with a key that is not in this file.
 
 -- A rule may come from a feed. SQLite cannot widen a CHECK, so the table is made anew; ids stay and are not used twice.
 CREATE TABLE rules_wider (
@@ -48,3 +49,25 @@ CREATE TABLE feed_entries (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX feed_entries_by_feed ON feed_entries (feed);
+
+-- Who is told: the mail server and the webhook. The configuration is JSON without secrets. Tested: when this very
+-- configuration delivered a message; nothing is switched on before.
+CREATE TABLE notify_targets (
+    target        TEXT    NOT NULL PRIMARY KEY CHECK (target IN ('mail', 'webhook')),
+    config        TEXT    NOT NULL CHECK (json_valid(config)),
+    sealed_secret BLOB,
+    tested_at     INTEGER,
+    enabled       INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    CHECK (enabled = 0 OR tested_at IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+
+-- What was told, newest last; the oldest are dropped.
+CREATE TABLE notify_history (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    at       INTEGER NOT NULL,
+    target   TEXT    NOT NULL,
+    summary  TEXT    NOT NULL,
+    outcome  TEXT    NOT NULL,
+    attempts INTEGER NOT NULL,
+    problem  TEXT
+) STRICT;

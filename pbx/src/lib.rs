@@ -8,6 +8,7 @@ pub mod guard;
 pub mod host;
 pub mod media;
 pub mod net;
+pub mod notify;
 pub mod ops;
 pub mod secrets;
 pub mod signalling;

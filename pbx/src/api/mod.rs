@@ -9,6 +9,7 @@ mod extract;
 mod feeds;
 mod identity;
 mod listener;
+mod notify;
 mod rules;
 mod security;
 mod trace;
@@ -82,6 +83,14 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/security/feeds/{name}"),
     ("POST", "/api/security/feeds/{name}/destroy"),
     ("POST", "/api/security/feeds/{name}/refresh"),
+    ("GET", "/api/security/notify"),
+    ("GET", "/api/security/notify/history"),
+    ("POST", "/api/security/notify/mail"),
+    ("POST", "/api/security/notify/webhook"),
+    ("POST", "/api/security/notify/{target}/test"),
+    ("POST", "/api/security/notify/{target}/enable"),
+    ("POST", "/api/security/notify/{target}/disable"),
+    ("POST", "/api/security/notify/{target}/destroy"),
     ("GET", "/api/users"),
     ("POST", "/api/users"),
     ("GET", "/api/users/export"),
@@ -154,6 +163,14 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/security/feeds/{name}", get(feeds::show).post(feeds::update))
         .route("/api/security/feeds/{name}/destroy", post(feeds::destroy))
         .route("/api/security/feeds/{name}/refresh", post(feeds::refresh))
+        .route("/api/security/notify", get(notify::show))
+        .route("/api/security/notify/history", get(notify::history))
+        .route("/api/security/notify/mail", post(notify::set_mail))
+        .route("/api/security/notify/webhook", post(notify::set_webhook))
+        .route("/api/security/notify/{target}/test", post(notify::test))
+        .route("/api/security/notify/{target}/enable", post(notify::enable))
+        .route("/api/security/notify/{target}/disable", post(notify::disable))
+        .route("/api/security/notify/{target}/destroy", post(notify::destroy))
         .route("/api/users", get(users::list).post(users::create))
         .route("/api/users/export", get(users::export))
         .route("/api/users/import", post(users::import).layer(large))

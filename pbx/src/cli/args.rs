@@ -3,6 +3,7 @@
 mod accounts;
 mod calls;
 mod feeds;
+mod notify;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub(super) use self::{
     },
     calls::{Call, Cdr, WhichCdrs},
     feeds::Feed,
+    notify::{MailOptions, Notify, Receiver, SetReceiver},
 };
 use crate::config::DEFAULT_SOCKET;
 
@@ -94,6 +96,9 @@ pub enum Command {
     /// Block lists that others keep, read every so often
     #[command(subcommand)]
     Feed(Feed),
+    /// Mail and webhook to administrators: what happened, in digests
+    #[command(subcommand)]
+    Notify(Notify),
     /// Limits and settings, effective at once
     #[command(subcommand)]
     Guard(Guard),

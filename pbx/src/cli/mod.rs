@@ -13,6 +13,7 @@ mod feed;
 mod firewall;
 mod guard;
 mod list;
+mod notify;
 mod render;
 mod status;
 mod tenant;
@@ -79,6 +80,7 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Firewall(command) => firewall::run(&session, command).await,
         Command::Block(command) => block::block(&session, command).await,
         Command::Allow(command) => block::allow(&session, command).await,
+        Command::Notify(command) => notify::run(&session, command).await,
         Command::Feed(command) => feed::run(&session, command).await,
         Command::Guard(command) => guard::run(&session, command).await,
         Command::Ext(command) => ext::ext(&session, command).await,

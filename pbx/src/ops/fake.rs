@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,7 @@ use crate::{
         AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
         ManualVerdict, MediaChange, NewBlock, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
-    host::reserved::Uncovered,
+    host::{disk::Disk, reserved::Uncovered},
     secrets::Secrets,
     store::Store,
     web::{Limits, Web},
@@ -196,6 +196,8 @@ pub(crate) struct Bench {
     pub(crate) surroundings: Arc<Mutex<Surroundings>>,
     /// The surroundings cannot be read.
     pub(crate) blind: Arc<AtomicBool>,
+    /// Bytes that are free on the disk.
+    pub(crate) free: Arc<AtomicU64>,
     clock: Arc<AtomicI64>,
 }
 
@@ -232,6 +234,7 @@ impl Bench {
         let state = State::load(&store, BEGIN).await.unwrap();
         *filter.transports.lock().unwrap() = state.transports.clone();
         let signalling = Arc::new(FakeSignalling::default());
+        let free = Arc::new(AtomicU64::new(50 << 30));
         let environment = Environment {
             filter: filter.clone(),
             guard: crate::guard::Watch::new(
@@ -252,6 +255,10 @@ impl Bench {
                     Ok(surroundings.lock().unwrap().clone())
                 })
             },
+            disk: {
+                let free = free.clone();
+                Arc::new(move || Ok(Disk { size: 100 << 30, free: free.load(Ordering::Relaxed) }))
+            },
             web: Web::new(),
             feed_limits: Limits { whole: Duration::from_millis(500), ..FEED_LIMITS },
             clock: {
@@ -262,7 +269,7 @@ impl Bench {
         let operations = Operations::new(store, state, accounts, environment);
         operations.start_signalling().await.unwrap();
         signalling.called();
-        Self { folder, operations, filter, signalling, surroundings, blind, clock }
+        Self { folder, operations, filter, signalling, surroundings, blind, free, clock }
     }
 
     /// A feed `listed` of one address, in the bench's folder.

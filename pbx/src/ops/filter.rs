@@ -132,6 +132,8 @@ impl Operations {
             }
         };
         warnings.extend(self.feed_warnings().await);
+        warnings.extend(self.notify_warnings());
+        warnings.extend(self.disk_warning());
         let extensions = self.accounts().extensions().count();
         let book = self.book();
         Ok(Status {

@@ -25,6 +25,7 @@ mod guard;
 mod import;
 mod ip_filter;
 mod lockout;
+mod notify;
 mod pcap;
 mod query;
 mod registrations;
@@ -35,6 +36,7 @@ mod state;
 mod tenants;
 mod trace;
 mod transports;
+mod upkeep;
 
 use std::{
     collections::HashMap,
@@ -62,6 +64,7 @@ pub use self::{
     filter::{Status, TestReport},
     import::{ImportAnswer, ImportFormat, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
+    notify::{Delivery, Message, NotifyAnswer, NotifyView, ReceiverView, SetMail, SetWebhook},
     query::{ListOptions, PAGE, Page},
     registrations::{PingView, RegistrationView, UserStatus},
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
@@ -76,7 +79,7 @@ pub use self::{
 use crate::{
     filter::Filter,
     guard::Watch,
-    host::ROOT_SERVICE,
+    host::{ROOT_SERVICE, disk::Disk},
     secrets::Secrets,
     signalling::Signalling,
     store::{Event, Store, StoredBlock},
@@ -154,6 +157,8 @@ pub struct Environment {
     pub web: Web,
     /// What reading a feed may cost.
     pub feed_limits: Limits,
+    /// How full the disk is that has the store.
+    pub disk: Arc<dyn Fn() -> std::io::Result<Disk> + Send + Sync>,
 }
 
 /// Every operation. A handle: clones share one state.
@@ -180,6 +185,12 @@ struct Inner {
     reading: tokio::sync::Mutex<()>,
     /// Feeds were added or changed.
     feeds_changed: tokio::sync::Notify,
+    /// A receiver of digests was changed.
+    notify_changed: tokio::sync::Notify,
+    /// How telling the receivers goes.
+    healths: Mutex<notify::Healths>,
+    /// What somebody was told of that wears out.
+    worn: Mutex<upkeep::Worn>,
     /// Held by the doctor, who holds the filter's tables for long.
     examining: Arc<tokio::sync::Mutex<()>>,
     followers: broadcast::Sender<Arc<Event>>,
@@ -203,6 +214,9 @@ impl Operations {
                 changing: tokio::sync::Mutex::new(()),
                 reading: tokio::sync::Mutex::new(()),
                 feeds_changed: tokio::sync::Notify::new(),
+                notify_changed: tokio::sync::Notify::new(),
+                healths: Mutex::default(),
+                worn: Mutex::default(),
                 examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
             }),
@@ -219,7 +233,7 @@ impl Operations {
         self.look_around().await
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.inner.environment.clock)()
     }
 

@@ -43,6 +43,12 @@ pub enum EventKind {
     Calls,
     /// A feed was added, changed or removed, fails, or is read again.
     Feeds,
+    /// A certificate ends soon, or was replaced.
+    Certificate,
+    /// The disk is nearly full, or has room again.
+    Disk,
+    /// How administrators are told was changed.
+    Notify,
     /// The daemon started, stopped, or finished what an earlier one had begun.
     Daemon,
 }
@@ -80,7 +86,7 @@ pub struct Event {
 }
 
 impl EventKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Block,
         Self::Unblock,
         Self::Guard,
@@ -92,6 +98,9 @@ impl EventKind {
         Self::Registrations,
         Self::Calls,
         Self::Feeds,
+        Self::Certificate,
+        Self::Disk,
+        Self::Notify,
         Self::Daemon,
     ];
 
@@ -109,6 +118,9 @@ impl EventKind {
             Self::Registrations => "registrations",
             Self::Calls => "calls",
             Self::Feeds => "feeds",
+            Self::Certificate => "certificate",
+            Self::Disk => "disk",
+            Self::Notify => "notify",
             Self::Daemon => "daemon",
         }
     }

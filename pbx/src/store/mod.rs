@@ -20,6 +20,7 @@ mod feeds;
 mod guard;
 mod known;
 mod meta;
+mod notify;
 mod rules;
 mod settings;
 
@@ -43,6 +44,7 @@ pub use self::{
     feeds::{FeedEntries, FeedState, Released, StoredFeed},
     guard::{Counter, EVIDENCE_KEPT, EVIDENCE_LIFE, Evidence, EvidenceMessage},
     known::StoredKnown,
+    notify::{NotifyRow, StoredTarget},
     rules::RuleChange,
     settings::{SettingsChange, StoredSettings},
 };

@@ -54,6 +54,11 @@ impl Gather {
         self.digest.total()
     }
 
+    /// Whether there is anything to tell.
+    pub fn is_waiting(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// When the next digest is to be taken: soon after the first event, and `interval` after the digest before.
     pub fn due(&self, now: Timestamp, interval: Duration) -> Option<Timestamp> {
         let soon = self.begun?.min(now).saturating_add(PATIENCE.min(interval));
