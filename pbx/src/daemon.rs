@@ -113,7 +113,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         parts.start("what keeps registrations and call records", keeping);
     }
     parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
-    parts.start("what tells administrators", tell::tell(operations.clone(), tell::PAUSES, ending.clone()));
+    parts.start("what tells administrators", tell::tell(operations.clone(), tell::PACE, ending.clone()));
     parts.start("what looks after disk and certificates", follow::look_after(operations.clone(), ending.clone()));
     parts.start("what reads the feeds", follow::read_feeds(operations.clone(), ending.clone()));
     let status = filter.in_words();

@@ -15,7 +15,7 @@ pub(super) use self::{
     },
     calls::{Call, Cdr, WhichCdrs},
     feeds::Feed,
-    notify::{MailOptions, Notify, Receiver, SetReceiver},
+    notify::{MailOptions, Notify, SetReceiver},
 };
 use crate::config::DEFAULT_SOCKET;
 

@@ -17,11 +17,20 @@ use crate::{
     store::{Event, EventKind},
 };
 
-/// Pauses between the attempts to deliver one digest: one attempt more than pauses.
-pub(super) const PAUSES: &[Duration] =
-    &[Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900)];
-/// How often somebody looks whether a digest is due, while something waits: the clock may have been set.
-const LOOK: Duration = Duration::from_secs(1);
+/// How fast digests are told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Pauses between the attempts to deliver one: one attempt more than pauses.
+    pauses: &'static [Duration],
+    /// How often somebody looks whether one is due, while something waits: the clock may have been set.
+    look: Duration,
+}
+
+/// As the daemon does it.
+pub(super) const PACE: Pace = Pace {
+    pauses: &[Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900)],
+    look: Duration::from_secs(1),
+};
 
 /// What waits for a receiver.
 struct Line {
@@ -31,14 +40,14 @@ struct Line {
 }
 
 /// Goes on until the daemon ends; what was not told then is in the event log.
-pub(super) async fn tell(operations: Operations, pauses: &'static [Duration], mut ending: watch::Receiver<bool>) {
+pub(super) async fn tell(operations: Operations, pace: Pace, mut ending: watch::Receiver<bool>) {
     let mut events = operations.follow();
     let mut lines: Vec<Line> = Vec::new();
     let mut sending: JoinSet<(Target, Message, Delivery)> = JoinSet::new();
     follow_receivers(&operations, &mut lines).await;
     loop {
         for line in &mut lines {
-            send_if_due(&operations, line, pauses, &mut sending);
+            send_if_due(&operations, line, pace.pauses, &mut sending);
         }
         let waits = lines.iter().any(|line| !line.sending && line.gather.is_waiting());
         tokio::select! {
@@ -59,7 +68,7 @@ pub(super) async fn tell(operations: Operations, pauses: &'static [Duration], mu
                     line.gather.undelivered(operations.now(), &message.digest);
                 }
             }
-            () = sleep(LOOK), if waits => {}
+            () = sleep(pace.look), if waits => {}
         }
     }
 }

@@ -2,6 +2,8 @@
 //! One attempt each, bounded in time; who tries again and when is `daemon`'s.
 
 mod mail;
+#[cfg(test)]
+pub(crate) mod peer;
 mod webhook;
 
 use std::{fmt, str::FromStr, time::Duration};

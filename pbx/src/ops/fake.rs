@@ -22,8 +22,8 @@ use pbx_core::{
 };
 
 use super::{
-    Accounts, AddExtension, AddFeed, AddTenant, Context, Environment, FEED_LIMITS, Operations, State,
-    fake_signalling::FakeSignalling,
+    Accounts, AddExtension, AddFeed, AddTenant, Context, Environment, FEED_LIMITS, Operations, SetMail, SetWebhook,
+    State, fake_signalling::FakeSignalling,
 };
 use crate::{
     filter::{
@@ -31,9 +31,13 @@ use crate::{
         ManualVerdict, MediaChange, NewBlock, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
     host::{disk::Disk, reserved::Uncovered},
+    notify::Security,
     secrets::Secrets,
     store::Store,
-    web::{Limits, Web},
+    web::{
+        Limits, Web,
+        tests::{Server, status},
+    },
 };
 
 /// The time at which every test begins.
@@ -272,6 +276,24 @@ impl Bench {
         Self { folder, operations, filter, signalling, surroundings, blind, free, clock }
     }
 
+    /// Mail and webhook on loopback; the webhook's server, which takes everything, and the webhook is tested and off.
+    pub(crate) async fn receivers(&self) -> Server {
+        let server = Server::start(|_, _| status("204 No Content")).await;
+        let context = Context::daemon();
+        let mail = SetMail {
+            host: Some("127.0.0.1".into()),
+            security: Some(Security::None),
+            from: Some("pbx@example.com".into()),
+            to: Some(vec!["admin@example.com".into()]),
+            ..SetMail::default()
+        };
+        self.operations.set_mail(&context, mail).await.unwrap();
+        let webhook = SetWebhook { url: Some(server.url("/hook").to_string()), ..SetWebhook::default() };
+        self.operations.set_webhook(&context, webhook).await.unwrap();
+        self.operations.test_notify(&context, "webhook").await.unwrap();
+        server
+    }
+
     /// A feed `listed` of one address, in the bench's folder.
     pub(crate) async fn list(&self) {
         let source = self.folder.path().join("listed.txt");
@@ -294,6 +316,11 @@ impl Bench {
 
     pub(crate) fn advance(&self, span: Duration) {
         self.clock.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// The clock, for whoever lets it run (milliseconds).
+    pub(crate) fn clock(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.clock)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

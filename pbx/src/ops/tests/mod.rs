@@ -10,6 +10,7 @@ mod filter;
 mod forwarding;
 mod import;
 mod lockout;
+mod notify;
 mod registrations;
 mod rules;
 mod settings;
