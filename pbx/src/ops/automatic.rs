@@ -188,9 +188,23 @@ impl Operations {
     }
 }
 
+/// Whether a detector's blocks close the ports of the web alone: the store does not say it of each.
+fn web_only(detector: Detector) -> bool {
+    detector == Detector::Web
+}
+
 fn from_store(block: &StoredBlock) -> AutomaticBlock {
     let StoredBlock { prefix, reason, since, expires_at, enforced } = *block;
-    AutomaticBlock { prefix, reason, since, expires_at, packets: 0, last_seen: None, enforced }
+    AutomaticBlock {
+        prefix,
+        reason,
+        since,
+        expires_at,
+        packets: 0,
+        last_seen: None,
+        enforced,
+        web_only: web_only(reason),
+    }
 }
 
 /// Both ends within a second of each other and the rest equal.
