@@ -2,6 +2,8 @@
 
 mod accounts;
 mod calls;
+mod feeds;
+mod notify;
 
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ pub(super) use self::{
         CertificateFiles, Ext, Forward, InTenant, PasswordFrom, Reg, Switch, Tenant, Transport, TransportOptions,
     },
     calls::{Call, Cdr, WhichCdrs},
+    feeds::Feed,
+    notify::{MailOptions, Notify, SetReceiver},
 };
 use crate::config::DEFAULT_SOCKET;
 
@@ -89,6 +93,12 @@ pub enum Command {
     /// Addresses that always pass
     #[command(subcommand)]
     Allow(Allow),
+    /// Block lists that others keep, read every so often
+    #[command(subcommand)]
+    Feed(Feed),
+    /// Mail and webhook to administrators: what happened, in digests
+    #[command(subcommand)]
+    Notify(Notify),
     /// Limits and settings, effective at once
     #[command(subcommand)]
     Guard(Guard),
@@ -214,7 +224,20 @@ pub enum Block {
     /// Import a list: one a line, `ADDRESS [allow|block] [for SPAN | until TIME] [# why]`; all of it or nothing
     Import {
         /// The file, or - for standard input
-        file: PathBuf,
+        #[arg(required_unless_present = "fail2ban")]
+        file: Option<PathBuf>,
+        /// It is CSV with a header: cidr,target,description,expire_at
+        #[arg(long)]
+        csv: bool,
+        /// The bans of fail2ban's database instead; they end when they would there
+        #[arg(
+            long,
+            value_name = "DATABASE",
+            num_args = 0..=1,
+            default_missing_value = "/var/lib/fail2ban/fail2ban.sqlite3",
+            conflicts_with_all = ["file", "csv"]
+        )]
+        fail2ban: Option<PathBuf>,
         /// Do it although it cuts established connections
         #[arg(long)]
         force: bool,

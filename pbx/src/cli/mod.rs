@@ -9,9 +9,11 @@ mod client;
 mod events;
 mod ext;
 mod failure;
+mod feed;
 mod firewall;
 mod guard;
 mod list;
+mod notify;
 mod render;
 mod status;
 mod tenant;
@@ -78,6 +80,8 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Firewall(command) => firewall::run(&session, command).await,
         Command::Block(command) => block::block(&session, command).await,
         Command::Allow(command) => block::allow(&session, command).await,
+        Command::Notify(command) => notify::run(&session, command).await,
+        Command::Feed(command) => feed::run(&session, command).await,
         Command::Guard(command) => guard::run(&session, command).await,
         Command::Ext(command) => ext::ext(&session, command).await,
         Command::Reg(command) => ext::reg(&session, command).await,

@@ -5,6 +5,7 @@
 pub mod choose;
 pub mod clock;
 pub mod connections;
+pub mod disk;
 mod ethtool;
 pub mod firewall;
 pub mod links;

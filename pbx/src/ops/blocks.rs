@@ -19,10 +19,22 @@ use crate::filter::{AutomaticBlock, Control, Hits};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockKind {
-    /// A rule.
+    /// A person, by a rule.
     Manual,
+    /// A list that others keep, by a rule.
+    Feed,
     /// The filter.
     Automatic,
+}
+
+impl BlockKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Feed => "feed",
+            Self::Automatic => "automatic",
+        }
+    }
 }
 
 /// A block as the list shows it.
@@ -215,7 +227,7 @@ impl Operations {
 
     async fn with_hits(&self, mut entries: Vec<BlockEntry>) -> Result<Vec<BlockEntry>, OpError> {
         self.with_filter(move |filter| {
-            for entry in entries.iter_mut().filter(|entry| entry.kind == BlockKind::Manual) {
+            for entry in entries.iter_mut().filter(|entry| entry.kind != BlockKind::Automatic) {
                 entry.hits = filter.hits(&entry.cidr, Action::Block);
             }
             entries
@@ -227,7 +239,7 @@ impl Operations {
 fn of_rule(rule: &Rule, enforced: bool) -> BlockEntry {
     BlockEntry {
         cidr: rule.prefix,
-        kind: BlockKind::Manual,
+        kind: if rule.feed().is_some() { BlockKind::Feed } else { BlockKind::Manual },
         reason: rule.description.clone(),
         since: rule.created_at,
         expire_at: rule.expires_at,
@@ -273,7 +285,7 @@ impl Row for BlockEntry {
     fn field(&self, index: usize) -> Value<'_> {
         match index {
             0 => Value::Address(self.cidr),
-            1 => Value::Text(if self.kind == BlockKind::Manual { "manual" } else { "automatic" }.into()),
+            1 => Value::Text(self.kind.as_str().into()),
             2 => Value::Text(self.reason.as_str().into()),
             3 => Value::Time(self.since),
             4 => self.expire_at.map_or(Value::Null, Value::Time),

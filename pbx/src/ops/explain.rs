@@ -340,7 +340,8 @@ fn describe(rule: &Rule, now: Timestamp) -> String {
         |end| format!("{} left", format_duration(whole_seconds(end.saturating_since(now)))),
     );
     let why = if rule.description.is_empty() { String::new() } else { format!(", \"{}\"", rule.description) };
-    format!("{} {}{why}, by {} at {}, {left}", rule.action, rule.prefix, rule.created_by, rule.created_at)
+    let by = if rule.feed().is_some() { "from" } else { "by" };
+    format!("{} {}{why}, {by} {} at {}, {left}", rule.action, rule.prefix, rule.created_by, rule.created_at)
 }
 
 /// The nearest second: a clock's error of milliseconds is nothing to show.

@@ -133,6 +133,9 @@ impl Operations {
                 None
             }
         };
+        warnings.extend(self.feed_warnings().await);
+        warnings.extend(self.notify_warnings());
+        warnings.extend(self.disk_warning());
         let extensions = self.accounts().extensions().count();
         let book = self.book();
         Ok(Status {

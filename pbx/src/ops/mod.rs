@@ -13,25 +13,30 @@ mod calls;
 mod cdrs;
 mod change;
 mod control;
+mod csv;
 mod enforcement;
 mod error;
 mod events;
 mod explain;
 mod extensions;
+mod feeds;
 mod filter;
 mod guard;
 mod import;
 mod ip_filter;
 mod lockout;
+mod notify;
 mod pcap;
 mod query;
 mod registrations;
 mod rules;
+mod rules_csv;
 mod settings;
 mod state;
 mod tenants;
 mod trace;
 mod transports;
+mod upkeep;
 
 use std::{
     collections::HashMap,
@@ -55,9 +60,11 @@ pub use self::{
         AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension,
         User,
     },
+    feeds::{AddFeed, FEED_LIMITS, FeedAnswer, FeedView, RefreshFeed, UpdateFeed},
     filter::{Status, TestReport},
-    import::{ImportAnswer, ImportRequest},
+    import::{ImportAnswer, ImportFormat, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
+    notify::{Delivery, Message, NotifyAnswer, NotifyView, ReceiverView, SetMail, SetWebhook},
     query::{ListOptions, PAGE, Page},
     registrations::{PingView, RegistrationView, UserStatus},
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
@@ -72,10 +79,11 @@ pub use self::{
 use crate::{
     filter::Filter,
     guard::Watch,
-    host::{OTHER_SERVICE, ROOT_SERVICE},
+    host::{OTHER_SERVICE, ROOT_SERVICE, disk::Disk},
     secrets::Secrets,
     signalling::Signalling,
     store::{Event, Store, StoredBlock},
+    web::{Limits, Web},
 };
 
 /// Events that a follower may lag behind before it loses some, and is told how many.
@@ -145,6 +153,12 @@ pub struct Environment {
     pub surroundings: Arc<dyn Fn() -> Result<Surroundings, String> + Send + Sync>,
     /// The time of day.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What asks web servers.
+    pub web: Web,
+    /// What reading a feed may cost.
+    pub feed_limits: Limits,
+    /// How full the disk is that has the store.
+    pub disk: Arc<dyn Fn() -> std::io::Result<Disk> + Send + Sync>,
 }
 
 /// Every operation. A handle: clones share one state.
@@ -167,6 +181,16 @@ struct Inner {
     unsaved: AtomicUsize,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
+    /// Held by whoever reads a feed: one after the other.
+    reading: tokio::sync::Mutex<()>,
+    /// Feeds were added or changed.
+    feeds_changed: tokio::sync::Notify,
+    /// A receiver of digests was changed.
+    notify_changed: tokio::sync::Notify,
+    /// How telling the receivers goes.
+    healths: Mutex<notify::Healths>,
+    /// What somebody was told of that wears out.
+    worn: Mutex<upkeep::Worn>,
     /// Held by the doctor, who holds the filter's tables for long.
     examining: Arc<tokio::sync::Mutex<()>>,
     followers: broadcast::Sender<Arc<Event>>,
@@ -188,6 +212,11 @@ impl Operations {
                 kept: Mutex::new(kept),
                 unsaved: AtomicUsize::new(0),
                 changing: tokio::sync::Mutex::new(()),
+                reading: tokio::sync::Mutex::new(()),
+                feeds_changed: tokio::sync::Notify::new(),
+                notify_changed: tokio::sync::Notify::new(),
+                healths: Mutex::default(),
+                worn: Mutex::default(),
                 examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
             }),
@@ -204,7 +233,7 @@ impl Operations {
         self.look_around().await
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.inner.environment.clock)()
     }
 
