@@ -79,6 +79,7 @@ fn sample(method: &str, path: &str) -> (String, Bytes) {
     let filled = path.replace("{id}", id).replace("{instance_id}", "urn:uuid:phone").replace("{number}", "101");
     let filled =
         if path.contains("interfaces") { filled.replace("{name}", "eth0") } else { filled.replace("{name}", "strict") };
+    let filled = if path.ends_with("blocks/show") { format!("{filled}?address=198.51.100.1") } else { filled };
     let filled = if path.ends_with("explain") { format!("{filled}?ip=198.51.100.1") } else { filled };
     let body = match (method, path) {
         ("POST", "/api/ip_filters") => json!({ "cidr": "198.51.100.9", "target": "DENY" }),

@@ -11,14 +11,21 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OpError, Operations, RegistrationView, blocks::undo, enforcement};
+use super::{
+    Context, CounterView, EvidenceView, OffenceView, OpError, Operations, PairView, RegistrationView,
+    blocks::undo,
+    enforcement,
+    evidence::{Found, ranges_of},
+};
 use crate::{
     filter::{AutomaticBlock, Control, KernelView, ManualVerdict},
-    store::Event,
+    store::{AuditRow, Event},
 };
 
 /// Events about the address that are shown.
 const EVENTS: u32 = 5;
+/// What a tier says that has nothing to say.
+const NOTHING: [&str; 3] = ["no", "none", "none covers it"];
 
 /// What becomes of packets from an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +46,11 @@ pub enum Fate {
 /// One tier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// Which: `own address`, `manual rules`, `known sources`, `automatic blocks`, `rate levels`.
+    /// Which: `own address`, `manual rules`, `known sources`, `automatic blocks`, `default deny`, `rate levels`.
     pub tier: String,
+    /// It has something to say about the address.
+    #[serde(default)]
+    pub matches: bool,
     /// It is the one that decides.
     pub decides: bool,
     /// What it says about the address.
@@ -65,6 +75,9 @@ pub struct Explanation {
     pub address: IpAddr,
     /// What becomes of its packets.
     pub fate: Fate,
+    /// Something is known of it; otherwise this is what would become of its packets.
+    #[serde(default)]
+    pub seen: bool,
     /// Why, in one sentence.
     pub because: String,
     /// The command that changes it.
@@ -73,6 +86,24 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// Rules that cover the address and do not decide.
     pub also: Vec<String>,
+    /// What led to the automatic block.
+    #[serde(default)]
+    pub evidence: Option<EvidenceView>,
+    /// Earlier automatic blocks, and those that are no longer in force, the newest first: at most three.
+    #[serde(default)]
+    pub history: Vec<EvidenceView>,
+    /// What detectors count of it now, those that are nearest to their limits first.
+    #[serde(default)]
+    pub counters: Vec<CounterView>,
+    /// What is remembered of its earlier blocks: the next one is longer.
+    #[serde(default)]
+    pub offence: Option<OffenceView>,
+    /// Accounts that are not heard from there.
+    #[serde(default)]
+    pub pairs: Vec<PairView>,
+    /// What people changed about it, the newest first: at most three.
+    #[serde(default)]
+    pub changes: Vec<AuditRow>,
     /// Phones that are registered from it now.
     #[serde(default)]
     pub registered: Vec<RegistrationView>,
@@ -84,8 +115,8 @@ pub struct Explanation {
 }
 
 impl Operations {
-    /// Explains one address; one that was never seen, too.
-    pub async fn explain(&self, text: &str) -> Result<Explanation, OpError> {
+    /// Explains one address; one that was never seen, too. Whoever is no administrator sees no messages.
+    pub async fn explain(&self, context: &Context, text: &str) -> Result<Explanation, OpError> {
         let address = address::parse_host(text).map_err(|error| OpError::usage(error.to_string()))?;
         let (control, view) = self.with_filter(move |filter| (filter.control(), filter.explain(address))).await?;
         let mut view = view.map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
@@ -100,17 +131,20 @@ impl Operations {
             });
         }
         let (settings, _) = self.current_settings();
-        let mut about = vec![Prefix::host(address)];
-        about.extend(view.automatic.as_ref().map(|block| block.prefix));
-        if address.is_ipv6() {
-            about.extend(Prefix::new(address, 64));
-        }
-        let events = self.store().events_about(&about, EVENTS).await?;
-        let mut explanation = explain(address, &rules, &view, &settings, now);
-        explanation.events = events;
+        let about = ranges_of(address, view.automatic.as_ref());
+        let is_local = self.guard().networks().local.iter().any(|network| network.contains(address));
+        let mut explanation = explain(address, &rules, &view, &settings, is_local, now);
+        explanation.events = self.store().events_about(&about, EVENTS).await?;
+        let made_by = view.automatic.as_ref().map(|block| block.reason);
+        let Found { now: evidence, history } = self.evidence_about(context, &about, made_by).await?;
+        (explanation.evidence, explanation.history) = (evidence, history);
+        (explanation.counters, explanation.offence) = self.counted(address);
+        explanation.pairs = self.pairs_within(&Prefix::host(address));
+        explanation.changes = self.changes_about(&about).await?;
         explanation.registered = self.registered_now().await?;
         explanation.registered.retain(|view| view.is_from(address));
         explanation.known = self.known_here(address).await?;
+        explanation.look_whether_seen(&view);
         explanation.without_control(control);
         Ok(explanation)
     }
@@ -132,6 +166,20 @@ impl Operations {
 }
 
 impl Explanation {
+    fn look_whether_seen(&mut self, view: &KernelView) {
+        let is_known = view.own || view.known.is_some() || !self.registered.is_empty() || !self.known.is_empty();
+        let did_something = view.rate.is_some()
+            || view.automatic.is_some()
+            || !self.counters.is_empty()
+            || self.offence.is_some()
+            || !self.history.is_empty()
+            || !self.events.is_empty();
+        self.seen = is_known || did_something;
+        if !self.seen && self.fate == Fate::Pass {
+            self.because = format!("nobody has seen it yet; {}", self.because);
+        }
+    }
+
     /// Without a filter of ours, what was found only says what one would do.
     fn without_control(&mut self, control: Control) {
         let (fate, because) = match control {
@@ -159,12 +207,20 @@ struct Verdict {
     undo: Option<String>,
 }
 
-fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settings, now: Timestamp) -> Explanation {
+fn explain(
+    address: IpAddr,
+    rules: &[Rule],
+    view: &KernelView,
+    settings: &Settings,
+    is_local: bool,
+    now: Timestamp,
+) -> Explanation {
     let mut steps = Vec::new();
     let mut winner: Option<Verdict> = None;
     let mut tier = |name: &str, says: String, verdict: Option<Verdict>| {
         let decides = winner.is_none() && verdict.is_some();
-        steps.push(Step { tier: name.to_owned(), decides, says });
+        let matches = verdict.is_some() || !NOTHING.contains(&says.as_str());
+        steps.push(Step { tier: name.to_owned(), matches, decides, says });
         if decides {
             winner = verdict;
         }
@@ -177,6 +233,9 @@ fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settin
     tier("known sources", says, verdict);
     let (says, verdict) = automatic(view.automatic.as_ref(), settings, now);
     tier("automatic blocks", says, verdict);
+    if let Some((says, verdict)) = default_deny(address, settings, is_local) {
+        tier("default deny", says, verdict);
+    }
     let (says, verdict) = rates(address, view, settings);
     tier("rate levels", says, Some(verdict));
     let winner = winner.unwrap_or(Verdict { fate: Fate::Pass, because: "nothing decides".to_owned(), undo: None });
@@ -185,10 +244,17 @@ fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settin
     Explanation {
         address,
         fate,
+        seen: true,
         because,
         undo,
         steps,
         also,
+        evidence: None,
+        history: Vec::new(),
+        counters: Vec::new(),
+        offence: None,
+        pairs: Vec::new(),
+        changes: Vec::new(),
         registered: Vec::new(),
         known: Vec::new(),
         events: Vec::new(),
@@ -267,6 +333,7 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
         return (format!("{says}; {off} is off"), None);
     };
     let ports = match settings.guard.scope {
+        _ if block.web_only => "to the ports of the web",
         Scope::Appliance => "to protected and media ports",
         Scope::All => "to every port",
     };
@@ -282,6 +349,24 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
         block.reason.what()
     );
     (says, Some(Verdict { fate, because, undo: Some(undo(&block.prefix)) }))
+}
+
+/// Strangers, while protected ports are closed to them; nothing while they are not.
+fn default_deny(address: IpAddr, settings: &Settings, is_local: bool) -> Option<(String, Option<Verdict>)> {
+    let fate = fate(settings.filter.default_deny.under(settings.filter.mode))?;
+    let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if is_local || is_link_local {
+        return Some(("no: it is in a local network".to_owned(), None));
+    }
+    let (how, would) = match fate {
+        Fate::Drop => ("are closed", "is"),
+        _ => ("would be closed (default deny only monitors)", "would be"),
+    };
+    let because = format!(
+        "protected ports {how} to strangers such as {address} (filter.default_deny): what it sends there {would} dropped"
+    );
+    let undo = Some(format!("pbx allow add {}", Prefix::host(address)));
+    Some((format!("yes: protected ports {how} to strangers"), Some(Verdict { fate, because, undo })))
 }
 
 fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Verdict) {

@@ -16,6 +16,7 @@ mod control;
 mod enforcement;
 mod error;
 mod events;
+mod evidence;
 mod explain;
 mod extensions;
 mod filter;
@@ -50,6 +51,7 @@ pub use self::{
     calls::{CallLegView, CallState, CallView},
     cdrs::{CdrDetail, CdrLegView, CdrView, ExportCdrs, ExportFormat, LegMedia},
     error::{Kind, OpError},
+    evidence::{BlockShown, CounterView, EvidenceView, OffenceView, PairView},
     explain::{Explanation, Fate, KnownHere, Step},
     extensions::{
         AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension,

@@ -202,7 +202,7 @@ async fn a_machine_that_cannot_be_looked_at_is_not_changed_where_that_could_lock
     bench.allow("198.51.100.1").await;
     operations.remove_rule_of(&admin(), NETWORK, Action::Block, How::default()).await.unwrap();
     operations.status().await.unwrap();
-    operations.explain(ADMIN).await.unwrap();
+    operations.explain(&admin(), ADMIN).await.unwrap();
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_block_of_a_level_that_does_not_enforce_is_not_shown_as_enforced() {
             blocks[0].enforced = made_under_enforce;
             bench.filter.view.lock().unwrap().automatic = blocks.first().cloned();
         }
-        let explained = operations.explain("198.51.100.7").await.unwrap();
+        let explained = operations.explain(&admin(), "198.51.100.7").await.unwrap();
         assert_eq!(explained.fate, fate, "{level}: {}", explained.because);
         assert!(!explained.because.contains("the filter only monitors"), "{}", explained.because);
         let listed = operations.blocks(&ListOptions::default()).await.unwrap().items;
