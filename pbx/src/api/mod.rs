@@ -76,6 +76,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/security/interfaces/{name}/detach"),
     ("POST", "/api/security/test"),
     ("GET", "/api/security/blocks"),
+    ("GET", "/api/security/blocks/show"),
     ("POST", "/api/security/blocks/remove"),
     ("GET", "/api/security/feeds"),
     ("POST", "/api/security/feeds"),
@@ -159,6 +160,7 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/security/interfaces/{name}/detach", post(security::detach))
         .route("/api/security/test", post(security::test).layer(large))
         .route("/api/security/blocks", get(rules::blocks))
+        .route("/api/security/blocks/show", get(rules::show_blocks))
         .route("/api/security/blocks/remove", post(rules::remove_block))
         .route("/api/security/feeds", get(feeds::list).post(feeds::create))
         .route("/api/security/feeds/{name}", get(feeds::show).post(feeds::update))

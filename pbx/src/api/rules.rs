@@ -15,8 +15,8 @@ use super::{
     identity::Caller,
 };
 use crate::ops::{
-    AddRule, BlockEntry, How, ImportAnswer, ImportFormat, ImportRequest, IpFilter, ListOptions, OpError, Page,
-    RemoveBlock, Removed, RuleAnswer, UpdateRule,
+    AddRule, BlockEntry, BlockShown, How, ImportAnswer, ImportFormat, ImportRequest, IpFilter, ListOptions, OpError,
+    Page, RemoveBlock, Removed, RuleAnswer, UpdateRule,
 };
 
 /// What to flush.
@@ -48,6 +48,11 @@ pub(super) struct Options {
     dry_run: bool,
     target: Option<Action>,
     format: ImportFormat,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Shown {
+    address: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +153,14 @@ pub(super) async fn blocks(
     Query(options): Query<ListOptions>,
 ) -> Result<Json<Page<BlockEntry>>, ApiError> {
     Ok(Json(api.operations.blocks(&options).await?))
+}
+
+pub(super) async fn show_blocks(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(Shown { address }): Query<Shown>,
+) -> Result<Json<Page<BlockShown>>, ApiError> {
+    Ok(Json(api.operations.show_blocks(&context, &address).await?))
 }
 
 pub(super) async fn remove_block(

@@ -94,9 +94,10 @@ pub(super) async fn top(State(api): State<Api>, Query(top): Query<Top>) -> Resul
 
 pub(super) async fn explain(
     State(api): State<Api>,
+    Caller(context): Caller,
     Query(explain): Query<Explain>,
 ) -> Result<Json<Explanation>, ApiError> {
-    Ok(Json(api.operations.explain(&explain.ip).await?))
+    Ok(Json(api.operations.explain(&context, &explain.ip).await?))
 }
 
 pub(super) async fn stats(State(api): State<Api>) -> Result<Json<Items<InterfaceCounters>>, ApiError> {

@@ -81,6 +81,7 @@ fn sample(method: &str, path: &str) -> (String, Bytes) {
     let filled = if path.contains("feeds") { filled.replace("{name}", "listed") } else { filled };
     let filled =
         if path.contains("interfaces") { filled.replace("{name}", "eth0") } else { filled.replace("{name}", "strict") };
+    let filled = if path.ends_with("blocks/show") { format!("{filled}?address=198.51.100.1") } else { filled };
     let filled = if path.ends_with("explain") { format!("{filled}?ip=198.51.100.1") } else { filled };
     let body = match (method, path) {
         ("POST", "/api/ip_filters") => json!({ "cidr": "198.51.100.9", "target": "DENY" }),

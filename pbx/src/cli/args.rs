@@ -216,10 +216,13 @@ pub enum Block {
         #[command(flatten)]
         change: Change,
     },
-    /// The blocks that cover an address or lie in a range
+    /// The blocks that cover an address or lie in a range, and what led to them
     Show {
         #[command(flatten)]
         address: Address,
+        /// The whole messages that led to it; what proves a password is masked
+        #[arg(long)]
+        messages: bool,
     },
     /// Import a list: one a line, `ADDRESS [allow|block] [for SPAN | until TIME] [# why]`; all of it or nothing
     Import {

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use pbx_core::{rule::Action, time::Timestamp};
+use pbx_core::{guard::Detector, rule::Action, time::Timestamp};
 use serde_json::{Value, json};
 
 use super::{
@@ -13,12 +13,12 @@ use super::{
     args::{Add, Allow, Block, Change, ListArgs},
     ask::confirm,
     client::{query, typed},
+    evidence::{packets, seen, show},
     failure::Failure,
     render::{Columns, ago, left, now, number, range, say, say_json},
 };
 use crate::{
     api::FlushRequest,
-    filter::Hits,
     ops::{AddRule, BlockEntry, BlockKind, Did, ImportAnswer, IpFilter, RemoveBlock, Removed, RuleAnswer},
     store::fail2ban,
 };
@@ -31,7 +31,7 @@ pub(super) async fn block(session: &Session, command: Block) -> Result<(), Failu
             let request = RemoveBlock { address: address.text(), allow_for, force, dry_run: change.dry_run };
             remove(session, &request).await
         }
-        Block::Show { address } => show(session, &address.text()).await,
+        Block::Show { address, messages } => show(session, &address.text(), messages).await,
         Block::Import { file, csv, fail2ban, force, change } => {
             let (bytes, format, note) = match (fail2ban, file) {
                 (Some(database), _) => bans(&database).await?,
@@ -102,12 +102,18 @@ fn block_row(entry: &BlockEntry) -> [String; 7] {
     let by = match entry.kind {
         BlockKind::Manual | BlockKind::Feed => entry.by.clone(),
         BlockKind::Automatic => "automatic".to_owned(),
+        BlockKind::Pair => "automatic, one account".to_owned(),
+    };
+    let reason = match (Detector::from_name(&entry.reason), &entry.account) {
+        (Some(detector), Some(account)) => format!("{account}: {}", detector.what()),
+        (Some(detector), None) if entry.kind == BlockKind::Automatic => detector.label().to_owned(),
+        _ => entry.reason.clone(),
     };
     let mark = if entry.enforced { "" } else { " *" };
     [
         format!("{}{mark}", entry.cidr),
         by,
-        entry.reason.clone(),
+        reason,
         packets(&entry.hits),
         seen(&entry.hits),
         ago(entry.since),
@@ -203,63 +209,18 @@ async fn remove(session: &Session, request: &RemoveBlock) -> Result<(), Failure>
         say_json(&value);
         return Ok(());
     }
-    let Removed { dry_run, manual, automatic, allowed, notes } = typed(value)?;
+    let Removed { dry_run, manual, automatic, pairs, allowed, notes } = typed(value)?;
     manual.iter().for_each(say_rule);
+    let would = if dry_run { "would be " } else { "" };
     for block in automatic {
-        let would = if dry_run { "would be " } else { "" };
-        say(format!("{} {would}no longer blocked automatically ({})", block.prefix, block.reason.as_str()));
+        say(format!("{} {would}no longer blocked automatically ({})", block.prefix, block.reason.label()));
+    }
+    for pair in pairs {
+        say(format!("{} {would}heard again for the account {}", pair.cidr, pair.account));
     }
     allowed.iter().for_each(say_rule);
     for note in notes {
         say(format!("  {note}"));
-    }
-    Ok(())
-}
-
-async fn show(session: &Session, address: &str) -> Result<(), Failure> {
-    // The search knows ranges; a wrong address is told by the same parser as everywhere.
-    let typed_address = pbx_core::address::parse(address).map_err(|error| Failure::Usage(error.to_string()))?;
-    let prefix = typed_address.prefix.to_string();
-    let value = session
-        .client
-        .get(&format!("/api/security/blocks{}", query(&[("search", &prefix), ("count", "true")])))
-        .await?;
-    let entries: Vec<BlockEntry> = typed(value["items"].clone())?;
-    let entries: Vec<BlockEntry> =
-        entries.into_iter().filter(|entry| entry.cidr.overlaps(&typed_address.prefix)).collect();
-    if entries.is_empty() {
-        return Err(Failure::Answer {
-            status: hyper::StatusCode::NOT_FOUND,
-            errors: vec![crate::ops::OpError::not_found(format!(
-                "{prefix} is not blocked; `pbx explain {}` says what happens to it",
-                typed_address.prefix.addr()
-            ))],
-        });
-    }
-    if session.json {
-        say_json(&json!({ "count": entries.len(), "items": entries }));
-        return Ok(());
-    }
-    for entry in entries {
-        let since = format!("since {} ({})", entry.since, ago(entry.since));
-        let end =
-            entry.expire_at.map_or("permanent".to_owned(), |end| format!("until {end} ({} left)", left(Some(end))));
-        say(entry.cidr);
-        let count = entry.cidr.count().to_string();
-        range(&entry.cidr, &count).into_iter().for_each(|range| say(format!("  range    {range}")));
-        let kind = match entry.kind {
-            BlockKind::Manual => format!("by {}, a rule", entry.by),
-            BlockKind::Feed => format!("from {}", entry.by),
-            BlockKind::Automatic => "by the filter itself".to_owned(),
-        };
-        say(format!("  made     {kind}, {since}"));
-        say(format!("  reason   {}", if entry.reason.is_empty() { "-" } else { &entry.reason }));
-        say(format!("  ends     {end}"));
-        say(format!("  dropped  {} packets, last {}", packets(&entry.hits), seen(&entry.hits)));
-        if !entry.enforced {
-            say("  note     drops nothing now: the filter only monitors, or an allow rule stands before it");
-        }
-        say(format!("  undo     {}", entry.undo));
     }
     Ok(())
 }
@@ -331,13 +292,4 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
         std::fs::read(file)
     };
     bytes.map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))
-}
-
-fn packets(hits: &Hits) -> String {
-    let estimated = if hits.estimated && hits.packets > 0 { "≈" } else { "" };
-    format!("{estimated}{}", number(hits.packets))
-}
-
-fn seen(hits: &Hits) -> String {
-    hits.last_seen.map_or_else(|| "-".to_owned(), ago)
 }

@@ -7,6 +7,8 @@ mod block;
 mod call;
 mod client;
 mod events;
+mod evidence;
+mod explain;
 mod ext;
 mod failure;
 mod feed;
@@ -76,7 +78,7 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Doctor => status::doctor(&session).await,
         Command::Top { once, interval, limit } => status::top(&session, once, pause(&interval)?, limit).await,
         Command::Events { follow, since, list } => events::events(&session, follow, since.as_deref(), &list).await,
-        Command::Explain { ip } => status::explain(&session, &ip).await,
+        Command::Explain { ip } => explain::explain(&session, &ip).await,
         Command::Firewall(command) => firewall::run(&session, command).await,
         Command::Block(command) => block::block(&session, command).await,
         Command::Allow(command) => block::allow(&session, command).await,

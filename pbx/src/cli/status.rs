@@ -1,4 +1,4 @@
-//! `pbx status`, `doctor`, `top`, `explain`.
+//! `pbx status`, `doctor`, `top`.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use super::{
     client::{query, typed},
     failure::Failure,
     firewall::say_filter,
-    render::{Columns, ago, bytes, clear, left, number, say, say_json},
+    render::{Columns, ago, bytes, clear, number, say, say_json},
 };
 use crate::{
     filter::{Finding, InterfaceCounters, Outcome, Severity, Talker},
-    ops::{Explanation, Fate, KnownHere, RegistrationView, Status, TransportState, TransportStatusView},
+    ops::{Status, TransportState, TransportStatusView},
     signalling::Load,
 };
 
@@ -191,93 +191,9 @@ fn talkers(talkers: Vec<Talker>) -> String {
     if table.is_empty() { "nobody is being counted".to_owned() } else { table.to_string() }
 }
 
-pub(super) async fn explain(session: &Session, ip: &str) -> Result<(), Failure> {
-    let value = session.client.get(&format!("/api/security/explain{}", query(&[("ip", ip)]))).await?;
-    if session.json {
-        say_json(&value);
-        return Ok(());
-    }
-    let Explanation { address, fate, because, undo, steps, also, registered, known, events } = typed(value)?;
-    let fate = match fate {
-        Fate::Pass => "passes",
-        Fate::Police => "passes up to a limit",
-        Fate::WouldDrop => "passes, and would be blocked under enforce",
-        Fate::Drop => "IS BLOCKED",
-        Fate::Unknown => "MAY BE BLOCKED by a filter that is not under control",
-    };
-    say(format!("{address} {fate}"));
-    say(format!("  {because}"));
-    undo.into_iter().for_each(|undo| say(format!("  undo: {undo}")));
-    say("");
-    for step in steps {
-        let mark = if step.decides { "→" } else { " " };
-        say(format!("{mark} {:<17} {}", step.tier, step.says));
-    }
-    for rule in also {
-        say(format!("  also covered by   {rule}"));
-    }
-    if !registered.is_empty() || !known.is_empty() {
-        say("");
-    }
-    registered.into_iter().map(phone).for_each(say);
-    for KnownHere { extension_number, tenant, last_success } in known {
-        say(format!("  known             {extension_number} of {tenant} proved its password {}", ago(last_success)));
-    }
-    if !events.is_empty() {
-        say("");
-    }
-    for event in events {
-        say(format!("  {}  {}", event.at, event.message));
-    }
-    Ok(())
-}
-
-/// A phone that is registered from the address.
-fn phone(phone: RegistrationView) -> String {
-    let name = phone.display_name.map(|name| format!(" ({name})")).unwrap_or_default();
-    format!(
-        "  registered        {} of {}{name} over {} from {}, {} left{}{}{}",
-        phone.extension_number,
-        phone.tenant,
-        phone.protocol,
-        phone.remote,
-        left(Some(phone.expires_at)),
-        if phone.behind_nat { ", behind NAT" } else { "" },
-        if phone.reachable { "" } else { ", CANNOT BE REACHED: its connection is gone" },
-        phone.user_agent.map(|agent| format!(", {agent}")).unwrap_or_default()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_registered_phone_says_whose_it_is_and_whether_it_can_be_reached() {
-        let view = RegistrationView {
-            id: "1".into(),
-            extension_number: "101".into(),
-            display_name: Some("Alice".into()),
-            tenant: "default".into(),
-            contact: "sip:101@192.0.2.9".into(),
-            user_agent: Some("baresip".into()),
-            instance: None,
-            protocol: pbx_core::transport::Protocol::Udp,
-            remote: "198.51.100.77:5062".parse().unwrap(),
-            local: "192.0.2.5:5060".parse().unwrap(),
-            reachable: true,
-            behind_nat: false,
-            since: pbx_core::time::Timestamp::EPOCH,
-            expires_at: pbx_core::time::Timestamp::EPOCH,
-        };
-        assert_eq!(
-            phone(view.clone()),
-            "  registered        101 of default (Alice) over UDP from 198.51.100.77:5062, 0s left, baresip"
-        );
-        let gone =
-            RegistrationView { reachable: false, behind_nat: true, display_name: None, user_agent: None, ..view };
-        assert!(phone(gone).ends_with("0s left, behind NAT, CANNOT BE REACHED: its connection is gone"));
-    }
 
     #[test]
     fn calls_are_one_line_and_those_without_a_port_are_named() {

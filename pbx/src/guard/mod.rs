@@ -59,6 +59,7 @@ pub struct Watch {
     shed: AtomicU64,
     lost: AtomicU64,
     ends: AtomicBool,
+    began: Timestamp,
 }
 
 /// What the guard does, in numbers.
@@ -76,6 +77,9 @@ pub struct GuardStatus {
     pub evicted: u64,
     /// Pairs of a known source and an account that are not heard now.
     pub pairs: usize,
+    /// Sources of which a rehearsal knows nothing, because there were too many.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 fn wall() -> Timestamp {
@@ -112,6 +116,7 @@ impl Watch {
             shed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             ends: AtomicBool::new(false),
+            began: wall(),
         })
     }
 
@@ -189,7 +194,8 @@ impl Watch {
         let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let networks = Networks::new(settings, connected);
         self.networks.store(Arc::new(networks.clone()));
-        self.guard().set(settings, networks);
+        let ended = self.guard().set(settings, networks);
+        self.release(&ended);
     }
 
     /// Takes over the networks of the own interfaces.
@@ -226,14 +232,23 @@ impl Watch {
             guard.forget(range);
             (released, outputs(&mut guard))
         };
-        released.iter().for_each(|pair| self.pairs.release(pair.source, pair.account.hash));
+        self.release(&released);
         self.carry_out(outputs);
         released
+    }
+
+    fn release(&self, pairs: &[PairBlock]) {
+        pairs.iter().for_each(|pair| self.pairs.release(pair.source, pair.account.hash));
     }
 
     /// Pairs of a known source and an account that are not heard now.
     pub fn pairs(&self) -> Vec<PairBlock> {
         self.guard().pairs().cloned().collect()
+    }
+
+    /// Since when it counts.
+    pub const fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// How far sources went in the last 24 hours.
@@ -248,9 +263,9 @@ impl Watch {
 
     /// What the guard does, in numbers.
     pub fn status(&self) -> GuardStatus {
-        let Watched { sources, evicted, pairs } = self.guard().watched();
+        let Watched { sources, evicted, pairs, left_out } = self.guard().watched();
         let [signs, shed, lost] = [&self.counted, &self.shed, &self.lost].map(|count| count.load(Relaxed));
-        GuardStatus { signs, shed, lost, sources, evicted, pairs }
+        GuardStatus { signs, shed, lost, sources, evicted, pairs, left_out }
     }
 
     fn run(&self, waiting: &Receiver<Sign>) {
@@ -320,6 +335,17 @@ impl Watch {
                 false
             }
         }
+    }
+
+    /// Counts a sign at once, as its thread would.
+    #[cfg(test)]
+    pub(crate) fn count(&self, sign: Sign) {
+        let outputs = {
+            let mut guard = self.guard();
+            guard.sign(sign, self.clock.now(), wall());
+            outputs(&mut guard)
+        };
+        self.carry_out(outputs);
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {

@@ -2,6 +2,7 @@
 
 use pbx_core::{
     address::{self, Prefix},
+    guard::Detector,
     rule::{Action, NewRule, Origin, Rule},
     settings::{Enforcement, Settings},
     time::Timestamp,
@@ -10,10 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AddRule, Context, How, ListOptions, OpError, Operations, Page, RuleAnswer, enforcement,
+    evidence::PairView,
     query::{Kind, Query, Row, Value},
     rules::end,
 };
-use crate::filter::{AutomaticBlock, Control, Hits};
+use crate::{
+    filter::{AutomaticBlock, Control, Hits},
+    store::{Audit, EventKind, NewEvent},
+};
+
+/// Accounts that an event names.
+const PAIRS_NAMED: usize = 3;
 
 /// Who made a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +31,10 @@ pub enum BlockKind {
     Manual,
     /// A list that others keep, by a rule.
     Feed,
-    /// The filter.
+    /// The filter, or a detector by it.
     Automatic,
+    /// A detector, of one account behind a known source.
+    Pair,
 }
 
 impl BlockKind {
@@ -33,6 +43,7 @@ impl BlockKind {
             Self::Manual => "manual",
             Self::Feed => "feed",
             Self::Automatic => "automatic",
+            Self::Pair => "pair",
         }
     }
 }
@@ -44,8 +55,11 @@ pub struct BlockEntry {
     pub cidr: Prefix,
     /// Who made it.
     pub kind: BlockKind,
-    /// Description of a rule; `level1` or `level2`.
+    /// Description of a rule; the name of the detector.
     pub reason: String,
+    /// The one account that is not heard from there, of a pair; the rest of the source goes on.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Since when.
     pub since: Timestamp,
     /// Until when.
@@ -87,6 +101,9 @@ pub struct Removed {
     pub manual: Option<RuleAnswer>,
     /// The automatic blocks that are gone.
     pub automatic: Vec<AutomaticBlock>,
+    /// The accounts that are heard again from there.
+    #[serde(default)]
+    pub pairs: Vec<PairView>,
     /// The allow rule that was made.
     pub allowed: Option<RuleAnswer>,
     /// What is worth knowing about it.
@@ -97,6 +114,18 @@ impl Operations {
     /// A page of everything that is blocked, by default the newest first.
     pub async fn blocks(&self, options: &ListOptions) -> Result<Page<BlockEntry>, OpError> {
         let query = Query::parse::<BlockEntry>(options).map_err(OpError::usage)?;
+        let entries = self.block_entries().await?;
+        // Hits cost a look into the kernel each: for all rows only when rows are chosen by them.
+        if query.needs::<BlockEntry>("packets") || query.needs::<BlockEntry>("last_seen") {
+            let entries = self.with_hits(entries).await?;
+            return Ok(query.page(entries.into_iter()));
+        }
+        let page = query.page(entries.into_iter());
+        Ok(Page { count: page.count, items: self.with_hits(page.items).await? })
+    }
+
+    /// Everything that is blocked, the newest first, without the hits of rules.
+    pub(super) async fn block_entries(&self) -> Result<Vec<BlockEntry>, OpError> {
         let (settings, _) = self.current_settings();
         let filters = !matches!(self.control(), Control::Lost { earlier: None, .. });
         let manual = filters && enforcement::of_rules(&settings) == Enforcement::Enforce;
@@ -110,14 +139,9 @@ impl Operations {
                 .collect()
         };
         entries.extend(self.automatic_now().await?.iter().map(|block| of_automatic(block, &settings)));
+        entries.extend(self.guard().pairs().into_iter().map(|pair| of_pair(pair.into())));
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.since));
-        // Hits cost a look into the kernel each: for all rows only when rows are chosen by them.
-        if query.needs::<BlockEntry>("packets") || query.needs::<BlockEntry>("last_seen") {
-            entries = self.with_hits(entries).await?;
-            return Ok(query.page(entries.into_iter()));
-        }
-        let page = query.page(entries.into_iter());
-        Ok(Page { count: page.count, items: self.with_hits(page.items).await? })
+        Ok(entries)
     }
 
     /// Lets an address go: the rule for exactly it, and every automatic block that covers it or lies in it.
@@ -162,8 +186,8 @@ impl Operations {
         }
         let automatic: Vec<AutomaticBlock> =
             self.automatic_now().await?.into_iter().filter(|block| block.prefix.overlaps(&prefix)).collect();
-        let held = self.guard().pairs().into_iter().any(|pair| prefix.contains(pair.source));
-        if rule.is_none() && automatic.is_empty() && !held {
+        let pairs = self.pairs_within(&prefix);
+        if rule.is_none() && automatic.is_empty() && pairs.is_empty() {
             return Err(OpError::not_found(self.why_not_removed(&prefix)));
         }
         let mut notes = Vec::new();
@@ -179,16 +203,15 @@ impl Operations {
         }
         if !dry_run {
             // The exact ranges as well: an address may be blocked by its /64.
-            let released = self.guard().forget(&prefix).len();
+            self.guard().forget(&prefix);
             for block in &automatic {
                 self.guard().forget(&block.prefix);
             }
-            if manual.is_none() {
-                notes.push("the counters that led to the block were reset".to_owned());
-            }
-            if released > 0 {
-                notes.push(format!("{released} accounts are heard again from there"));
-            }
+            self.pairs_ended(context, &prefix, &pairs).await?;
+        }
+        if !automatic.is_empty() || !pairs.is_empty() {
+            let were = if dry_run { "would be" } else { "were" };
+            notes.push(format!("the counters that led to the block {were} reset: who was blocked begins at nothing"));
         }
         let allowed = match allow {
             Some(allow) => Some(self.add_rule_now(context, AddRule { dry_run, ..allow }).await?),
@@ -204,7 +227,34 @@ impl Operations {
                 ));
             }
         }
-        Ok(Removed { dry_run, manual, automatic, allowed, notes })
+        Ok(Removed { dry_run, manual, automatic, pairs, allowed, notes })
+    }
+
+    /// Somebody ended pairs: kept in the audit, and told.
+    async fn pairs_ended(&self, context: &Context, range: &Prefix, pairs: &[PairView]) -> Result<(), OpError> {
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let at = self.now();
+        let row = |pair: &PairView| Audit {
+            at,
+            actor: context.actor.clone(),
+            origin: context.origin.to_owned(),
+            what: "pair.remove".to_owned(),
+            object: pair.cidr.to_string(),
+            before: serde_json::to_string(pair).ok(),
+            after: None,
+        };
+        for pair in pairs {
+            self.store().audit(&row(pair)).await?;
+        }
+        let accounts: Vec<&str> = pairs.iter().map(|pair| pair.account.as_str()).take(PAIRS_NAMED).collect();
+        let more = pairs.len().saturating_sub(PAIRS_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let message = format!("{} lets {range} be heard again for {}{more}", context.actor, accounts.join(", "));
+        let event = NewEvent { at, kind: EventKind::Unblock, prefix: Some(*range), interface: None, message };
+        self.record(vec![event]).await;
+        Ok(())
     }
 
     fn why_not_removed(&self, prefix: &Prefix) -> String {
@@ -225,9 +275,11 @@ impl Operations {
         }
     }
 
-    async fn with_hits(&self, mut entries: Vec<BlockEntry>) -> Result<Vec<BlockEntry>, OpError> {
+    pub(super) async fn with_hits(&self, mut entries: Vec<BlockEntry>) -> Result<Vec<BlockEntry>, OpError> {
         self.with_filter(move |filter| {
-            for entry in entries.iter_mut().filter(|entry| entry.kind != BlockKind::Automatic) {
+            for entry in
+                entries.iter_mut().filter(|entry| !matches!(entry.kind, BlockKind::Automatic | BlockKind::Pair))
+            {
                 entry.hits = filter.hits(&entry.cidr, Action::Block);
             }
             entries
@@ -241,6 +293,7 @@ fn of_rule(rule: &Rule, enforced: bool) -> BlockEntry {
         cidr: rule.prefix,
         kind: if rule.feed().is_some() { BlockKind::Feed } else { BlockKind::Manual },
         reason: rule.description.clone(),
+        account: None,
         since: rule.created_at,
         expire_at: rule.expires_at,
         by: rule.created_by.clone(),
@@ -255,12 +308,29 @@ fn of_automatic(block: &AutomaticBlock, settings: &Settings) -> BlockEntry {
         cidr: block.prefix,
         kind: BlockKind::Automatic,
         reason: block.reason.as_str().to_owned(),
+        account: None,
         since: block.since,
         expire_at: Some(block.expires_at),
         by: "filter".to_owned(),
         enforced: enforcement::of_automatic(block, settings) == Enforcement::Enforce,
         hits: Hits { packets: block.packets, last_seen: block.last_seen, estimated: false },
         undo: undo(&block.prefix),
+    }
+}
+
+fn of_pair(pair: PairView) -> BlockEntry {
+    let PairView { cidr, account, count: _, since, until, enforced, undo } = pair;
+    BlockEntry {
+        cidr,
+        kind: BlockKind::Pair,
+        reason: Detector::Accounts.as_str().to_owned(),
+        account: Some(account),
+        since,
+        expire_at: Some(until),
+        by: "guard".to_owned(),
+        enforced,
+        hits: Hits::default(),
+        undo,
     }
 }
 
@@ -280,6 +350,7 @@ impl Row for BlockEntry {
         ("enforced", Kind::Bool),
         ("packets", Kind::Number),
         ("last_seen", Kind::Time),
+        ("account", Kind::Text),
     ];
 
     fn field(&self, index: usize) -> Value<'_> {
@@ -292,7 +363,8 @@ impl Row for BlockEntry {
             5 => Value::Text(self.by.as_str().into()),
             6 => Value::Bool(self.enforced),
             7 => Value::Number(i64::try_from(self.hits.packets).unwrap_or(i64::MAX)),
-            _ => self.hits.last_seen.map_or(Value::Null, Value::Time),
+            8 => self.hits.last_seen.map_or(Value::Null, Value::Time),
+            _ => self.account.as_deref().map_or(Value::Null, |account| Value::Text(account.into())),
         }
     }
 }

@@ -11,14 +11,22 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OpError, Operations, RegistrationView, blocks::undo, enforcement, lockout::is_local};
+use super::{
+    Context, CounterView, EvidenceView, OffenceView, OpError, Operations, PairView, RegistrationView,
+    blocks::undo,
+    enforcement,
+    evidence::{Found, ranges_of},
+    lockout::is_local,
+};
 use crate::{
     filter::{AutomaticBlock, Control, KernelView, ManualVerdict},
-    store::Event,
+    store::{AuditRow, Event},
 };
 
 /// Events about the address that are shown.
 const EVENTS: u32 = 5;
+/// What a tier says that has nothing to say.
+const NOTHING: [&str; 3] = ["no", "none", "none covers it"];
 
 /// What becomes of packets from an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +49,9 @@ pub enum Fate {
 pub struct Step {
     /// Which: `own address`, `manual rules`, `known sources`, `automatic blocks`, `default deny`, `rate levels`.
     pub tier: String,
+    /// It has something to say about the address.
+    #[serde(default)]
+    pub matches: bool,
     /// It is the one that decides.
     pub decides: bool,
     /// What it says about the address.
@@ -65,6 +76,9 @@ pub struct Explanation {
     pub address: IpAddr,
     /// What becomes of its packets.
     pub fate: Fate,
+    /// Something is known of it; otherwise this is what would become of its packets.
+    #[serde(default)]
+    pub seen: bool,
     /// Why, in one sentence.
     pub because: String,
     /// The command that changes it.
@@ -73,6 +87,24 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// Rules that cover the address and do not decide.
     pub also: Vec<String>,
+    /// What led to the automatic block.
+    #[serde(default)]
+    pub evidence: Option<EvidenceView>,
+    /// Earlier automatic blocks, and those that are no longer in force, the newest first: at most three.
+    #[serde(default)]
+    pub history: Vec<EvidenceView>,
+    /// What detectors count of it now, those that are nearest to their limits first.
+    #[serde(default)]
+    pub counters: Vec<CounterView>,
+    /// What is remembered of its earlier blocks: the next one is longer.
+    #[serde(default)]
+    pub offence: Option<OffenceView>,
+    /// Accounts that are not heard from there.
+    #[serde(default)]
+    pub pairs: Vec<PairView>,
+    /// What people changed about it, the newest first: at most three.
+    #[serde(default)]
+    pub changes: Vec<AuditRow>,
     /// Phones that are registered from it now.
     #[serde(default)]
     pub registered: Vec<RegistrationView>,
@@ -84,8 +116,8 @@ pub struct Explanation {
 }
 
 impl Operations {
-    /// Explains one address; one that was never seen, too.
-    pub async fn explain(&self, text: &str) -> Result<Explanation, OpError> {
+    /// Explains one address; one that was never seen, too. Whoever is no administrator sees no messages.
+    pub async fn explain(&self, context: &Context, text: &str) -> Result<Explanation, OpError> {
         let address = address::parse_host(text).map_err(|error| OpError::usage(error.to_string()))?;
         let (control, view) = self.with_filter(move |filter| (filter.control(), filter.explain(address))).await?;
         let mut view = view.map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
@@ -100,17 +132,19 @@ impl Operations {
             });
         }
         let (settings, _) = self.current_settings();
-        let mut about = vec![Prefix::host(address)];
-        about.extend(view.automatic.as_ref().map(|block| block.prefix));
-        if address.is_ipv6() {
-            about.extend(Prefix::new(address, 64));
-        }
-        let events = self.store().events_about(&about, EVENTS).await?;
+        let about = ranges_of(address, view.automatic.as_ref());
         let mut explanation = explain(address, &rules, &view, &settings, now);
-        explanation.events = events;
+        explanation.events = self.store().events_about(&about, EVENTS).await?;
+        let made_by = view.automatic.as_ref().map(|block| block.reason);
+        let Found { now: evidence, history } = self.evidence_about(context, &about, made_by).await?;
+        (explanation.evidence, explanation.history) = (evidence, history);
+        (explanation.counters, explanation.offence) = self.counted(address);
+        explanation.pairs = self.pairs_within(&Prefix::host(address));
+        explanation.changes = self.changes_about(&about).await?;
         explanation.registered = self.registered_now().await?;
         explanation.registered.retain(|view| view.is_from(address));
         explanation.known = self.known_here(address).await?;
+        explanation.look_whether_seen(&view);
         explanation.without_control(control);
         Ok(explanation)
     }
@@ -132,6 +166,20 @@ impl Operations {
 }
 
 impl Explanation {
+    fn look_whether_seen(&mut self, view: &KernelView) {
+        let is_known = view.own || view.known.is_some() || !self.registered.is_empty() || !self.known.is_empty();
+        let did_something = view.rate.is_some()
+            || view.automatic.is_some()
+            || !self.counters.is_empty()
+            || self.offence.is_some()
+            || !self.history.is_empty()
+            || !self.events.is_empty();
+        self.seen = is_known || did_something;
+        if !self.seen && self.fate == Fate::Pass {
+            self.because = format!("nobody has seen it yet; {}", self.because);
+        }
+    }
+
     /// Without a filter of ours, what was found only says what one would do.
     fn without_control(&mut self, control: Control) {
         let (fate, because) = match control {
@@ -164,7 +212,8 @@ fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settin
     let mut winner: Option<Verdict> = None;
     let mut tier = |name: &str, says: String, verdict: Option<Verdict>| {
         let decides = winner.is_none() && verdict.is_some();
-        steps.push(Step { tier: name.to_owned(), decides, says });
+        let matches = verdict.is_some() || !NOTHING.contains(&says.as_str());
+        steps.push(Step { tier: name.to_owned(), matches, decides, says });
         if decides {
             winner = verdict;
         }
@@ -187,10 +236,17 @@ fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settin
     Explanation {
         address,
         fate,
+        seen: true,
         because,
         undo,
         steps,
         also,
+        evidence: None,
+        history: Vec::new(),
+        counters: Vec::new(),
+        offence: None,
+        pairs: Vec::new(),
+        changes: Vec::new(),
         registered: Vec::new(),
         known: Vec::new(),
         events: Vec::new(),

@@ -17,6 +17,7 @@ mod csv;
 mod enforcement;
 mod error;
 mod events;
+mod evidence;
 mod explain;
 mod extensions;
 mod feeds;
@@ -55,6 +56,7 @@ pub use self::{
     calls::{CallLegView, CallState, CallView},
     cdrs::{CdrDetail, CdrLegView, CdrView, ExportCdrs, ExportFormat, LegMedia},
     error::{Kind, OpError},
+    evidence::{BlockShown, CounterView, EvidenceView, OffenceView, PairView},
     explain::{Explanation, Fate, KnownHere, Step},
     extensions::{
         AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension,

@@ -1,8 +1,8 @@
 //! Who changed what, when: a row for every change, in the transaction of the change.
 
 use pbx_core::time::Timestamp;
-use serde::Serialize;
-use sqlx::{Row, SqliteConnection};
+use serde::{Deserialize, Serialize};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, millis};
 
@@ -26,7 +26,7 @@ pub struct Audit {
 }
 
 /// A row as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRow {
     /// Counts up.
     pub id: i64,
@@ -79,18 +79,34 @@ impl Store {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| self.failed(error))?;
-        Ok(rows
-            .iter()
-            .map(|row| AuditRow {
-                id: row.get(0),
-                at: Timestamp::from_millis(row.get(1)),
-                actor: row.get(2),
-                origin: row.get(3),
-                what: row.get(4),
-                object: row.get(5),
-                before: row.get(6),
-                after: row.get(7),
-            })
-            .collect())
+        Ok(rows.iter().map(of_row).collect())
+    }
+
+    /// The newest rows about exactly these objects, newest first.
+    pub async fn audit_about(&self, objects: &[String], limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT id, at, actor, origin, what, object, before, after FROM audit WHERE object IN (",
+        );
+        let mut list = query.separated(", ");
+        for object in objects {
+            list.push_bind(object);
+        }
+        list.push_unseparated(") ORDER BY id DESC LIMIT ");
+        query.push_bind(limit);
+        let rows = query.build().fetch_all(&self.readers).await.map_err(|error| self.failed(error))?;
+        Ok(rows.iter().map(of_row).collect())
+    }
+}
+
+fn of_row(row: &SqliteRow) -> AuditRow {
+    AuditRow {
+        id: row.get(0),
+        at: Timestamp::from_millis(row.get(1)),
+        actor: row.get(2),
+        origin: row.get(3),
+        what: row.get(4),
+        object: row.get(5),
+        before: row.get(6),
+        after: row.get(7),
     }
 }

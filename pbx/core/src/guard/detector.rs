@@ -1,7 +1,10 @@
 //! Who makes automatic blocks: the rate levels of the kernel, and the detectors of the daemon.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::{DAY, source::ACCOUNT_PERIOD};
 use crate::settings::{BlockTime, Enforcement, GuardSettings};
 
 /// Why a source was blocked without anybody asking for it.
@@ -145,6 +148,23 @@ impl Detector {
             Self::Provisioning => ("guard.provisioning.failures", guard.provisioning.failures.get()),
             Self::Web => ("guard.web.failures", guard.web.failures.get()),
             Self::Spread => ("guard.spread.sources", guard.spread.sources.get()),
+        }
+    }
+
+    /// The time in which it counts.
+    pub fn period(self, guard: &GuardSettings) -> Duration {
+        match self {
+            Self::Level1 | Self::Level2 => Duration::from_secs(1),
+            Self::Authentication
+            | Self::Challenges
+            | Self::Malformed
+            | Self::Agents
+            | Self::Scanner
+            | Self::Provisioning => guard.period.get(),
+            Self::Accounts => ACCOUNT_PERIOD,
+            Self::Enumeration => guard.enumeration.period.get(),
+            Self::Web => guard.web.period.get(),
+            Self::Spread => DAY,
         }
     }
 

@@ -196,6 +196,8 @@ pub struct Watched {
     pub evicted: u64,
     /// Pairs of source and account that are blocked.
     pub pairs: usize,
+    /// Peaks that found no place: of these sources a rehearsal knows nothing.
+    pub left_out: u64,
 }
 
 impl Guard {
@@ -221,11 +223,24 @@ impl Guard {
         }
     }
 
-    /// Takes over settings. What was counted stays.
-    pub fn set(&mut self, settings: &Settings, networks: Networks) {
+    /// Takes over settings. What was counted stays; a detector that begins to enforce may speak at once of whom it has
+    /// only told of. The pairs that end by it: their detector does something else now.
+    pub fn set(&mut self, settings: &Settings, networks: Networks) -> Vec<PairBlock> {
+        let before = Detector::ALL.map(|detector| self.enforcement(detector));
         self.settings.clone_from(&settings.guard);
         self.ceiling = settings.filter.mode;
         self.networks = networks;
+        let mut ended = Vec::new();
+        for (detector, before) in Detector::ALL.into_iter().zip(before) {
+            let now = self.enforcement(detector);
+            if now == Enforcement::Enforce && before != now {
+                self.sources.iter_mut().for_each(|source| source.speak_of(detector));
+            }
+            if detector == Detector::Accounts && before != now {
+                ended = self.pairs.drain().map(|(_, (pair, _))| pair).collect();
+            }
+        }
+        ended
     }
 
     /// Takes up what the store kept.
@@ -379,10 +394,14 @@ impl Guard {
         let settings = &self.settings;
         let counted = self.index.get(&prefix).map(|at| {
             let source = &mut self.sources[*at];
-            let mut counters = source.counters(now, |detector| period(detector, settings));
+            let mut counters = source.counters(now, |detector| detector.period(settings));
             let (targets, _) = source.in_vain(now, settings.enumeration.period.get());
             if targets > 0 {
                 counters.push((Detector::Enumeration, targets));
+            }
+            let worst = source.most_failures(now, if source.known { HAMMERED } else { ACCOUNT_PERIOD });
+            if worst > 0 {
+                counters.push((Detector::Accounts, worst));
             }
             counters
         });
@@ -391,7 +410,8 @@ impl Guard {
 
     /// What the guard holds.
     pub fn watched(&self) -> Watched {
-        Watched { sources: self.sources.len(), evicted: self.evicted, pairs: self.pairs.len() }
+        let (sources, pairs) = (self.sources.len(), self.pairs.len());
+        Watched { sources, evicted: self.evicted, pairs, left_out: self.peaks.left_out }
     }
 
     /// As what a source is counted: IPv6 by /64, but for networks without a router in between, and where somebody known
@@ -518,7 +538,7 @@ impl Guard {
         if by == 0 || self.enforcement(detector) == Enforcement::Off {
             return;
         }
-        let period = period(detector, &self.settings);
+        let period = detector.period(&self.settings);
         let counted = self.sources[seen.at].window(detector).add(seen.now, period, by, seen.sure);
         self.counted(seen, detector, counted);
     }
@@ -565,11 +585,11 @@ impl Guard {
         let settings = &self.settings;
         let source = &mut self.sources[at];
         let prefix = source.prefix;
-        let counters = source.counters(now, |detector| period(detector, settings));
+        let counters = source.counters(now, |detector| detector.period(settings));
         let counters = counters.into_iter().filter(|(of, _)| *of != detector).collect();
         let (key, limit) = detector.limit(settings);
         let block_time = detector.block_time(settings).get();
-        let rule = RuleApplied { key, limit, period: period(detector, settings), block_time };
+        let rule = RuleApplied { key, limit, period: detector.period(settings), block_time };
         let block = Block {
             prefix,
             detector,
@@ -646,21 +666,4 @@ struct Made {
     by_filter: bool,
     counted: Counted,
     sure: bool,
-}
-
-/// The time in which a detector counts.
-fn period(detector: Detector, guard: &GuardSettings) -> Duration {
-    match detector {
-        Detector::Level1 | Detector::Level2 => Duration::from_secs(1),
-        Detector::Authentication
-        | Detector::Challenges
-        | Detector::Malformed
-        | Detector::Agents
-        | Detector::Scanner
-        | Detector::Provisioning => guard.period.get(),
-        Detector::Accounts => ACCOUNT_PERIOD,
-        Detector::Enumeration => guard.enumeration.period.get(),
-        Detector::Web => guard.web.period.get(),
-        Detector::Spread => DAY,
-    }
 }

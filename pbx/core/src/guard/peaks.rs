@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 
 use super::Detector;
-use crate::{address::Prefix, settings::Settings, time::Timestamp};
+use crate::{
+    address::Prefix,
+    settings::{Enforcement, Settings},
+    time::Timestamp,
+};
 
 /// Sources and detectors that are remembered at once; more are counted as left out.
 const MOST: usize = 32_768;
@@ -26,7 +30,8 @@ pub struct Peak {
     pub last: Timestamp,
 }
 
-/// What the last 24 hours would have been with other settings.
+/// What the last 24 hours would have been with other settings. A source is named once, by the detector that it went
+/// furthest for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rehearsal {
     /// Sources that would have been blocked and were not, and by whom.
@@ -104,26 +109,51 @@ impl Peaks {
     }
 }
 
-/// What would have become of them under `after` instead of `before`. A known source is blocked by neither.
+/// What would have become of them under `after` instead of `before`. A known source is blocked by neither. Where
+/// neither enforces, a block is one that would have been told of.
 pub fn rehearse(peaks: &[Peak], before: &Settings, after: &Settings) -> Rehearsal {
-    let mut rehearsal = Rehearsal::default();
-    let blocks = |peak: &Peak, settings: &Settings| {
-        let enforcement = peak.detector.enforcement(&settings.guard).under(settings.filter.mode);
-        let (_, limit) = peak.detector.limit(&settings.guard);
-        // The rate levels let as many as the limit pass; the others act when it is reached.
-        let is_rate = matches!(peak.detector, Detector::Level1 | Detector::Level2);
-        let over = if is_rate { peak.count > limit } else { peak.count >= limit };
-        !peak.known && over && enforcement == crate::settings::Enforcement::Enforce
-    };
-    for peak in peaks {
-        match (blocks(peak, before), blocks(peak, after)) {
-            (false, true) => rehearsal.more.push(*peak),
-            (true, false) => rehearsal.fewer.push(*peak),
-            (true, true) => rehearsal.same += 1,
-            (false, false) => {}
+    // By source, and whether its detectors only monitor: what blocked it before, and what would.
+    let mut sources: HashMap<(Prefix, bool), [Option<Peak>; 2]> = HashMap::new();
+    for peak in peaks.iter().filter(|peak| !peak.known) {
+        let does = |settings: &Settings| peak.detector.enforcement(&settings.guard).under(settings.filter.mode);
+        let monitored = does(before) != Enforcement::Enforce && does(after) != Enforcement::Enforce;
+        let acts = if monitored { Enforcement::Monitor } else { Enforcement::Enforce };
+        let blocks = sources.entry((peak.prefix, monitored)).or_default();
+        for (settings, by) in [before, after].into_iter().zip(blocks) {
+            let further = by.is_none_or(|by| by.share(settings) < peak.share(settings));
+            if does(settings) == acts && peak.is_over(settings) && further {
+                *by = Some(*peak);
+            }
         }
     }
+    let mut rehearsal = Rehearsal::default();
+    for blocks in sources.into_values() {
+        match blocks {
+            [None, Some(by)] => rehearsal.more.push(by),
+            [Some(by), None] => rehearsal.fewer.push(by),
+            [Some(_), Some(_)] => rehearsal.same += 1,
+            [None, None] => {}
+        }
+    }
+    let order = |peak: &Peak| (std::cmp::Reverse(peak.count), peak.prefix);
+    rehearsal.more.sort_by_key(order);
+    rehearsal.fewer.sort_by_key(order);
     rehearsal
+}
+
+impl Peak {
+    fn is_over(&self, settings: &Settings) -> bool {
+        let (_, limit) = self.detector.limit(&settings.guard);
+        // The rate levels let as many as the limit pass; the others act when it is reached.
+        let is_rate = matches!(self.detector, Detector::Level1 | Detector::Level2);
+        if is_rate { self.count > limit } else { self.count >= limit }
+    }
+
+    /// How far it went, in thousandths of the limit.
+    fn share(&self, settings: &Settings) -> u64 {
+        let (_, limit) = self.detector.limit(&settings.guard);
+        u64::from(self.count) * 1000 / u64::from(limit.max(1))
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +201,35 @@ mod tests {
         assert_eq!(rehearse("guard.authentication.failures", "10"), (vec![one], vec![], 1));
         assert_eq!(rehearse("guard.authentication.failures", "60"), (vec![], vec![two.clone()], 0));
         assert_eq!(rehearse("guard.authentication.enforcement", "monitor"), (vec![], vec![two], 0));
+    }
+
+    #[test]
+    fn a_source_that_another_detector_blocks_either_way_is_neither_more_nor_fewer() {
+        let mut before = Settings::default();
+        before.set("filter.mode", "enforce").unwrap();
+        let mut after = before.clone();
+        after.set("guard.authentication.failures", "10").unwrap();
+        let mut peaks = Peaks::default();
+        peaks.note(prefix(1), Detector::Authentication, 12, false, at(0));
+        peaks.note(prefix(1), Detector::Enumeration, 10, false, at(0));
+        let peaks = peaks.all(at(0));
+        assert_eq!(super::rehearse(&peaks, &before, &after), Rehearsal { same: 1, ..Rehearsal::default() });
+    }
+
+    #[test]
+    fn where_everything_only_monitors_a_rehearsal_says_who_would_have_been_told_of() {
+        let before = Settings::default();
+        let (mut lower, mut enforcing) = (before.clone(), before.clone());
+        lower.set("guard.authentication.failures", "10").unwrap();
+        enforcing.set("filter.mode", "enforce").unwrap();
+        let mut peaks = Peaks::default();
+        peaks.note(prefix(1), Detector::Authentication, 12, false, at(0));
+        peaks.note(prefix(2), Detector::Authentication, 50, false, at(0));
+        let peaks = peaks.all(at(0));
+        let told = super::rehearse(&peaks, &before, &lower);
+        assert_eq!((told.more.len(), told.more[0].prefix, told.same), (1, prefix(1), 1));
+        let dropped = super::rehearse(&peaks, &before, &enforcing);
+        assert_eq!((dropped.more.len(), dropped.more[0].prefix, dropped.same), (1, prefix(2), 0));
     }
 
     #[test]

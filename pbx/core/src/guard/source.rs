@@ -104,6 +104,11 @@ impl Source {
         self.quiet.push((detector, until));
     }
 
+    /// A detector that acted may act again at once.
+    pub(super) fn speak_of(&mut self, detector: Detector) {
+        self.quiet.retain(|(of, _)| *of != detector);
+    }
+
     /// Whether a request was not seen yet.
     pub(super) fn is_new_call(&mut self, call: u64) -> bool {
         // 0 is an empty place.
@@ -174,6 +179,11 @@ impl Source {
         tried.at = now;
         tried.since_success = tried.since_success.saturating_add(1);
         tried.failures.add(now, period, 1, true).all
+    }
+
+    /// The wrong passwords within the period for the account that it failed most often for.
+    pub(super) fn most_failures(&mut self, now: Moment, period: Duration) -> u32 {
+        self.accounts.iter_mut().map(|tried| tried.failures.count(now, period).all).max().unwrap_or(0)
     }
 
     pub(super) fn forget_account(&mut self, hash: u64) {

@@ -345,9 +345,49 @@ fn a_failed_sign_in_closes_the_web_alone() {
 #[test]
 fn points_of_odd_requests_add_up() {
     let mut scene = Scene::new();
-    (0..4).for_each(|call| scene.sign(ATTACKER, false, What::Points { call, points: 4 }));
+    (1..5).for_each(|call| scene.sign(ATTACKER, false, What::Points { call, points: 4 }));
     (0..9).for_each(|_| scene.sign(ATTACKER, false, What::Points { call: 1, points: 4 }));
     assert_eq!(scene.blocks(), []);
     scene.sign(ATTACKER, false, What::Malformed { points: 4 });
     assert_eq!(scene.blocks()[0].detector, Detector::Scanner);
+}
+
+#[test]
+fn a_detector_that_begins_to_enforce_blocks_whom_it_has_only_told_of() {
+    let mut monitoring = enforcing();
+    monitoring.set("guard.authentication.enforcement", "monitor").unwrap();
+    monitoring.set("guard.accounts.enforcement", "off").unwrap();
+    let mut scene = Scene::with(&monitoring);
+    (0..50).for_each(|account| scene.rejected(ATTACKER, false, account));
+    assert!(!scene.blocks()[0].enforced);
+    (0..60).for_each(|account| scene.rejected(ATTACKER, false, account));
+    assert_eq!(scene.blocks(), []);
+    let mut settings = enforcing();
+    settings.set("guard.accounts.enforcement", "off").unwrap();
+    assert_eq!(scene.guard.set(&settings, Networks::default()), []);
+    scene.rejected(ATTACKER, false, 1);
+    assert!(matches!(&scene.blocks()[..], [block] if block.enforced));
+}
+
+#[test]
+fn pairs_end_when_their_detector_does_something_else() {
+    let mut scene = Scene::new();
+    (0..20).for_each(|_| scene.rejected("198.51.100.1", true, 1));
+    assert_eq!(scene.guard.set(&enforcing(), Networks::default()), []);
+    let mut settings = enforcing();
+    settings.set("guard.accounts.enforcement", "monitor").unwrap();
+    let ended = scene.guard.set(&settings, Networks::default());
+    assert_eq!((ended.len(), scene.guard.pairs().count()), (1, 0));
+}
+
+#[test]
+fn counters_tell_what_each_detector_counts_of_a_source() {
+    let mut scene = Scene::new();
+    (0..7).for_each(|_| scene.rejected(ATTACKER, false, 1));
+    scene.rejected(ATTACKER, false, 2);
+    let (mut counters, offence) = scene.guard.counters(addr(ATTACKER), scene.now);
+    counters.sort();
+    assert_eq!(counters, [(Detector::Authentication, 8), (Detector::Accounts, 7)]);
+    assert_eq!(offence, None);
+    assert_eq!(scene.guard.counters(addr("192.0.2.200"), scene.now), (Vec::new(), None));
 }

@@ -43,6 +43,7 @@ const KEYS: &[&str] = &[
     "guard.authentication.block_time",
     "guard.accounts.failures",
     "guard.accounts.block_time",
+    "guard.accounts.alarm",
     "guard.challenges.requests",
     "guard.challenges.block_time",
     "guard.enumeration.targets",
@@ -61,7 +62,10 @@ const KEYS: &[&str] = &[
     "guard.web.block_time",
     "guard.repeat.times",
     "guard.repeat.spoofable",
+    "guard.repeat.forget",
     "guard.repeat.strict",
+    "guard.spread.sources",
+    "guard.spread.block_time",
 ];
 
 static PROFILES: LazyLock<[Profile; 3]> = LazyLock::new(|| {
@@ -90,12 +94,14 @@ static PROFILES: LazyLock<[Profile; 3]> = LazyLock::new(|| {
                 ("guard.fragments.packets", "500"),
                 ("guard.authentication.failures", "10"),
                 ("guard.accounts.failures", "10"),
+                ("guard.accounts.alarm", "50"),
                 ("guard.challenges.requests", "30"),
                 ("guard.enumeration.targets", "5"),
                 ("guard.malformed.messages", "10"),
                 ("guard.scanner.points", "10"),
                 ("guard.provisioning.failures", "5"),
                 ("guard.repeat.strict", "on"),
+                ("guard.spread.sources", "5"),
             ],
         ),
     ]

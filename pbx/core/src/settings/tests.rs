@@ -458,3 +458,16 @@ proptest! {
         prop_assert_eq!(ports.to_string().parse(), Ok(ports));
     }
 }
+
+#[test]
+fn a_profile_decides_when_each_detector_acts_and_for_how_long() {
+    let guard = Settings::default().guard;
+    for detector in crate::guard::Detector::ALL {
+        let (limit, _) = detector.limit(&guard);
+        let block_time = format!("guard.{}.block_time", detector.as_str());
+        for profile in profiles() {
+            let decides = |key: &str| profile.values.iter().any(|(own, _)| *own == key);
+            assert!(decides(limit) && decides(&block_time), "{} says nothing of {limit}", profile.name);
+        }
+    }
+}

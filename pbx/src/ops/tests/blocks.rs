@@ -145,30 +145,30 @@ async fn every_automatic_block_can_be_ended_at_once() {
 #[tokio::test]
 async fn an_explanation_names_the_winner_first_and_the_command_that_undoes_it() {
     let bench = Bench::new().await;
-    let never_seen = bench.operations.explain("203.0.113.9").await.unwrap();
+    let never_seen = bench.operations.explain(&admin(), "203.0.113.9").await.unwrap();
     assert_eq!(never_seen.fate, Fate::Pass);
     assert!(never_seen.because.contains("no rule and no automatic block stops 203.0.113.9"), "{}", never_seen.because);
     assert_eq!(never_seen.steps.iter().filter(|step| step.decides).count(), 1);
 
     bench.block("198.51.100.0/24").await;
     bench.kernel_says(Action::Block);
-    let monitored = bench.operations.explain("198.51.100.7").await.unwrap();
+    let monitored = bench.operations.explain(&admin(), "198.51.100.7").await.unwrap();
     assert_eq!(
         (monitored.fate, monitored.undo.as_deref()),
         (Fate::WouldDrop, Some("pbx block remove 198.51.100.0/24"))
     );
     let values = [("filter.mode".to_owned(), "enforce".to_owned())].into();
     bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
-    let blocked = bench.operations.explain("198.51.100.7").await.unwrap();
+    let blocked = bench.operations.explain(&admin(), "198.51.100.7").await.unwrap();
     assert_eq!(blocked.fate, Fate::Drop);
     assert!(blocked.because.starts_with("the block rule 198.51.100.0/24 drops everything"), "{}", blocked.because);
 
     bench.allow("198.51.100.7").await;
     bench.kernel_says(Action::Allow);
-    let allowed = bench.operations.explain("198.51.100.7").await.unwrap();
+    let allowed = bench.operations.explain(&admin(), "198.51.100.7").await.unwrap();
     assert_eq!((allowed.fate, allowed.undo.as_deref()), (Fate::Pass, Some("pbx allow remove 198.51.100.7")));
     assert!(allowed.also[0].starts_with("block 198.51.100.0/24"), "{:?}", allowed.also);
-    assert_eq!(bench.operations.explain("198.51.100.0/24").await.unwrap_err().kind(), Kind::Usage);
+    assert_eq!(bench.operations.explain(&admin(), "198.51.100.0/24").await.unwrap_err().kind(), Kind::Usage);
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn an_automatic_block_is_explained_with_its_limit_and_what_happened() {
     bench.filter.view.lock().unwrap().automatic = bench.filter.automatic.lock().unwrap().first().cloned();
     let values = [("filter.mode".to_owned(), "enforce".to_owned())].into();
     bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
-    let explained = bench.operations.explain("203.0.113.7").await.unwrap();
+    let explained = bench.operations.explain(&admin(), "203.0.113.7").await.unwrap();
     assert_eq!((explained.fate, explained.undo.as_deref()), (Fate::Drop, Some("pbx block remove 203.0.113.7")));
     assert!(explained.because.contains("level 1 lets pass (guard.level1.packets is 500)"), "{}", explained.because);
     assert_eq!(explained.events.len(), 1);

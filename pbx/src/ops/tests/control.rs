@@ -68,7 +68,7 @@ async fn nobody_says_that_all_passes_while_an_earlier_filter_may_go_on() {
     let bench = Bench::new().await;
     bench.block("198.51.100.1").await;
     bench.operations.use_filter(lost(&bench));
-    let explained = bench.operations.explain("198.51.100.9").await.unwrap();
+    let explained = bench.operations.explain(&admin(), "198.51.100.9").await.unwrap();
     assert_eq!(explained.fate, Fate::Unknown);
     assert!(explained.because.contains("earlier daemon") && explained.because.contains("eth0"), "{explained:?}");
     let status = bench.operations.status().await.unwrap();
@@ -79,7 +79,7 @@ async fn nobody_says_that_all_passes_while_an_earlier_filter_may_go_on() {
     assert!(findings.iter().any(|finding| finding.message.contains("eth0")), "{findings:?}");
 
     std::fs::remove_file(bench.folder.path().join("pins/links/eth0")).unwrap();
-    assert_eq!(bench.operations.explain("198.51.100.1").await.unwrap().fate, Fate::Pass);
+    assert_eq!(bench.operations.explain(&admin(), "198.51.100.1").await.unwrap().fate, Fate::Pass);
     let status = bench.operations.status().await.unwrap();
     assert!(status.filter.not_enforced[0].contains("nothing is filtered"), "{status:?}");
 }
@@ -106,11 +106,11 @@ async fn a_filter_in_the_daemon_enforces_and_says_that_only_its_sockets_are_guar
     bench.operations.set_settings(&admin(), enforce()).await.unwrap();
     let listed = bench.operations.blocks(&ListOptions::default()).await.unwrap().items;
     assert!(listed[0].enforced);
-    let explained = bench.operations.explain("198.51.100.3").await.unwrap();
+    let explained = bench.operations.explain(&admin(), "198.51.100.3").await.unwrap();
     assert_eq!(explained.fate, Fate::Drop);
     assert!(explained.because.contains("own sockets"), "{explained:?}");
     bench.operations.remove_block(&admin(), remove("198.51.100.3")).await.unwrap();
-    assert_eq!(bench.operations.explain("198.51.100.3").await.unwrap().fate, Fate::Pass);
+    assert_eq!(bench.operations.explain(&admin(), "198.51.100.3").await.unwrap().fate, Fate::Pass);
 }
 
 #[tokio::test]

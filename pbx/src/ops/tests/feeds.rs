@@ -92,7 +92,7 @@ async fn a_block_names_the_feed_that_it_comes_from() {
         (listed[0].kind, listed[0].by.as_str(), listed[0].reason.as_str()),
         (BlockKind::Feed, "feed drop", "scans")
     );
-    let explained = bench.operations.explain("198.51.100.7").await.unwrap();
+    let explained = bench.operations.explain(&admin(), "198.51.100.7").await.unwrap();
     let rules = &explained.steps.iter().find(|step| step.tier == "manual rules").unwrap().says;
     assert!(rules.contains("from feed drop at"), "{rules}");
 }

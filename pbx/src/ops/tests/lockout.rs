@@ -205,7 +205,7 @@ async fn a_machine_that_cannot_be_looked_at_is_not_changed_where_that_could_lock
     bench.allow("198.51.100.1").await;
     operations.remove_rule_of(&admin(), NETWORK, Action::Block, How::default()).await.unwrap();
     operations.status().await.unwrap();
-    operations.explain(ADMIN).await.unwrap();
+    operations.explain(&admin(), ADMIN).await.unwrap();
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_block_of_a_level_that_does_not_enforce_is_not_shown_as_enforced() {
             blocks[0].enforced = made_under_enforce;
             bench.filter.view.lock().unwrap().automatic = blocks.first().cloned();
         }
-        let explained = operations.explain("198.51.100.7").await.unwrap();
+        let explained = operations.explain(&admin(), "198.51.100.7").await.unwrap();
         assert_eq!(explained.fate, fate, "{level}: {}", explained.because);
         assert!(!explained.because.contains("the filter only monitors"), "{}", explained.because);
         let listed = operations.blocks(&ListOptions::default()).await.unwrap().items;
@@ -267,14 +267,14 @@ async fn default_deny_shuts_nobody_out_who_is_connected_to_a_protected_port_unle
     bench.filter.view.lock().unwrap().known = None;
     bench.filter.view.lock().unwrap().connected = true;
     operations.set_settings(&admin(), deny()).await.unwrap();
-    let explained = operations.explain("198.51.100.1").await.unwrap();
+    let explained = operations.explain(&admin(), "198.51.100.1").await.unwrap();
     assert!(explained.fate == Fate::Pass && explained.steps.iter().any(|step| step.says.contains("a local network")));
     // Local networks that are named are the only ones.
     let name = || set("network.local_networks", "198.51.100.2/31");
     let error = operations.set_settings(&admin(), name()).await.unwrap_err();
     assert!(error.message.contains("198.51.100.1") && !error.message.contains("198.51.100.2"), "{error}");
     operations.set_settings(&admin(), forced(name())).await.unwrap();
-    let explained = operations.explain("198.51.100.1").await.unwrap();
+    let explained = operations.explain(&admin(), "198.51.100.1").await.unwrap();
     assert_eq!((explained.fate, explained.undo.as_deref()), (Fate::Drop, Some("pbx allow add 198.51.100.1")));
     assert!(explained.because.contains("default deny"), "{}", explained.because);
     assert_eq!(operations.status().await.unwrap().default_deny, pbx_core::settings::Enforcement::Enforce);

@@ -4,6 +4,7 @@ mod blocks;
 mod calls;
 mod cdrs;
 mod control;
+mod evidence;
 mod extensions;
 mod feeds;
 mod filter;

@@ -53,14 +53,14 @@ async fn an_explanation_says_who_is_registered_and_who_was_known_from_an_address
         ("198.51.100.77".parse().unwrap(), ExtensionId(1), bench.now()),
         ("198.51.100.77".parse().unwrap(), ExtensionId(99), bench.now()),
     ]);
-    let explanation = bench.operations.explain("198.51.100.77").await.unwrap();
+    let explanation = bench.operations.explain(&admin(), "198.51.100.77").await.unwrap();
     assert_eq!(explanation.registered[0].extension_number, "101");
     assert_eq!((explanation.known.len(), explanation.known[0].extension_number.as_str()), (1, "101"));
     // Registered now, and never known: what is registered is asked for itself.
     bench.signalling.register("mapped", 1, "[::ffff:198.51.100.79]:5060");
-    let registered = bench.operations.explain("198.51.100.79").await.unwrap();
+    let registered = bench.operations.explain(&admin(), "198.51.100.79").await.unwrap();
     assert_eq!((registered.registered.len(), registered.known.len()), (1, 0));
-    let nobody = bench.operations.explain("198.51.100.78").await.unwrap();
+    let nobody = bench.operations.explain(&admin(), "198.51.100.78").await.unwrap();
     assert!(nobody.registered.is_empty() && nobody.known.is_empty());
 }
 
