@@ -136,8 +136,8 @@ pub struct CallLeg {
     pub media_port: Option<u16>,
     /// Where its media come from, once some came.
     pub media_remote: Option<SocketAddr>,
-    /// Its codec, such as `PCMA/8000`.
-    pub codec: String,
+    /// Its codec, such as `PCMA/8000`; nothing yet if there is none.
+    pub codec: Option<String>,
     /// RTP packets from it.
     pub packets: u64,
     /// Bytes of them.

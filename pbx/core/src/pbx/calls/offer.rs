@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Asked, Now, Pbx, branch::BOTH, say};
+use super::{Asked, Now, Of, Pbx, branch::BOTH, say};
 use crate::{
     call::{
         EndedBy,
@@ -19,8 +19,6 @@ use crate::{
         sip::{Message, Method, Request},
     },
 };
-
-type Of<'a> = (ServerId, &'a Arc<Message<Box<[u8]>>>);
 
 /// What a phone can do, as far as it has said: its unanswered offer, or what was agreed on.
 pub(super) fn what_can(leg: Option<&Leg>) -> Option<Vec<Format>> {
@@ -72,9 +70,8 @@ impl Pbx {
                 _ => self.accept(of, key, method, b"", now),
             };
         }
-        let is_sdp = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(say::SDP.as_bytes()));
         let offer = match Description::parse(message.body()) {
-            _ if !is_sdp => return self.say((id, message), key, 415, now),
+            _ if !say::is_sdp(message) => return self.say((id, message), key, 415, now),
             Ok(offer) => offer,
             Err(fault) => return self.say((id, message), key, fault.status(), now),
         };
@@ -150,10 +147,7 @@ impl Pbx {
                 Some(timer) => super::answer::Agreed { timer, supported }.headers(reply),
                 None => reply,
             };
-            match body.is_empty() {
-                true => reply.finish(),
-                false => reply.finish_with(say::SDP, body),
-            }
+            say::finish(reply, body);
         });
         if let (Method::Invite, Some(bytes), Ok(cseq)) = (method, sent, message.cseq())
             && let Some(leg) = self.calls.leg_mut(key)
@@ -190,9 +184,7 @@ impl Pbx {
             return;
         }
         if !can_update {
-            let body = self.describe(key, |media, out, _| {
-                media.session.repeat(out);
-            });
+            let body = self.described_again(key);
             self.offer(key, Offered::Refresh, body, now);
             return;
         }
@@ -243,7 +235,7 @@ impl Pbx {
             if let Some(leg) = self.calls.leg_mut(key) {
                 leg.dialog.refresh_target(message);
             }
-            self.acknowledge(key, cseq, b"");
+            self.acknowledge(key, cseq);
         }
         let Some(leg) = self.calls.leg_mut(key) else { return };
         let exchange = std::mem::replace(&mut leg.exchange, Exchange::Idle);
@@ -319,17 +311,13 @@ impl Pbx {
 
     /// A phone takes back a re-INVITE that waits for the other phone (RFC 3261 §9.2).
     pub(super) fn withdrawn(&mut self, invite: ServerId, now: Moment) {
-        let of = |call: &Call| [Some(call.near), call.far].into_iter().flatten();
         let waits = |key: &LegKey| {
             let exchange = self.calls.leg(*key).map(|leg| &leg.exchange);
             matches!(exchange, Some(Exchange::Theirs { id, .. }) if *id == invite)
         };
-        let key = self.calls.calls.values().flat_map(of).find(waits);
-        let Some(leg) = key.and_then(|key| self.calls.leg_mut(key)) else { return };
-        if let (Some(key), Exchange::Theirs { id, message, .. }) =
-            (key, std::mem::replace(&mut leg.exchange, Exchange::Idle))
-        {
-            self.say((id, &message), key, 487, now);
+        let key = self.calls.calls.values().flat_map(Call::legs).find(waits);
+        if let Some(key) = key {
+            self.refuse_exchange(key, now);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Now, Pbx, offer, ring};
+use super::{Asked, Now, Of, Pbx, begin::dialable, offer, ring};
 use crate::{
     call::{
         EndedBy, LegKind,
@@ -12,17 +12,14 @@ use crate::{
     },
     media::payloads,
     moment::Moment,
-    transaction::ServerId,
     wire::{
         sdp::{Audio, Direction},
-        sip::{Message, Method, Name, Replaces, reason, replaces_in, unescaped},
+        sip::{Message, Method, Name, Replaces, reason, replaces_in},
     },
 };
 
 /// Transfers of one call at most: what goes in circles ends.
 const MOST: u32 = 5;
-
-type Of<'a> = (ServerId, &'a Arc<Message<Box<[u8]>>>);
 
 impl Pbx {
     /// A phone wants the one that it talks to to talk to somebody else.
@@ -283,7 +280,7 @@ impl Pbx {
 fn referred_to(message: &Message<Box<[u8]>>) -> Option<(Arc<str>, Option<Vec<u8>>)> {
     let to = message.address(Name::ReferTo).ok()?;
     let uri = to.uri().ok().filter(|uri| uri.is_sip())?;
-    let number: String = unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
+    let number = dialable(uri.user?);
     let replaces = uri.headers.and_then(replaces_in);
     (!number.is_empty()).then(|| (number.into(), replaces))
 }
