@@ -87,6 +87,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     if let Some(keeping) = sip.keep(store.clone(), operations.clone()) {
         parts.start("what keeps registrations and call records", keeping);
     }
+    parts.start("the relay of media", sip.relay_broken(ending.clone()));
     parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
     let status = filter.in_words();
     if let Some(keeping) = filter.keep(config.xdp.clone(), Arc::clone(&held), operations, ending) {

@@ -16,7 +16,7 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::trace::Trace;
+use crate::{media::RelayStatus, trace::Trace};
 
 /// A transport as an administrator made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +168,9 @@ pub struct Load {
     pub calls: u64,
     /// Calls that were refused because no media port was free.
     pub calls_without_port: u64,
+    /// The relay of media.
+    #[serde(default)]
+    pub media: RelayStatus,
     /// Addresses from which a password was proved.
     pub known_sources: u64,
     /// Messages that were handled.

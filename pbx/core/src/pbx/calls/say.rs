@@ -156,6 +156,7 @@ impl Pbx {
             Some(media::Remote {
                 rtp,
                 rtcp,
+                signalling: source,
                 mux: theirs.mux,
                 epoch: media.epoch,
                 sends: theirs.direction.sends(),
