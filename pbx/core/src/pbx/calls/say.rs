@@ -98,7 +98,8 @@ impl Pbx {
         self.scratch = out;
     }
 
-    /// Begins an answer to a leg's INVITE, UPDATE or other request; `write` adds headers and the end.
+    /// Begins an answer to a leg's INVITE, UPDATE or other request; `write` adds headers and the end. Nothing when
+    /// whoever asked waits no more.
     pub(super) fn answer_within(
         &mut self,
         (id, message): (ServerId, &Message<Box<[u8]>>),
@@ -113,7 +114,7 @@ impl Pbx {
         write(Reply::start(&mut out, message, status, remote, Some(&tag)));
         let bytes = Bytes::from(&out[..]);
         self.scratch = out;
-        let _ = self.layer.respond(id, status, bytes.clone(), now);
+        self.layer.respond(id, status, bytes.clone(), now).ok()?;
         Some(bytes)
     }
 
