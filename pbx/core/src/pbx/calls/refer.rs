@@ -183,17 +183,18 @@ impl Pbx {
         let Some(call) = self.calls.leg(stays).map(|leg| leg.call) else { return };
         let formats = offer::what_can(self.calls.leg(stays)).unwrap_or_default();
         let ready = self.calls.leg(to).is_some_and(Leg::may_offer);
-        let media = if ready { self.open_media(call.0) } else { None };
-        let session = self.calls.leg(to).and_then(|leg| leg.media.as_ref()).map(|media| media.session.clone());
-        let (Some(mut media), Some(session)) = (media, session) else {
+        let now_has = self.calls.leg(to).filter(|_| ready).and_then(|leg| leg.media.as_ref());
+        let Some((session, theirs)) = now_has.map(|media| (media.session.clone(), media.theirs.clone())) else {
             return self.notify(referral, 503, true, now);
         };
+        let Some(mut media) = self.new_media(call.0) else { return self.notify(referral, 503, true, now) };
         // The same session of the phone's, elsewhere.
-        media.session = session;
+        (media.session, media.theirs) = (session, theirs);
         let Some(flow) = self.calls.leg(to).map(|leg| leg.flow) else { return };
         let us = crate::media::Us { ip: self.us(&flow).ip(), pair: media.pair };
         let mut body = Vec::new();
         media.session.offer(&mut body, us, &formats, Direction::SendRecv, true, None);
+        self.announce_move(to, stays, &mut media);
         if let Some(call) = self.calls.calls.get_mut(&call) {
             let mut hunt = Hunt::new(Purpose::Transfer(referral), LegKind::Transfer, crate::directory::ExtensionId(0));
             hunt.called = 1;
@@ -216,6 +217,7 @@ impl Pbx {
             return self.end_call(consulted, EndedBy::System, 200, "the transfer came too late", at);
         }
         media.theirs = Some(audio);
+        media.epoch += 1;
         // Out of the call with the transferor ...
         self.note_end(key, 200, at);
         self.close_media(key);

@@ -147,31 +147,46 @@ impl Pbx {
         let Some(leg) = self.calls.leg(key) else { return };
         let Some(media) = &leg.media else { return };
         let peer = leg.peer.and_then(|peer| self.calls.leg(peer)?.media.as_ref());
-        let remote = media.theirs.as_ref().and_then(|theirs| {
-            let source = leg.flow.remote.ip().to_canonical();
-            let [rtp, rtcp] = [theirs.rtp, theirs.rtcp].map(|described| candidate(described, source));
-            if self.is_ours(&leg.flow, rtp) || self.is_ours(&leg.flow, rtcp) {
-                return None;
-            }
-            let takes = peer.and_then(|peer| peer.theirs.as_ref());
-            Some(media::Remote {
-                rtp,
-                rtcp,
-                signalling: source,
-                mux: theirs.mux,
-                epoch: media.epoch,
-                sends: theirs.direction.sends(),
-                receives: theirs.direction.receives(),
-                formats: takes.map(|takes| payloads(media.session.formats(), &takes.formats)).unwrap_or_default(),
-                event: event(&theirs.formats),
-            })
-        });
+        let remote = self.remote_of(&leg.flow, media, peer);
         let peer = peer.map(|peer| peer.id);
         let leg = media::Leg { remote, peer, local: leg.flow.local.ip().to_canonical(), ..self.unconnected(media) };
         self.outputs.push_back(Output::Media(media::Command::Set(leg)));
         if let Some(media) = self.calls.leg_mut(key).and_then(|leg| leg.media.as_mut()) {
             media.told = true;
         }
+    }
+
+    /// The relay, and so the filter, hears of a phone's next ports before the phone does: it will speak to them from where
+    /// it is, and `to` hears it at once.
+    pub(super) fn announce_move(&mut self, key: LegKey, to: LegKey, media: &mut Media) {
+        let Some(flow) = self.calls.leg(key).map(|leg| leg.flow) else { return };
+        let peer = self.calls.leg(to).and_then(|leg| leg.media.as_ref());
+        let (remote, peer) = (self.remote_of(&flow, media, peer), peer.map(|peer| peer.id));
+        let leg = media::Leg { remote, peer, local: flow.local.ip().to_canonical(), ..self.unconnected(media) };
+        self.outputs.push_back(Output::Media(media::Command::Set(leg)));
+        media.told = true;
+    }
+
+    /// Where a phone is, and what it may send and is sent by its peer, as far as both are described.
+    fn remote_of(&self, flow: &Flow, media: &Media, peer: Option<&Media>) -> Option<media::Remote> {
+        let theirs = media.theirs.as_ref()?;
+        let source = flow.remote.ip().to_canonical();
+        let [rtp, rtcp] = [theirs.rtp, theirs.rtcp].map(|described| candidate(described, source));
+        if self.is_ours(flow, rtp) || self.is_ours(flow, rtcp) {
+            return None;
+        }
+        let takes = peer.and_then(|peer| peer.theirs.as_ref());
+        Some(media::Remote {
+            rtp,
+            rtcp,
+            signalling: source,
+            mux: theirs.mux,
+            epoch: media.epoch,
+            sends: theirs.direction.sends(),
+            receives: theirs.direction.receives(),
+            formats: takes.map(|takes| payloads(media.session.formats(), &takes.formats)).unwrap_or_default(),
+            event: event(&theirs.formats),
+        })
     }
 
     /// Whether what a phone describes as its own is a port of the appliance's: what is sent there would go round without
