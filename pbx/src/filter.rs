@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use pbx_core::{
     address::Prefix,
+    guard::Detector,
     media::Pair,
     rule::{Action, Rule},
     settings::{Enforcement, Ports, Settings},
@@ -38,6 +39,9 @@ pub trait Filter: Send + Sync {
     fn settings(&self, settings: &Settings, transports: &[u16], revision: i64) -> anyhow::Result<()>;
     /// The automatic blocks that are live now, in no order.
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>>;
+    /// Blocks a source until a time, at once. A block that is there and ends later stays as it is. Own addresses, allow
+    /// rules, media flows and known sources pass before it.
+    fn block(&self, block: &NewBlock) -> anyhow::Result<()>;
     /// Ends the automatic block of exactly this source, and resets the counters that led to it.
     /// `false`: there was none.
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool>;
@@ -179,29 +183,19 @@ pub enum MediaChange {
     },
 }
 
-/// Why a source was blocked without anybody asking for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BlockReason {
-    /// More than `guard.level1.packets` in a second.
-    Level1,
-    /// More than `guard.level2.packets` in a second.
-    Level2,
-}
-
-impl BlockReason {
-    /// The name in the database and in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Level1 => "level1",
-            Self::Level2 => "level2",
-        }
-    }
-
-    /// The reason of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Level1, Self::Level2].into_iter().find(|reason| reason.as_str() == name)
-    }
+/// A block that a detector makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewBlock {
+    /// A host, or the /64 of an IPv6 source.
+    pub prefix: Prefix,
+    /// Who makes it.
+    pub reason: Detector,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// `false`: it only counts what it would drop.
+    pub enforced: bool,
+    /// It closes the ports of the web (`filter.web_ports`) and no others.
+    pub web_only: bool,
 }
 
 /// A block that the filter made by itself.
@@ -210,7 +204,7 @@ pub struct AutomaticBlock {
     /// A host, or the /64 of an IPv6 source.
     pub prefix: Prefix,
     /// What the source did.
-    pub reason: BlockReason,
+    pub reason: Detector,
     /// When it began.
     pub since: Timestamp,
     /// When it ends by itself.
@@ -318,7 +312,7 @@ pub struct Talker {
     /// Packets to protected ports in its last window of one second; once level 2 blocks it, the average since then.
     pub packets_per_second: u32,
     /// It is blocked now, and why.
-    pub blocked: Option<BlockReason>,
+    pub blocked: Option<Detector>,
     /// When it was last seen.
     pub last_seen: Option<Timestamp>,
 }

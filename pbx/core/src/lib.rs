@@ -6,6 +6,7 @@ pub mod dialog;
 pub mod directory;
 pub mod filter;
 pub mod gate;
+pub mod guard;
 pub mod known;
 pub mod lockout;
 pub mod media;

@@ -195,10 +195,6 @@ fn is_same(known: &StoredBlock, block: &AutomaticBlock) -> bool {
 
 fn blocked(block: &AutomaticBlock) -> NewEvent {
     let AutomaticBlock { prefix, reason, since, expires_at, enforced, .. } = block;
-    let level = match reason {
-        crate::filter::BlockReason::Level1 => "level 1",
-        crate::filter::BlockReason::Level2 => "level 2",
-    };
     let time = format_duration(super::explain::whole_seconds(expires_at.saturating_since(*since)));
     let how = if *enforced { "blocked" } else { "would be blocked" };
     NewEvent {
@@ -206,6 +202,6 @@ fn blocked(block: &AutomaticBlock) -> NewEvent {
         kind: EventKind::Block,
         prefix: Some(*prefix),
         interface: None,
-        message: format!("{prefix} {how} for {time}: more packets a second than {level} lets pass"),
+        message: format!("{prefix} {how} for {time}: {}", reason.what()),
     }
 }

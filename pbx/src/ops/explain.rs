@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use pbx_core::{
     address::{self, Prefix},
+    guard::Detector,
     rule::{Action, Rule},
     settings::{Enforcement, Scope, Settings},
     time::{Timestamp, format_duration},
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OpError, Operations, RegistrationView, blocks::undo, enforcement};
 use crate::{
-    filter::{AutomaticBlock, BlockReason, Control, KernelView, ManualVerdict},
+    filter::{AutomaticBlock, Control, KernelView, ManualVerdict},
     store::Event,
 };
 
@@ -257,7 +258,8 @@ fn known(address: IpAddr, view: &KernelView) -> (String, Option<Verdict>) {
 
 fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp) -> (String, Option<Verdict>) {
     let Some(block) = block else { return ("none".to_owned(), None) };
-    let (level, limit) = level(block.reason, settings);
+    let level = block.reason.label();
+    let (key, limit) = block.reason.limit(&settings.guard);
     let left = format_duration(whole_seconds(block.expires_at.saturating_since(now)));
     let says = format!("{} for {level} since {}, {left} left, {} packets", block.prefix, block.since, block.packets);
     let Some(fate) = fate(enforcement::of_automatic(block, settings)) else {
@@ -275,15 +277,16 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
         _ => format!("would be ({level} only monitors)"),
     };
     let because = format!(
-        "{} sent more packets in a second than {level} lets pass ({limit}): what it sends {ports} {dropped} dropped for {left} more",
-        block.prefix
+        "{}: {} ({key} is {limit}); what it sends {ports} {dropped} dropped for {left} more",
+        block.prefix,
+        block.reason.what()
     );
     (says, Some(Verdict { fate, because, undo: Some(undo(&block.prefix)) }))
 }
 
 fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Verdict) {
-    let (_, limit) = level(BlockReason::Level1, settings);
-    let holds = enforcement::of_level(BlockReason::Level1, settings);
+    let limit = settings.guard.level1.packets;
+    let holds = enforcement::of_detector(Detector::Level1, settings);
     let seen = match view.rate {
         Some(rate) => format!("{} packets since {}", rate.packets, rate.since),
         None => "not seen in this second".to_owned(),
@@ -298,13 +301,6 @@ fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Ve
     };
     let because = format!("no rule and no automatic block stops {address}: it passes{up_to}");
     (format!("{seen}; {lets}"), Verdict { fate: Fate::Pass, because, undo: None })
-}
-
-fn level(reason: BlockReason, settings: &Settings) -> (&'static str, u32) {
-    match reason {
-        BlockReason::Level1 => ("level 1", settings.guard.level1.packets.get()),
-        BlockReason::Level2 => ("level 2", settings.guard.level2.packets.get()),
-    }
 }
 
 const fn fate(enforcement: Enforcement) -> Option<Fate> {

@@ -13,6 +13,7 @@ use pbx_core::{
     address::Prefix,
     call::{CallId, Disposition, EndedBy, LegKind, Record, RecordLeg},
     directory::{ExtensionId, TenantId},
+    guard::Detector,
     lockout::{Peer, Surroundings},
     media::Stats,
     rule::Action,
@@ -25,8 +26,8 @@ use super::{
 };
 use crate::{
     filter::{
-        AutomaticBlock, BlockReason, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
-        KnownChange, ManualVerdict, MediaChange, Outcome, ReasonCount, Severity, Talker, TestVerdict,
+        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
+        ManualVerdict, MediaChange, NewBlock, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
     host::reserved::Uncovered,
     secrets::Secrets,
@@ -92,6 +93,16 @@ impl Filter for FakeFilter {
 
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
         Ok(self.automatic.lock().unwrap().clone())
+    }
+
+    fn block(&self, block: &NewBlock) -> anyhow::Result<()> {
+        self.call(format!("block {} {}", block.prefix, block.reason.as_str()))?;
+        let NewBlock { prefix, reason, expires_at, enforced, web_only: _ } = *block;
+        let mut blocks = self.automatic.lock().unwrap();
+        blocks.retain(|other| other.prefix != prefix);
+        let since = Timestamp::from_millis(0);
+        blocks.push(AutomaticBlock { prefix, reason, since, expires_at, packets: 0, last_seen: None, enforced });
+        Ok(())
     }
 
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
@@ -270,7 +281,7 @@ impl Bench {
     pub(crate) fn block_automatically(&self, prefix: &str) {
         self.filter.automatic.lock().unwrap().push(AutomaticBlock {
             prefix: prefix.parse().unwrap(),
-            reason: BlockReason::Level1,
+            reason: Detector::Level1,
             since: self.now(),
             expires_at: self.now().saturating_add(Duration::from_secs(30)),
             packets: 700,

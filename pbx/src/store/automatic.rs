@@ -1,11 +1,11 @@
 //! Blocks that the kernel made, as the daemon last saw them. The kernel's map is the truth while it lives;
 //! these rows are for the time after a reboot, when the map is gone.
 
-use pbx_core::{address::Prefix, time::Timestamp};
+use pbx_core::{address::Prefix, guard::Detector, time::Timestamp};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{Store, StoreError, millis};
-use crate::filter::{AutomaticBlock, BlockReason};
+use crate::filter::AutomaticBlock;
 
 /// Rows of one insert statement.
 const INSERT_ROWS: usize = 1000;
@@ -16,7 +16,7 @@ pub struct StoredBlock {
     /// A host, or the /64 of an IPv6 source.
     pub prefix: Prefix,
     /// What the source did.
-    pub reason: BlockReason,
+    pub reason: Detector,
     /// When it began.
     pub since: Timestamp,
     /// When it ends by itself.
@@ -47,7 +47,7 @@ impl Store {
                 let reason: &str = row.get(1);
                 Ok(StoredBlock {
                     prefix: self.prefix(row.get(0))?,
-                    reason: BlockReason::from_name(reason)
+                    reason: Detector::from_name(reason)
                         .ok_or_else(|| self.corrupt(format!("block reason {reason:?}")))?,
                     since: Timestamp::from_millis(row.get(2)),
                     expires_at: Timestamp::from_millis(row.get(3)),

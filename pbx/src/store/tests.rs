@@ -1,10 +1,13 @@
 mod accounts;
 mod cdrs;
 
-use pbx_core::rule::{Action, Origin, Rule, Zone};
+use pbx_core::{
+    guard::Detector,
+    rule::{Action, Origin, Rule, Zone},
+};
 
 use super::*;
-use crate::filter::{AutomaticBlock, BlockReason};
+use crate::filter::AutomaticBlock;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_412_400_000);
 
@@ -209,7 +212,7 @@ async fn automatic_blocks_survive_until_their_end() {
     let folder = tempfile::tempdir().unwrap();
     let block = |prefix: &str, seconds: u64| StoredBlock {
         prefix: prefix.parse().unwrap(),
-        reason: BlockReason::Level2,
+        reason: Detector::Level2,
         since: NOW,
         expires_at: NOW.saturating_add(Duration::from_secs(seconds)),
         enforced: true,
@@ -223,7 +226,7 @@ async fn automatic_blocks_survive_until_their_end() {
     assert_eq!(store(&folder).await.automatic(later).await.unwrap(), [block("192.0.2.2", 90)]);
     let seen = AutomaticBlock {
         prefix: "192.0.2.1".parse().unwrap(),
-        reason: BlockReason::Level2,
+        reason: Detector::Level2,
         since: NOW,
         expires_at: NOW.saturating_add(Duration::from_secs(30)),
         packets: 9,

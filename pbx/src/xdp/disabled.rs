@@ -13,7 +13,7 @@ use pbx_core::{
 use super::pins;
 use crate::filter::{
     AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-    MediaChange, Severity, Talker, TestVerdict,
+    MediaChange, NewBlock, Severity, Talker, TestVerdict,
 };
 
 /// A filter that could not be taken over.
@@ -68,6 +68,9 @@ impl Filter for Disabled {
         self.change()
     }
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
+        bail!("{}", self.why())
+    }
+    fn block(&self, _: &NewBlock) -> anyhow::Result<()> {
         bail!("{}", self.why())
     }
     fn remove_automatic(&self, _: &Prefix) -> anyhow::Result<bool> {

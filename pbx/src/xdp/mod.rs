@@ -48,7 +48,7 @@ use crate::{
     config::Attach,
     filter::{
         AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-        MediaChange, Talker, TestVerdict,
+        MediaChange, NewBlock, Talker, TestVerdict,
     },
     host::{
         Snapshot, Wanted, clock,
@@ -350,6 +350,10 @@ impl Filter for XdpFilter {
 
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
         tell::automatic(self)
+    }
+
+    fn block(&self, _: &NewBlock) -> anyhow::Result<()> {
+        anyhow::bail!("this filter takes no blocks of detectors")
     }
 
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHash, Map, MapData};
 use pbx_core::{
     filter::{Entry, RuleTables},
+    guard::Detector,
     rule::Rule,
     settings::Settings,
     time::Timestamp,
@@ -30,7 +31,7 @@ use pbx_xdp::{
 use super::{Clocks, State, Told, XdpFilter, interfaces, pins, source_of};
 use crate::{
     config::{Interfaces, Xdp},
-    filter::{BlockReason, Filter as _, MediaChange},
+    filter::{Filter as _, MediaChange},
     host::{Snapshot, Wanted, clock},
     store::StoredBlock,
 };
@@ -217,7 +218,7 @@ pub(super) fn restored(block: &StoredBlock, clocks: &Clocks) -> Option<automatic
         since: clocks.monotonic.saturating_sub(age.as_nanos() as u64),
         packets: 0,
         last: 0,
-        level: if block.reason == BlockReason::Level2 { 2 } else { 1 },
+        level: if block.reason == Detector::Level2 { 2 } else { 1 },
         flags: if block.enforced { 0 } else { automatic::MONITOR },
         count: 0,
         ifindex: 0,

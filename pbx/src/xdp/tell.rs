@@ -8,6 +8,7 @@ use std::{
 use pbx_core::{
     address::Prefix,
     filter::{Difference, Memory, RuleTables, Until},
+    guard::Detector,
     rule::Action,
     settings::Settings,
     time::Timestamp,
@@ -25,8 +26,8 @@ use pbx_ebpf::{
 use super::{Clocks, XdpFilter, halves, prefix_of, reading};
 use crate::{
     filter::{
-        AutomaticBlock, BlockReason, Finding, Hits, InterfaceCounters, KernelView, KnownSource, ManualVerdict, Outcome,
-        Rate, ReasonCount, Severity, Talker,
+        AutomaticBlock, Finding, Hits, InterfaceCounters, KernelView, KnownSource, ManualVerdict, Outcome, Rate,
+        ReasonCount, Severity, Talker,
     },
     host::clock,
     store::{EventKind, NewEvent},
@@ -63,8 +64,8 @@ impl Told {
     }
 }
 
-pub(super) fn reason(level: u32) -> BlockReason {
-    if level == 2 { BlockReason::Level2 } else { BlockReason::Level1 }
+pub(super) fn reason(level: u32) -> Detector {
+    if level == 2 { Detector::Level2 } else { Detector::Level1 }
 }
 
 pub(super) fn described(source: Source, block: &automatic::Block, clocks: &Clocks) -> AutomaticBlock {

@@ -33,7 +33,7 @@ use super::{Clocks, XdpFilter, halves, prefix_of, source_of, tell};
 use crate::{
     filter::{
         AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
-        KnownChange, KnownSource, MediaChange, Rate, ReasonCount, Severity, Talker, TestVerdict, Usage,
+        KnownChange, KnownSource, MediaChange, NewBlock, Rate, ReasonCount, Severity, Talker, TestVerdict, Usage,
     },
     host::{Snapshot, clock, reserved::Uncovered},
     store::StoredBlock,
@@ -286,6 +286,10 @@ impl Filter for UserFilter {
         let blocks = self.tables.automatic();
         let live = blocks.iter().filter(|(_, block)| now < block.expires);
         Ok(live.map(|(source, block)| tell::described(*source, block, &clocks)).collect())
+    }
+
+    fn block(&self, _: &NewBlock) -> anyhow::Result<()> {
+        anyhow::bail!("this filter takes no blocks of detectors")
     }
 
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {

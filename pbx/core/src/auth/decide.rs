@@ -82,6 +82,8 @@ pub enum Verdict {
     Wrong {
         /// Whether the user exists and is enabled. For the guard only: never to be seen in an answer.
         user_known: bool,
+        /// What the nonce was.
+        nonce: Age,
     },
     /// Right, but made with a nonce that is not ours: a new challenge, and the last one counts as unanswered.
     ForeignNonce,
@@ -159,14 +161,15 @@ impl<'a> Claim<'a> {
 
     fn judge(&self, asked: &Asked<'_>) -> Verdict {
         let Some((account, is_it)) = asked.directory.account_or_other(asked.tenant.id, self.user) else {
-            return Verdict::Wrong { user_known: false };
+            let age = asked.keys.verify(self.proof.nonce, &asked.tenant.realm, asked.now, asked.life);
+            return Verdict::Wrong { user_known: false, nonce: age };
         };
         let user_known = is_it & account.enabled;
         // Both are worked out before either is looked at: no way to the end is shorter than another.
         let right = black_box(self.proof.response(&account.ha1).is(&self.response));
         let age = black_box(asked.keys.verify(self.proof.nonce, &asked.tenant.realm, asked.now, asked.life));
         if !(right & user_known) {
-            return Verdict::Wrong { user_known };
+            return Verdict::Wrong { user_known, nonce: age };
         }
         match age {
             Age::Fresh(nonce) => {

@@ -161,6 +161,11 @@ impl Directory {
         self.tenants.get(&self.tenant_with(host).or(self.default)?)
     }
 
+    /// Whether a tenant has this host as its domain, and not only because nobody else has.
+    pub fn has_domain(&self, host: &str) -> bool {
+        self.tenant_with(host).is_some()
+    }
+
     fn tenant_with(&self, host: &str) -> Option<TenantId> {
         let host = host.strip_suffix('.').unwrap_or(host);
         let mut lower = [0; LONGEST_DOMAIN];

@@ -39,7 +39,7 @@ pub fn project(settings: &Settings, transports: &[u16], connected: &[Prefix]) ->
     // What `sip` and `calls` say never reaches the kernel.
     let Settings { filter, guard, network, sip: _, calls: _ } = settings;
     let NetworkSettings { local_networks, external_address: _ } = network;
-    let FilterSettings { mode, protected_ports, media_ports, sample_rate } = filter;
+    let FilterSettings { mode, protected_ports, media_ports, sample_rate, web_ports: _, default_deny: _ } = filter;
     let GuardSettings {
         manual: ManualSettings { enforcement: manual },
         level1: Level1Settings { enforcement: level1, packets: packets1, block_time: time1 },
@@ -50,6 +50,19 @@ pub fn project(settings: &Settings, transports: &[u16], connected: &[Prefix]) ->
         tcp: PolicingSettings { packets: tcp },
         fragments: PolicingSettings { packets: fragments },
         new_sources,
+        // The detectors of the daemon: their blocks carry all that the kernel has to know.
+        period: _,
+        authentication: _,
+        accounts: _,
+        challenges: _,
+        enumeration: _,
+        malformed: _,
+        agents: _,
+        scanner: _,
+        provisioning: _,
+        web: _,
+        repeat: _,
+        spread: _,
     } = guard;
 
     let mut thresholds = abi::Settings {

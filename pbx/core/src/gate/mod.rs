@@ -2,16 +2,22 @@
 //! who sent it and has, and which queue it takes. After the wire, before the core; keeps nothing of a message. What
 //! can be answered without state is answered here (RFC 3261 §8.2.7).
 
+mod noted;
 mod why;
 
 use std::{hash::Hasher as _, time::Duration};
 
 use siphasher::sip::SipHasher13;
 
-pub use self::why::Why;
+pub use self::{
+    noted::{Noted, Points},
+    why::Why,
+};
 use crate::{
-    auth::{self, Algorithm, Allowance, Answer, Asked, Challenge, Header, Keys, Verdict},
+    address::Prefix,
+    auth::{self, Age, Algorithm, Allowance, Answer, Asked, Challenge, Header, Keys, Verdict},
     directory::{Directory, ExtensionId, Ha1, Tenant, TenantId},
+    guard::{What, agents::Agents, pairs::Pairs},
     known::KnownSet,
     moment::Moment,
     overload::{self, Level},
@@ -49,6 +55,16 @@ pub struct Gate<'a> {
     pub limits: auth::Limits,
     /// Who is known.
     pub known: &'a KnownSet,
+    /// Forbidden User-Agents.
+    pub agents: &'a Agents,
+    /// Whether their messages are dropped, and not only noted.
+    pub agents_dropped: bool,
+    /// Known sources that fail for an account.
+    pub pairs: &'a Pairs,
+    /// What odd requests are worth.
+    pub points: Points,
+    /// Networks without a router in between.
+    pub local: &'a [Prefix],
     /// How bad the core's load is: strangers are the first to be turned away.
     pub level: Level,
     /// Makes tags that nobody can guess.
@@ -108,6 +124,8 @@ pub enum Passed<'m> {
         why: Why,
         /// Which way the answer goes that is in the buffer; none: there is none.
         answer: Option<Flow>,
+        /// What it says about its sender.
+        noted: Noted,
     },
     /// It goes to the core.
     Delivered {
@@ -117,6 +135,8 @@ pub enum Passed<'m> {
         class: Class,
         /// Who proved to have sent it.
         credential: Option<Credential>,
+        /// What it says about its sender.
+        noted: Noted,
     },
 }
 
@@ -137,6 +157,15 @@ impl Tags {
             hasher.write(part);
         }
         hex(hasher.finish())
+    }
+
+    /// A text as a number that nobody outside can work out.
+    fn number(&self, kind: &[u8], text: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(!self.seed[0], self.seed[1]);
+        hasher.write(kind);
+        hasher.write_u8(0xff);
+        hasher.write(text);
+        hasher.finish()
     }
 
     /// Names a secret without telling it, and differs when it is changed.
@@ -166,17 +195,22 @@ impl Gate<'_> {
     pub fn pass<'m>(&self, flow: &Flow, bytes: &'m [u8], out: &mut Vec<u8>) -> Passed<'m> {
         let origin = if flow.protocol == Protocol::Udp { Origin::Datagram } else { Origin::Stream };
         let Ok(message) = Message::parse(bytes, origin) else {
-            return Passed::Ended { why: Why::Garbage, answer: None };
+            let noted = Noted { what: Some(What::Malformed { points: 0 }), ..Noted::default() };
+            return Passed::Ended { why: Why::Garbage, answer: None, noted };
         };
         let before = out.len();
-        let decided = self.decide(flow, &message, out).and_then(|passed| match passed {
+        let mut noted = Noted::default();
+        let decided = self.decide(flow, &message, out, &mut noted).and_then(|passed| match passed {
             // What strangers send without a proof (ACK, CANCEL, responses, requests for dialogs) is the first to go.
             (Class::Unknown, None) if self.sheds_strangers() => Err(Why::Overload),
             passed => Ok(passed),
         });
         match decided {
-            Ok((class, credential)) => Passed::Delivered { message, class, credential },
-            Err(why) => Passed::Ended { why, answer: (out.len() > before).then(|| answer_flow(flow, &message)) },
+            Ok((class, credential)) => Passed::Delivered { message, class, credential, noted },
+            Err(why) => {
+                let answer = (out.len() > before).then(|| answer_flow(flow, &message));
+                Passed::Ended { why, answer, noted }
+            }
         }
     }
 
@@ -201,9 +235,17 @@ impl Gate<'_> {
         flow: &Flow,
         message: &Message<B>,
         out: &mut Vec<u8>,
+        noted: &mut Noted,
     ) -> Result<(Class, Option<Credential>), Why> {
         let known = self.known.contains(flow.remote.ip());
+        if message.value(Name::UserAgent).is_some_and(|agent| self.agents.forbidden(agent).is_some()) {
+            noted.agent = true;
+            if self.agents_dropped {
+                return Err(Why::Agent);
+            }
+        }
         if let Err(refusal) = validate(message) {
+            noted.what = Some(What::Malformed { points: self.points_of(&refusal.fault) });
             if refusal.status().is_some() && self.may_answer(flow, known).is_ok() {
                 refusal.answer(out, message, flow.remote, &self.tags.of(message), ALLOWED);
             }
@@ -211,6 +253,12 @@ impl Gate<'_> {
         }
         let class = if known { Class::Known } else { Class::Unknown };
         let StartLine::Request { method, .. } = message.start_line() else { return Ok((class, None)) };
+        if !known && !self.in_dialog(message) {
+            let points = self.points(flow, message, method);
+            if points > 0 {
+                noted.what = Some(What::Points { call: self.tags.call(message), points });
+            }
+        }
         match method {
             // What follows an ACK in its dialog must not overtake it.
             Method::Ack if known => Ok((Class::InDialog, None)),
@@ -235,7 +283,8 @@ impl Gate<'_> {
             | Method::Publish
                 if method == Method::Register || !self.in_dialog(message) =>
             {
-                self.authenticate(flow, message, method, known, out).map(|credential| (Class::Known, Some(credential)))
+                let credential = self.authenticate(flow, message, method, known, out, noted)?;
+                Ok((Class::Known, Some(credential)))
             }
             // Within a dialog, which only the core knows; a stranger waits behind all others. What it proves is for
             // the core, should it come from elsewhere than before.
@@ -289,6 +338,7 @@ impl Gate<'_> {
         method: Method<'_>,
         known: bool,
         out: &mut Vec<u8>,
+        noted: &mut Noted,
     ) -> Result<Credential, Why> {
         let registers = method == Method::Register;
         // Whoever registers is meant by To, any other request is sent by From (validated: both are there).
@@ -303,21 +353,32 @@ impl Gate<'_> {
         let header = if registers { Header::Www } else { Header::Proxy };
         let name = if registers { Name::Authorization } else { Name::ProxyAuthorization };
         let asked = self.asked(tenant);
-        let judged = message.credentials(name).map(|credentials| match credentials {
-            Ok(credentials) => auth::decide(&plain(&credentials), method.text(), &asked),
-            Err(_) => Verdict::NotForUs,
-        });
-        let mut verdict = None;
-        for judged in judged.take(MOST_CREDENTIALS) {
-            match judged {
-                Verdict::NotForUs => {}
-                // A phone may answer the challenge of each algorithm that it knows, offered or not.
-                Verdict::Unusable(_) => verdict = verdict.or(Some(judged)),
-                _ => {
-                    verdict = Some(judged);
-                    break;
-                }
+        // A phone that is registered where it speaks from is never made to wait for others.
+        let hurries = known && !self.known.contains_flow(flow.remote);
+        let (mut verdict, mut account, mut user) = (None, 0, &b""[..]);
+        for credentials in message.credentials(name).take(MOST_CREDENTIALS).flatten() {
+            let credentials = plain(&credentials);
+            let named = credentials.username.unwrap_or_default();
+            let claimed = self.tags.account(tenant.id, named);
+            if hurries && !self.pairs.may_try(flow.remote.ip(), claimed, self.now) {
+                return Err(Why::Throttled);
             }
+            let judged = auth::decide(&credentials, method.text(), &asked);
+            match judged {
+                Verdict::NotForUs => continue,
+                // A phone may answer the challenge of each algorithm that it knows, offered or not.
+                Verdict::Unusable(_) => {
+                    verdict = verdict.or(Some(judged));
+                    continue;
+                }
+                _ => {}
+            }
+            (verdict, account, user) = (Some(judged), claimed, named);
+            break;
+        }
+        self.note(flow, message, verdict.as_ref(), account, user, noted);
+        if known && matches!(verdict, Some(Verdict::Wrong { .. })) {
+            self.pairs.failed(flow.remote.ip(), account, self.now);
         }
         let (why, stale) = match verdict {
             Some(Verdict::Valid { extension, nonce_id, issued, nc }) => {
@@ -336,14 +397,51 @@ impl Gate<'_> {
             Some(Verdict::Stale { .. }) => (Why::Stale, true),
             // The password was right: no reason to ask anybody for it again.
             Some(Verdict::ForeignNonce) => (Why::ForeignNonce, true),
-            Some(Verdict::Wrong { user_known: true }) => (Why::WrongPassword, false),
-            Some(Verdict::Wrong { user_known: false }) => (Why::WrongUser, false),
+            Some(Verdict::Wrong { user_known: true, .. }) => (Why::WrongPassword, false),
+            Some(Verdict::Wrong { user_known: false, .. }) => (Why::WrongUser, false),
             Some(Verdict::Unusable(_)) => (Why::Unusable, false),
             Some(Verdict::NotForUs) | None => (Why::Challenged, false),
         };
-        self.may_answer(flow, known)?;
+        if let Err(spent) = self.may_answer(flow, known) {
+            // What nobody was asked cannot stay unanswered.
+            if let Some(What::Challenged { call, points, .. }) = noted.what {
+                noted.what = (points > 0).then_some(What::Points { call, points });
+            }
+            return Err(spent);
+        }
         self.challenge(flow, message, header, tenant, stale, out);
         Err(why)
+    }
+
+    /// Notes what credentials, or that there are none, say about their sender.
+    fn note<B: AsRef<[u8]>>(
+        &self,
+        flow: &Flow,
+        message: &Message<B>,
+        verdict: Option<&Verdict>,
+        account: u64,
+        user: &[u8],
+        noted: &mut Noted,
+    ) {
+        let points = match noted.what {
+            Some(What::Points { points, .. }) => points,
+            _ => 0,
+        };
+        let target = || self.tags.target(message);
+        let is_here = |id: u64| id & Tags::PLACE == self.tags.place(flow.remote.ip());
+        let challenged = || What::Challenged { call: self.tags.call(message), target: target(), points };
+        noted.what = Some(match verdict {
+            Some(Verdict::Valid { nonce_id, .. }) => {
+                noted.sure = is_here(*nonce_id);
+                What::Succeeded { account, target: target() }
+            }
+            Some(Verdict::Stale { .. }) => What::Answered { target: target() },
+            Some(Verdict::Wrong { user_known, nonce }) => {
+                noted.sure = matches!(nonce, Age::Fresh(signed) if is_here(signed.id));
+                self.rejected(message, account, user, *user_known, !matches!(nonce, Age::Foreign))
+            }
+            Some(Verdict::ForeignNonce | Verdict::Unusable(_) | Verdict::NotForUs) | None => challenged(),
+        });
     }
 
     /// Challenges the sender of a request again, whose password was right: what
@@ -374,7 +472,8 @@ impl Gate<'_> {
         stale: bool,
         out: &mut Vec<u8>,
     ) {
-        let nonce = self.keys.sign(&tenant.realm, self.now, self.nonce_id);
+        let id = self.nonce_id & !Tags::PLACE | self.tags.place(flow.remote.ip());
+        let nonce = self.keys.sign(&tenant.realm, self.now, id);
         let challenge = Challenge { header, realm: &tenant.realm, nonce, algorithms: self.algorithms, stale };
         let tag = self.tags.of(message);
         Reply::start(out, message, header.status(), flow.remote, Some(&tag)).lines(|out| challenge.write(out)).finish();

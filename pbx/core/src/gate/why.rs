@@ -37,11 +37,15 @@ pub enum Why {
     NoDialog,
     /// There is no tenant.
     NoTenant,
+    /// A forbidden User-Agent.
+    Agent,
+    /// Credentials that are not judged now, because others for the same account just failed from the same known source.
+    Throttled,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Garbage,
         Self::Malformed,
         Self::Broken,
@@ -59,6 +63,8 @@ impl Why {
         Self::Silent,
         Self::NoDialog,
         Self::NoTenant,
+        Self::Agent,
+        Self::Throttled,
     ];
 
     /// Its name in the API.
@@ -81,6 +87,8 @@ impl Why {
             Self::Silent => "options_of_strangers",
             Self::NoDialog => "no_dialog",
             Self::NoTenant => "no_tenant",
+            Self::Agent => "forbidden_agent",
+            Self::Throttled => "throttled",
         }
     }
 }

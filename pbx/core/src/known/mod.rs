@@ -286,11 +286,11 @@ impl Known {
                 self.changes.push_back(KnownChange::Remove(key));
             }
         }
-        if key.port.is_none() && is_known != before.is_some() {
+        if is_known != before.is_some() {
             if is_known {
-                self.set.insert(key.addr);
+                self.set.insert(key.addr, key.port);
             } else {
-                self.set.remove(key.addr);
+                self.set.remove(key.addr, key.port);
             }
         }
         self.settle();

@@ -1,24 +1,23 @@
-//! The known addresses as the receive workers see them: one table, written by the core thread alone, read without
+//! The known addresses, and the ports of registered phones, as the receive workers see them: one table, written by the core thread alone, read without
 //! a lock by everyone else. Says which queue a message takes, so a wrong answer costs a place in it, and no more.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Places of a bucket: a line of the processor's cache.
 const PLACES: usize = 8;
-/// Buckets. With as many addresses as the kernel's table holds, a bucket has two on average, and one in four thousand
-/// is full.
-const BUCKETS: usize = 32_768;
+/// Buckets. With as many addresses and ports as the kernel's table holds, a bucket has one on average.
+const BUCKETS: usize = 65_536;
 
 /// A line of the cache.
 #[repr(align(64))]
 #[derive(Debug, Default)]
 struct Bucket([AtomicU64; PLACES]);
 
-/// A set of addresses: a bounded table of 64-bit fingerprints, 2 MiB.
+/// A set of addresses: a bounded table of 64-bit fingerprints, 4 MiB.
 ///
 /// An address whose bucket is full is left out, which [`left_out`](Self::left_out) counts. One that is not in it is
 /// found by chance once in 2^61.
@@ -38,14 +37,20 @@ impl KnownSet {
 
     /// Whether the address is known. Any thread.
     pub fn contains(&self, addr: IpAddr) -> bool {
-        let fingerprint = self.fingerprint(addr);
+        let fingerprint = self.fingerprint_of(addr, None);
         // A fingerprint is all there is to see, so nothing has to be ordered with it.
         self.bucket(fingerprint).0.iter().any(|place| place.load(Ordering::Relaxed) == fingerprint)
     }
 
-    /// Adds an address; the core thread only. `false`: its bucket is full.
-    pub(super) fn insert(&self, addr: IpAddr) -> bool {
-        let fingerprint = self.fingerprint(addr);
+    /// Whether a phone is registered from this address and port. Any thread.
+    pub fn contains_flow(&self, from: SocketAddr) -> bool {
+        let fingerprint = self.fingerprint_of(from.ip(), Some(from.port()));
+        self.bucket(fingerprint).0.iter().any(|place| place.load(Ordering::Relaxed) == fingerprint)
+    }
+
+    /// Adds an address, or one port of it; the core thread only. `false`: its bucket is full.
+    pub(super) fn insert(&self, addr: IpAddr, port: Option<u16>) -> bool {
+        let fingerprint = self.fingerprint_of(addr, port);
         let bucket = self.bucket(fingerprint);
         if bucket.0.iter().any(|place| place.load(Ordering::Relaxed) == fingerprint) {
             return true;
@@ -60,9 +65,9 @@ impl KnownSet {
         true
     }
 
-    /// Takes an address out; the core thread only.
-    pub(super) fn remove(&self, addr: IpAddr) {
-        let fingerprint = self.fingerprint(addr);
+    /// Takes an address out, or one port of it; the core thread only.
+    pub(super) fn remove(&self, addr: IpAddr, port: Option<u16>) {
+        let fingerprint = self.fingerprint_of(addr, port);
         let places = self.bucket(fingerprint).0.iter();
         for place in places.filter(|place| place.load(Ordering::Relaxed) == fingerprint) {
             place.store(0, Ordering::Relaxed);
@@ -79,7 +84,7 @@ impl KnownSet {
     }
 
     /// Never 0, which is an empty place.
-    fn fingerprint(&self, addr: IpAddr) -> u64 {
+    fn fingerprint_of(&self, addr: IpAddr, port: Option<u16>) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.seed.hash(&mut hasher);
         let bits = match addr.to_canonical() {
@@ -87,6 +92,7 @@ impl KnownSet {
             IpAddr::V6(addr) => addr.to_bits(),
         };
         bits.hash(&mut hasher);
+        port.hash(&mut hasher);
         hasher.finish().max(1)
     }
 }
@@ -102,12 +108,12 @@ mod tests {
     #[test]
     fn what_was_added_is_found_until_it_is_taken_out() {
         let set = KnownSet::new([1, 2]);
-        assert!(set.insert("192.0.2.1".parse().unwrap()) && set.insert("2001:db8::1".parse().unwrap()));
+        assert!(set.insert("192.0.2.1".parse().unwrap(), None) && set.insert("2001:db8::1".parse().unwrap(), None));
         assert!(set.contains("::ffff:192.0.2.1".parse().unwrap()));
         assert!(!set.contains("192.0.2.2".parse().unwrap()));
         // Twice in is once out.
-        assert!(set.insert("192.0.2.1".parse().unwrap()));
-        set.remove("192.0.2.1".parse().unwrap());
+        assert!(set.insert("192.0.2.1".parse().unwrap(), None));
+        set.remove("192.0.2.1".parse().unwrap(), None);
         assert!(!set.contains("192.0.2.1".parse().unwrap()));
         assert!(set.contains("2001:db8::1".parse().unwrap()));
     }
@@ -115,12 +121,12 @@ mod tests {
     #[test]
     fn as_many_as_the_kernel_holds_find_a_place_but_for_a_few_that_are_counted() {
         let set = KnownSet::new([3, 4]);
-        let found = (0..65_536).filter(|number| set.insert(addr(*number))).count() as u64;
+        let found = (0..65_536).filter(|number| set.insert(addr(*number), None)).count() as u64;
         assert_eq!(found + set.left_out(), 65_536);
         assert!(set.left_out() < 100, "{}", set.left_out());
         assert_eq!((0..65_536).filter(|number| set.contains(addr(*number))).count() as u64, found);
         assert_eq!((65_536..300_000).filter(|number| set.contains(addr(*number))).count(), 0);
-        (0..65_536).for_each(|number| set.remove(addr(number)));
+        (0..65_536).for_each(|number| set.remove(addr(number), None));
         assert!(set.buckets.iter().flat_map(|bucket| &bucket.0).all(|place| place.load(Ordering::Relaxed) == 0));
     }
 }

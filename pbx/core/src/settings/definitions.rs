@@ -100,6 +100,13 @@ static DEFINITIONS: &[Definition] = &[
         "1024",
         "One in so many dropped packets is shown as a sample; 0 shows none"
     ),
+    setting!(filter.web_ports, "", "8885,8887-8889,10443", "TCP ports that a block of the web sign-in closes"),
+    setting!(
+        filter.default_deny,
+        "",
+        "off",
+        "Whether protected ports are closed to all but trunks, known sources, allow rules and local networks"
+    ),
     setting!(guard.manual.enforcement, "", "enforce", "What rules made by people do"),
     setting!(guard.level1.enforcement, "", "enforce", "What rate level 1 does"),
     setting!(
@@ -153,6 +160,149 @@ static DEFINITIONS: &[Definition] = &[
         "20000",
         "More than this many look like forged addresses, and nobody new is blocked until it is over"
     ),
+    setting!(guard.period, "", "10s", "The time in which most detectors count"),
+    setting!(guard.authentication.enforcement, "", "enforce", "What happens to a source of wrong passwords"),
+    setting!(
+        guard.authentication.failures,
+        "wrong passwords",
+        "50",
+        "Wrong passwords of one source in the period, after which it is blocked"
+    ),
+    setting!(guard.authentication.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(
+        guard.accounts.enforcement,
+        "",
+        "enforce",
+        "What happens to a source that guesses one account's password slowly"
+    ),
+    setting!(
+        guard.accounts.failures,
+        "wrong passwords",
+        "20",
+        "Wrong passwords of one source for one account in an hour, after which it is blocked"
+    ),
+    setting!(guard.accounts.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(
+        guard.accounts.alarm,
+        "wrong passwords",
+        "100",
+        "Wrong passwords for one account from anywhere in a day, after which you are told"
+    ),
+    setting!(guard.challenges.enforcement, "", "enforce", "What happens to a source that never answers challenges"),
+    setting!(
+        guard.challenges.requests,
+        "requests",
+        "100",
+        "Challenged requests of one source in the period that it never answered, after which it is blocked"
+    ),
+    setting!(guard.challenges.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(
+        guard.enumeration.enforcement,
+        "",
+        "enforce",
+        "What happens to a source that tries numbers; one in a local network only raises an alarm"
+    ),
+    setting!(
+        guard.enumeration.targets,
+        "numbers",
+        "10",
+        "Different numbers that one source tries in vain before it is blocked"
+    ),
+    setting!(guard.enumeration.period, "", "1m", "The time in which it tries them"),
+    setting!(guard.enumeration.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(
+        guard.malformed.enforcement,
+        "",
+        "enforce",
+        "What happens to a source of messages that are none, or broken"
+    ),
+    setting!(
+        guard.malformed.messages,
+        "messages",
+        "50",
+        "Broken messages of one source in the period, after which it is blocked"
+    ),
+    setting!(guard.malformed.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(
+        guard.agents.enforcement,
+        "",
+        "enforce",
+        "What happens to messages of forbidden User-Agents, and to who sends them"
+    ),
+    setting!(
+        guard.agents.list,
+        "",
+        "friendly-scanner;sipvicious;sipcli;sipsak;sundayddr;VaxSIPUserAgent;pplsip;iWar;sip-scan;Nmap NSE;sipptk;SIPBruteForce;Gulp;smap;sivus",
+        "Forbidden User-Agents: their messages are dropped without an answer"
+    ),
+    setting!(
+        guard.agents.messages,
+        "messages",
+        "1",
+        "Such messages of one source in the period, after which it is blocked"
+    ),
+    setting!(guard.agents.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(guard.scanner.enforcement, "", "enforce", "What happens to a source that behaves as no telephone does"),
+    setting!(guard.scanner.points, "points", "20", "Points of one source in the period, after which it is blocked"),
+    setting!(guard.scanner.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(
+        guard.scanner.foreign_domain,
+        "points",
+        "4",
+        "For a request whose From equals its To, with a domain that is not served here"
+    ),
+    setting!(
+        guard.scanner.bare_address,
+        "points",
+        "2",
+        "For a request to an address instead of a domain, from beyond the local networks"
+    ),
+    setting!(guard.scanner.missing_headers, "points", "4", "For a request without a header that every request has"),
+    setting!(guard.scanner.reused_nonce, "points", "2", "For credentials that were used before"),
+    setting!(
+        guard.provisioning.enforcement,
+        "",
+        "enforce",
+        "What happens to a source that guesses where telephones find their configuration"
+    ),
+    setting!(
+        guard.provisioning.failures,
+        "paths",
+        "10",
+        "Such paths that do not exist in the period, after which it is blocked"
+    ),
+    setting!(guard.provisioning.block_time, "", "1h", "How long the first such block lasts"),
+    setting!(guard.web.enforcement, "", "enforce", "What happens to a source of failed sign-ins"),
+    setting!(guard.web.failures, "sign-ins", "5", "Failed sign-ins of one source, after which the web is closed to it"),
+    setting!(guard.web.period, "", "15m", "The time in which they failed"),
+    setting!(guard.web.block_time, "", "1h", "How long the web is closed to it"),
+    setting!(
+        guard.repeat.times,
+        "",
+        "6h,1d,7d",
+        "How long the second block of a source lasts, the third, and so on; never shorter than its rule says"
+    ),
+    setting!(guard.repeat.forget, "", "30d", "So long after its last block a source begins anew"),
+    setting!(
+        guard.repeat.spoofable,
+        "",
+        "1m",
+        "How long a first block lasts that rests on UDP messages without a proof, which anybody may have sent; it doubles"
+    ),
+    setting!(guard.repeat.strict, "", "off", "Whether such a block lasts as long as its rule says at once"),
+    setting!(
+        guard.spread.enforcement,
+        "",
+        "monitor",
+        "Many blocked sources of one network: monitor suggests a block of the network, enforce makes it"
+    ),
+    setting!(
+        guard.spread.sources,
+        "sources",
+        "8",
+        "Blocked addresses of one /24, or /64s of one /48, that make it an attack of the network"
+    ),
+    setting!(guard.spread.block_time, "", "1h", "How long a block of the network lasts"),
     setting!(
         network.local_networks,
         "",

@@ -3,6 +3,7 @@
 
 mod calls;
 mod definitions;
+mod guard;
 mod network;
 mod profiles;
 mod sip;
@@ -10,13 +11,18 @@ mod values;
 
 pub use calls::CallSettings;
 pub use definitions::{Definition, definition, definitions};
+pub use guard::{
+    AccountSettings, AgentSettings, AuthenticationSettings, ChallengeCountSettings, EnumerationSettings, GuardSettings,
+    KnownSettings, Level1Settings, Level2Settings, MalformedSettings, ManualSettings, MediaSettings, PolicingSettings,
+    ProvisioningSettings, RepeatSettings, ScannerSettings, SpreadSettings, WebSettings,
+};
 pub use network::NetworkSettings;
 pub use profiles::{Profile, profile, profiles};
 pub use sip::{ChallengeSettings, ConnectionSettings, ExpiresSettings, SipSettings};
 pub use values::{
     BlockTime, CallCount, Challenges, Connections, Contacts, Count, EmergencyNumbers, Enforcement, ExternalAddress,
-    Kind, KnownBudget, Level2Packets, Lookup, Megabytes, NewSources, PacketsPerSecond, PortRange, Ports, Prefixes,
-    SampleRate, Scope, Span, ValueError,
+    Kind, KnownBudget, Ladder, Level2Packets, Lookup, Megabytes, NewSources, PacketsPerSecond, Patterns, Points,
+    PortRange, Ports, Prefixes, SampleRate, Scope, Span, Switch, Times, ValueError,
 };
 
 /// All settings. [`Settings::default`] is what `definitions` says.
@@ -45,79 +51,10 @@ pub struct FilterSettings {
     pub media_ports: Ports,
     /// `filter.sample_rate`
     pub sample_rate: SampleRate,
-}
-
-/// `guard.*`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GuardSettings {
-    /// `guard.manual.*`
-    pub manual: ManualSettings,
-    /// `guard.level1.*`
-    pub level1: Level1Settings,
-    /// `guard.level2.*`
-    pub level2: Level2Settings,
-    /// `guard.media.*`
-    pub media: MediaSettings,
-    /// `guard.scope`: what an automatic block closes.
-    pub scope: Scope,
-    /// `guard.known.*`
-    pub known: KnownSettings,
-    /// `guard.tcp.*`
-    pub tcp: PolicingSettings,
-    /// `guard.fragments.*`
-    pub fragments: PolicingSettings,
-    /// `guard.new_sources`: more in a second, and nobody new is blocked.
-    pub new_sources: NewSources,
-}
-
-/// `guard.manual.*`: rules that people make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManualSettings {
-    /// `guard.manual.enforcement`
-    pub enforcement: Enforcement,
-}
-
-/// `guard.level1.*`: the cool-off.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Level1Settings {
-    /// `guard.level1.enforcement`
-    pub enforcement: Enforcement,
-    /// `guard.level1.packets`: so many pass in a second, the next one makes the block.
-    pub packets: PacketsPerSecond,
-    /// `guard.level1.block_time`
-    pub block_time: BlockTime,
-}
-
-/// `guard.level2.*`: the blacklist.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Level2Settings {
-    /// `guard.level2.enforcement`
-    pub enforcement: Enforcement,
-    /// `guard.level2.packets`: as of level 1, and above it.
-    pub packets: Level2Packets,
-    /// `guard.level2.block_time`
-    pub block_time: BlockTime,
-}
-
-/// `guard.media.*`: packets to media ports that no call holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MediaSettings {
-    /// `guard.media.enforcement`
-    pub enforcement: Enforcement,
-}
-
-/// `guard.known.*`: sources that have proved who they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownSettings {
-    /// `guard.known.budget`: times level 1; what is over it is dropped packet by packet.
-    pub budget: KnownBudget,
-}
-
-/// A limit whose excess is dropped and never blocked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicingSettings {
-    /// `….packets` of one source.
-    pub packets: PacketsPerSecond,
+    /// `filter.web_ports`: what a block of the web sign-in closes.
+    pub web_ports: Ports,
+    /// `filter.default_deny`: whether strangers reach protected ports at all.
+    pub default_deny: Enforcement,
 }
 
 impl Default for Settings {
@@ -183,6 +120,7 @@ impl Settings {
                 ),
             });
         }
+        self.guard.check()?;
         self.network.check()?;
         self.sip.check()
     }
@@ -205,18 +143,10 @@ impl Settings {
                 protected_ports: Ports::default(),
                 media_ports: Ports::default(),
                 sample_rate: SampleRate::OFF,
+                web_ports: Ports::default(),
+                default_deny: enforcement,
             },
-            guard: GuardSettings {
-                manual: ManualSettings { enforcement },
-                level1: Level1Settings { enforcement, packets: Count::LOWEST, block_time: BlockTime::LOWEST },
-                level2: Level2Settings { enforcement, packets: Count::LOWEST, block_time: BlockTime::LOWEST },
-                media: MediaSettings { enforcement },
-                scope: Scope::Appliance,
-                known: KnownSettings { budget: Count::LOWEST },
-                tcp: PolicingSettings { packets: Count::LOWEST },
-                fragments: PolicingSettings { packets: Count::LOWEST },
-                new_sources: Count::LOWEST,
-            },
+            guard: GuardSettings::lowest(),
             network: NetworkSettings::lowest(),
             sip: SipSettings::lowest(),
             calls: CallSettings::lowest(),

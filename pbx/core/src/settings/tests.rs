@@ -1,4 +1,5 @@
 use super::*;
+use crate::guard::Detector;
 use proptest::prelude::*;
 use std::{collections::HashSet, time::Duration};
 
@@ -13,13 +14,15 @@ fn fault(key: &str, text: &str) -> String {
 fn a_new_installation_has_the_decided_values_and_only_monitors() {
     let settings = Settings::default();
     assert_eq!(settings.check(), Ok(()));
-    let FilterSettings { mode, protected_ports, media_ports, sample_rate } = settings.filter;
+    let FilterSettings { mode, protected_ports, media_ports, sample_rate, web_ports, default_deny } = settings.filter;
     assert_eq!(mode, Enforcement::Monitor);
     let ports: Vec<u16> = protected_ports.iter().collect();
     assert_eq!(ports, [5060, 5061, 5063, 5065, 8885, 8887, 8888, 8889, 10443]);
     assert_eq!(media_ports.ranges(), [PortRange { first: 45_000, last: 64_999 }]);
     assert_eq!(sample_rate.one_in(), 1024);
-    let GuardSettings { manual, level1, level2, media, scope, known, tcp, fragments, new_sources } = settings.guard;
+    assert_eq!(web_ports.iter().collect::<Vec<_>>(), [8885, 8887, 8888, 8889, 10443]);
+    assert_eq!(default_deny, Enforcement::Off);
+    let GuardSettings { manual, level1, level2, media, scope, known, tcp, fragments, new_sources, .. } = settings.guard;
     assert_eq!(manual.enforcement, Enforcement::Enforce);
     assert_eq!((level1.enforcement, level1.packets.get()), (Enforcement::Enforce, 500));
     assert_eq!(level1.block_time.get(), Duration::from_secs(30));
@@ -31,6 +34,28 @@ fn a_new_installation_has_the_decided_values_and_only_monitors() {
     assert_eq!(new_sources.get(), 20_000);
     let NetworkSettings { local_networks, external_address } = settings.network;
     assert!(local_networks.is_empty() && external_address.is_none());
+}
+
+#[test]
+fn the_detectors_of_a_new_installation_count_as_it_was_decided() {
+    let guard = Settings::default().guard;
+    let limits = Detector::ALL.map(|detector| detector.limit(&guard).1);
+    assert_eq!(limits, [500, 2000, 50, 20, 100, 10, 50, 1, 20, 10, 5, 8]);
+    assert_eq!((guard.period.seconds(), guard.enumeration.period.seconds(), guard.web.period.seconds()), (10, 60, 900));
+    assert_eq!(guard.spread.enforcement, Enforcement::Monitor);
+    let hours = |nth| guard.block_time(guard.authentication.block_time, nth).as_secs() / 3600;
+    assert_eq!([0, 1, 2, 3, 9].map(hours), [1, 6, 24, 168, 168]);
+    let days = "2d".parse().unwrap();
+    assert_eq!([0, 1, 2, 3].map(|nth| guard.block_time(days, nth).as_secs() / 3600), [48, 48, 48, 168]);
+}
+
+#[test]
+fn times_of_blocks_that_go_down_are_refused() {
+    let mut settings = Settings::default();
+    settings.set("guard.repeat.times", "1d,6h").unwrap();
+    assert!(settings.check().unwrap_err().to_string().contains("each time must be at least the one before"));
+    settings.set("guard.repeat.times", "").unwrap();
+    assert_eq!(settings.check(), Ok(()));
 }
 
 #[test]
@@ -86,7 +111,7 @@ fn every_setting_is_defined_once_with_a_default_that_prints_as_it_stands_there()
         let is_number = matches!(definition.kind, Kind::Integer { .. } | Kind::PowerOfTwo { .. });
         assert_eq!(!definition.unit.is_empty(), is_number, "{}", definition.key);
     }
-    assert_eq!(keys.len(), 37);
+    assert_eq!(keys.len(), 82);
 }
 
 #[test]

@@ -2,16 +2,20 @@
 
 mod choices;
 mod external;
+mod ladder;
 mod numbers;
+mod patterns;
 mod sets;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::Serialize;
 
-pub use choices::{Enforcement, Scope};
+pub use choices::{Enforcement, Scope, Switch};
 pub use external::{ExternalAddress, Lookup};
+pub use ladder::Ladder;
 pub use numbers::EmergencyNumbers;
+pub use patterns::Patterns;
 pub use sets::{PortRange, Ports, Prefixes};
 
 use crate::time::{format_duration, parse_duration};
@@ -63,6 +67,18 @@ pub enum Kind {
         /// The most of them.
         max_items: usize,
     },
+    /// Spans of time, one after the other.
+    Durations {
+        /// The most of them.
+        max_items: usize,
+    },
+    /// Patterns of texts, separated by semicolons.
+    Patterns {
+        /// The most of them.
+        max_items: usize,
+        /// The longest of each, in bytes.
+        max_bytes: usize,
+    },
 }
 
 impl fmt::Display for Kind {
@@ -90,6 +106,17 @@ impl fmt::Display for Kind {
             Self::Numbers { max_items } => {
                 write!(f, "up to {max_items} numbers of 2 to 15 digits, such as 112,911")
             }
+            Self::Durations { max_items } => {
+                write!(
+                    f,
+                    "up to {max_items} times from 1s to 30d, each at least the one before, such as 6h,1d, or nothing"
+                )
+            }
+            Self::Patterns { max_items, max_bytes } => write!(
+                f,
+                "up to {max_items} patterns of {max_bytes} bytes, separated by semicolons: a part of the name, =the \
+                 whole name, or /regular expression/, or nothing"
+            ),
         }
     }
 }
@@ -146,6 +173,10 @@ pub type CallCount = Count<1, 1000>;
 pub type Challenges = Count<1, 1_000_000>;
 /// Open connections.
 pub type Connections = Count<1, 200_000>;
+/// How often something happened.
+pub type Times = Count<1, 100_000>;
+/// Points for a sign.
+pub type Points = Count<0, 1_000>;
 /// Memory, in MiB.
 pub type Megabytes = Count<64, 1_048_576>;
 

@@ -104,7 +104,7 @@ async fn the_store_follows_what_the_kernel_blocks_and_tells_it_once() {
     assert_eq!(bench.operations.follow_automatic().await.unwrap(), Recorded::default());
     {
         let block = &mut bench.filter.automatic.lock().unwrap()[0];
-        block.reason = crate::filter::BlockReason::Level2;
+        block.reason = pbx_core::guard::Detector::Level2;
         block.expires_at = block.expires_at.saturating_add(Duration::from_secs(3600));
     }
     assert_eq!(bench.operations.follow_automatic().await.unwrap(), Recorded { new: 0, moved: 1, ended: 0 });
@@ -181,6 +181,6 @@ async fn an_automatic_block_is_explained_with_its_limit_and_what_happened() {
     bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
     let explained = bench.operations.explain("203.0.113.7").await.unwrap();
     assert_eq!((explained.fate, explained.undo.as_deref()), (Fate::Drop, Some("pbx block remove 203.0.113.7")));
-    assert!(explained.because.contains("level 1 lets pass (500)"), "{}", explained.because);
+    assert!(explained.because.contains("level 1 lets pass (guard.level1.packets is 500)"), "{}", explained.because);
     assert_eq!(explained.events.len(), 1);
 }

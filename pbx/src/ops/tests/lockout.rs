@@ -1,9 +1,9 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
-use pbx_core::{lockout::Peer, rule::Action};
+use pbx_core::{guard::Detector, lockout::Peer, rule::Action};
 
 use super::{super::*, *};
-use crate::{filter::BlockReason, host::ROOT_SERVICE};
+use crate::host::ROOT_SERVICE;
 
 /// Connected over ssh on the bench.
 const ADMIN: &str = "203.0.113.50";
@@ -233,7 +233,7 @@ async fn a_block_of_a_level_that_does_not_enforce_is_not_shown_as_enforced() {
     operations.set_settings(&admin(), set("guard.level1.enforcement", "off")).await.unwrap();
     {
         let mut blocks = bench.filter.automatic.lock().unwrap();
-        (blocks[0].reason, blocks[0].enforced) = (BlockReason::Level2, true);
+        (blocks[0].reason, blocks[0].enforced) = (Detector::Level2, true);
     }
     assert!(operations.blocks(&ListOptions::default()).await.unwrap().items[0].enforced);
 }

@@ -154,10 +154,10 @@ fn wrong_is_wrong_whatever_the_nonce() {
     let foreign = Keys { current: Key::new(&[9; 32]), former: None }.sign(REALM, NOW, 1);
     for nonce in [registrar.nonce(), old, foreign] {
         let phone = Phone { password: "guess", ..Phone::new(&nonce) }.answering();
-        assert_eq!(registrar.judge(&phone), Verdict::Wrong { user_known: true });
+        assert!(matches!(registrar.judge(&phone), Verdict::Wrong { user_known: true, .. }));
     }
     let made_up = Phone { password: "guess", nonce: "x".to_owned(), ..Phone::new(&old) }.answering();
-    assert_eq!(registrar.judge(&made_up), Verdict::Wrong { user_known: true });
+    assert!(matches!(registrar.judge(&made_up), Verdict::Wrong { user_known: true, .. }));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn nobody_but_an_enabled_extension_is_ever_right() {
     let registrar = Registrar::new();
     for user in ["101", "102", "", "100@pbx.example.com", "%3100", "100 ", "0100", &"1".repeat(64)] {
         let phone = Phone { user, ..Phone::new(&registrar.nonce()) }.answering();
-        assert_eq!(registrar.judge(&phone), Verdict::Wrong { user_known: false }, "{user}");
+        assert!(matches!(registrar.judge(&phone), Verdict::Wrong { user_known: false, .. }), "{user}");
     }
 }
 
@@ -186,7 +186,7 @@ fn an_unknown_user_with_the_response_of_the_other_one_is_wrong() {
     for user in 200..300 {
         let user = user.to_string();
         let credentials = Credentials { username: Some(user.as_bytes()), ..phone.credentials() };
-        assert_eq!(registrar.judge_credentials(&credentials), Verdict::Wrong { user_known: false });
+        assert!(matches!(registrar.judge_credentials(&credentials), Verdict::Wrong { user_known: false, .. }));
     }
 }
 
@@ -196,7 +196,7 @@ fn without_any_extension_everything_is_wrong() {
     let phone = Phone::new(&registrar.nonce());
     let tenant = Tenant::clone(registrar.directory.tenant(TenantId(1)).unwrap());
     let registrar = Registrar { directory: Directory::new([tenant], []), ..registrar };
-    assert_eq!(registrar.judge(&phone), Verdict::Wrong { user_known: false });
+    assert!(matches!(registrar.judge(&phone), Verdict::Wrong { user_known: false, .. }));
 }
 
 #[test]

@@ -88,3 +88,39 @@ impl FromStr for Scope {
         }
     }
 }
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It is so.
+    On,
+    /// It is not.
+    Off,
+}
+
+impl Value for Switch {
+    const KIND: Kind = Kind::Choice { words: &["on", "off"] };
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl FromStr for Switch {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            "" => Err(ValueError::Empty),
+            _ => Err(ValueError::Wrong),
+        }
+    }
+}
