@@ -55,6 +55,8 @@ static PENDING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static AUTOMATIC: HashMap<Source, automatic::Block> = HashMap::with_max_entries(automatic::MAX, 0);
 #[map]
+static WEB: HashMap<Source, automatic::Block> = HashMap::with_max_entries(automatic::WEB_MAX, 0);
+#[map]
 static KNOWN: HashMap<known::Key, known::Known> = HashMap::with_max_entries(known::MAX, 0);
 #[map]
 static KNOWN_STATE: Array<u64> = Array::with_max_entries(known::MAX, MMAPABLE);
@@ -66,6 +68,8 @@ static STATS: PerCpuArray<[[u64; 2]; stats::REASONS]> = PerCpuArray::with_max_en
 static EVENTS: RingBuf = RingBuf::with_byte_size(events::BYTES, 0);
 #[map]
 static SAMPLES: RingBuf = RingBuf::with_byte_size(events::SAMPLES_BYTES, 0);
+#[map]
+static TAPPED: PerCpuArray<events::Tapped> = PerCpuArray::with_max_entries(1, 0);
 /// Time of a test run (`TEST_CLOCK`).
 #[map]
 static CLOCK: Array<u64> = Array::with_max_entries(1, MMAPABLE);
@@ -218,6 +222,10 @@ impl Tables for Kernel {
         AUTOMATIC.get_ptr_mut(source)
     }
     #[inline(always)]
+    fn web(&self, source: &Source) -> Option<*mut automatic::Block> {
+        WEB.get_ptr_mut(source)
+    }
+    #[inline(always)]
     fn block(&self, source: &Source, block: &automatic::Block) -> bool {
         AUTOMATIC.insert(source, block, 0).is_ok()
     }
@@ -342,13 +350,40 @@ pub(crate) fn pbx_filter(ctx: XdpContext) -> u32 {
 /// Keeps 1 in N dropped packets for the daemon to look at.
 #[inline(always)]
 fn sample(ctx: &XdpContext, frame: &Received<'_>, judged: &Judged) {
-    let Some(settings) = SETTINGS.get_ptr(0) else { return };
-    // SAFETY: the element lives as long as the map.
-    let mask = unsafe { core::ptr::read_volatile(&raw const (*settings).sample_mask) };
-    if judged.nth & mask != 0 {
+    if judged.nth & judged.sample_mask != 0 {
         return;
     }
-    let Some(mut entry) = SAMPLES.reserve::<events::Sample>(0) else { return };
+    let Some(settings) = SETTINGS.get_ptr(0) else { return };
+    // SAFETY: the element lives as long as the map.
+    let (idle, until) = unsafe {
+        let settings = &*settings;
+        (word::load(&settings.sample_mask), word::load(&settings.tap_until))
+    };
+    let now = coarse_clock();
+    let mut mask = judged.sample_mask;
+    // The daemon that wanted more samples may be gone.
+    if now >= until && idle > mask {
+        if judged.nth & idle != 0 {
+            return;
+        }
+        mask = idle;
+    }
+    let Some(tapped) = TAPPED.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's own element.
+    let tapped = unsafe { &mut *tapped };
+    let span = now >> settings::TAP_SPAN << 32;
+    if tapped.window >> 32 != span >> 32 {
+        tapped.window = span;
+    }
+    tapped.window += 1;
+    if tapped.window & 0xffff_ffff > settings::TAP_SAMPLES {
+        tapped.lost += 1;
+        return;
+    }
+    let Some(mut entry) = SAMPLES.reserve::<events::Sample>(0) else {
+        tapped.lost += 1;
+        return;
+    };
     let length = frame.linear();
     let captured = if length > events::CAPTURED { events::CAPTURED } else { length };
     let record = entry.as_mut_ptr();
@@ -359,9 +394,9 @@ fn sample(ctx: &XdpContext, frame: &Received<'_>, judged: &Judged) {
         (*record).lo = judged.lo;
         (*record).ifindex = ctx.ingress_ifindex() as u32;
         (*record).reason = judged.reason as u32;
-        (*record).length = length as u32;
+        (*record).length = frame.total() as u32;
         (*record).captured = captured as u32;
-        (*record).weight = mask + 1;
+        (*record).weight = mask.wrapping_add(1);
         if captured < 14 || bpf_xdp_load_bytes(ctx.ctx, 0, (&raw mut (*record).frame).cast(), captured as u32) < 0 {
             (*record).captured = 0;
         }

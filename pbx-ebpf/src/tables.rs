@@ -84,6 +84,8 @@ pub trait Tables: RuleMaps {
     fn pending(&self) -> Option<*mut u64>;
     /// An entry of `AUTOMATIC`.
     fn automatic(&self, source: &Source) -> Option<*mut automatic::Block>;
+    /// An entry of `WEB`.
+    fn web(&self, source: &Source) -> Option<*mut automatic::Block>;
     /// Writes an entry of `AUTOMATIC`; false: the map is full.
     fn block(&self, source: &Source, block: &automatic::Block) -> bool;
     /// An entry of `KNOWN`.

@@ -1,5 +1,5 @@
 //! The order of judgement, in one place: essential traffic, manual rules, media flows in progress, known
-//! sources, automatic blocks, protected ports, media ports.
+//! sources, automatic blocks, default deny, protected ports, media ports.
 
 use crate::{
     abi::{
@@ -30,6 +30,8 @@ pub struct Judged {
     pub stats: u32,
     /// This CPU's packets with this reason on this interface.
     pub nth: u64,
+    /// A dropped packet is sampled when `nth` has none of these bits.
+    pub sample_mask: u64,
 }
 
 /// Where a packet came in and what is enforced there.
@@ -96,7 +98,8 @@ pub fn judge<T: Tables, F: Frame>(t: &T, frame: &F, ifindex: u32) -> Judged {
         },
     };
     let nth = t.count(place.stats, reason, frame.linear() as u64);
-    Judged { reason, hi, lo, stats: place.stats, nth }
+    let sample_mask = Interface::sample_mask(place.enforcement);
+    Judged { reason, hi, lo, stats: place.stats, nth, sample_mask }
 }
 
 /// What the network cannot do without (1).
@@ -114,7 +117,7 @@ fn essential(ip: &Ip) -> Option<Reason> {
     }
 }
 
-/// Everything that depends on the source (2 to 7): a packet as [`Ip::pack`]s it, the interface (ifindex, and
+/// Everything that depends on the source (2 to 8): a packet as [`Ip::pack`]s it, the interface (ifindex, and
 /// the element of `STATS` in the high 32 bits) and what is enforced there.
 #[inline(always)]
 pub fn source<T: Tables>(t: &T, hi: u64, lo: u64, rest: u64, place: u64, enforcement: u64) -> Reason {
@@ -168,6 +171,24 @@ fn towards<T: Tables>(t: &T, ip: &Ip) -> Towards {
     if media & bit != 0 && ip.upper == Upper::Udp { Towards::Media } else { Towards::Elsewhere }
 }
 
+/// Whether a source lies in one of the first `used` networks.
+#[inline(always)]
+fn within_any(networks: &[settings::Network], used: &u64, ip: &Ip) -> bool {
+    let used = read(used);
+    let mut i = 0;
+    while i < networks.len() {
+        if i as u64 >= used {
+            break;
+        }
+        let one = &networks[i];
+        if ip.hi & read(&one.mask_hi) == read(&one.hi) && ip.lo & read(&one.mask_lo) == read(&one.lo) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
 /// The source as it is counted and blocked: IPv6 by /64, inside on-link prefixes by address.
 #[inline(always)]
 fn counted_as(settings: &Settings, ip: &Ip) -> Source {
@@ -177,19 +198,19 @@ fn counted_as(settings: &Settings, ip: &Ip) -> Source {
     if packet::is_link_local(ip.hi) {
         return Source { hi: ip.hi, lo: ip.lo };
     }
-    let used = read(&settings.onlink_used);
-    let mut i = 0;
-    while i < settings::ONLINK {
-        if i as u64 >= used {
-            break;
-        }
-        let on = &settings.onlink[i];
-        if ip.hi & read(&on.mask_hi) == read(&on.hi) && ip.lo & read(&on.mask_lo) == read(&on.lo) {
-            return Source { hi: ip.hi, lo: ip.lo };
-        }
-        i += 1;
+    let lo = if within_any(&settings.onlink, &settings.onlink_used, ip) { ip.lo } else { 0 };
+    Source { hi: ip.hi, lo }
+}
+
+/// What default deny does to a source that nothing vouched for until here (6).
+#[inline(always)]
+fn default_deny(place: Place, settings: &Settings, towards: Towards, ip: &Ip) -> Enforcement {
+    let rule = place.rule(Rule::DefaultDeny);
+    if rule == Enforcement::Off || !matches!(towards, Towards::Levels | Towards::Tcp) {
+        return Enforcement::Off;
     }
-    Source { hi: ip.hi, lo: 0 }
+    let is_local = ip.v6 && packet::is_link_local(ip.hi) || within_any(&settings.local, &settings.local_used, ip);
+    if is_local { Enforcement::Off } else { rule }
 }
 
 /// Sources that are never blocked automatically: fe80::/10, :: and 0.0.0.0.
@@ -204,7 +225,7 @@ fn read(word: &u64) -> u64 {
     unsafe { word::load(word) }
 }
 
-/// Everything that depends on where the packet goes (3 to 7).
+/// Everything that depends on where the packet goes (3 to 8).
 #[inline(always)]
 fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip) -> Reason {
     let Some(settings) = t.settings() else { return Reason::Passed };
@@ -240,12 +261,19 @@ fn traffic<T: Tables>(t: &T, place: Place, ip: &Ip) -> Reason {
         }
         watched = true;
     }
-    let reason = match towards {
+    let denied = default_deny(place, settings, towards, ip);
+    if denied == Enforcement::Enforce {
+        return Reason::DefaultDeny;
+    }
+    let mut reason = match towards {
         Towards::Levels => levels(t, place, settings, ip, as_source, now),
         Towards::Tcp | Towards::Fragments => police(t, place, settings, towards, as_source, now),
         Towards::Media => media_port(t, place, ip),
         Towards::Elsewhere => Reason::Passed,
     };
+    if denied == Enforcement::Monitor {
+        reason = observed(Reason::WouldDefaultDeny, reason);
+    }
     if watched { observed(Reason::WouldAutomatic, reason) } else { reason }
 }
 
@@ -305,7 +333,7 @@ const fn is_monitored(kind: u64) -> bool {
     (kind >> 32) as u32 & automatic::MONITOR != 0
 }
 
-/// Automatic blocks (5).
+/// Automatic blocks (5): of everything that the scope covers, then of the web ports alone.
 #[inline(always)]
 fn blocked<T: Tables>(
     t: &T,
@@ -320,6 +348,58 @@ fn blocked<T: Tables>(
     if !may_be(t, source.hi, source.lo, presence::AUTOMATIC) || never_blocked(ip) {
         return None;
     }
+    let whole = blocked_whole(t, place, settings, towards, source, now);
+    if whole.is_some_and(Reason::drops) || !matches!(towards, Towards::Levels | Towards::Tcp) {
+        return whole;
+    }
+    let web = blocked_web(t, place, ip, source, now);
+    if web.is_some() { web } else { whole }
+}
+
+/// A detector's block of the web ports.
+#[inline(always)]
+fn blocked_web<T: Tables>(t: &T, place: Place, ip: &Ip, source: Source, now: u64) -> Option<Reason> {
+    let words = t.ports(u32::from(ip.dport >> 6))?;
+    // SAFETY: an element has four words.
+    if ip.upper == Upper::Udp || unsafe { word::load(words.add(ports::WEB)) } & 1u64 << (ip.dport & 63) == 0 {
+        return None;
+    }
+    let block = t.web(&source)?;
+    // SAFETY: a live entry.
+    let (expires, kind) = unsafe { state(block) };
+    let enforcement = place.rule(Rule::Detect);
+    if now >= expires || enforcement == Enforcement::Off {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { count_blocked(block, now) };
+    let drops = enforcement == Enforcement::Enforce && !is_monitored(kind);
+    Some(if drops { Reason::Automatic } else { Reason::WouldAutomatic })
+}
+
+/// Counts a packet of a block.
+///
+/// # Safety
+/// A live entry; a lost increment under contention is accepted.
+#[inline(always)]
+unsafe fn count_blocked(block: *mut automatic::Block, now: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let packets = &raw mut (*block).packets;
+        word::store(packets, word::load(packets) + 1);
+        word::store(&raw mut (*block).last, now);
+    }
+}
+
+#[inline(always)]
+fn blocked_whole<T: Tables>(
+    t: &T,
+    place: Place,
+    settings: &Settings,
+    towards: Towards,
+    source: Source,
+    now: u64,
+) -> Option<Reason> {
     let block = t.automatic(&source)?;
     // SAFETY: a live entry.
     let (expires, kind) = unsafe { state(block) };
@@ -331,20 +411,17 @@ fn blocked<T: Tables>(
     });
     let counts = now < expires
         && match enforcement {
-            Enforcement::Enforce => !monitored,
+            // What a level made while it only watched is over when it acts; a detector has a switch of its own.
+            Enforcement::Enforce => !monitored || level == 0,
             Enforcement::Monitor => true,
             Enforcement::Off => false,
         };
     if !counts {
         return None;
     }
-    // SAFETY: as above; a lost increment under contention is accepted.
-    unsafe {
-        let packets = &raw mut (*block).packets;
-        word::store(packets, word::load(packets) + 1);
-        word::store(&raw mut (*block).last, now);
-    }
-    if enforcement == Enforcement::Monitor {
+    // SAFETY: as above.
+    unsafe { count_blocked(block, now) };
+    if enforcement == Enforcement::Monitor || monitored {
         return Some(Reason::WouldAutomatic);
     }
     // Counting goes on, so that level 2 is reached in any later second of a level 1 block.
@@ -382,7 +459,7 @@ fn blocked<T: Tables>(
     Some(Reason::Automatic)
 }
 
-/// Protected ports: the two levels (6).
+/// Protected ports: the two levels (7).
 #[inline(always)]
 fn levels<T: Tables>(t: &T, place: Place, settings: &Settings, ip: &Ip, source: Source, now: u64) -> Reason {
     let n = t.counted(source.hi, source.lo, rates::LEVELS, now, read(&settings.new_sources));
@@ -504,7 +581,7 @@ fn make_block<T: Tables>(
     })
 }
 
-/// Limits of what is never blocked for: other TCP, later fragments (6).
+/// Limits of what is never blocked for: other TCP, later fragments (7).
 #[inline(always)]
 fn police<T: Tables>(t: &T, place: Place, settings: &Settings, towards: Towards, source: Source, now: u64) -> Reason {
     let (kind, limit, reason) = if towards == Towards::Tcp {
@@ -522,7 +599,7 @@ fn police<T: Tables>(t: &T, place: Place, settings: &Settings, towards: Towards,
     }
 }
 
-/// Media ports: only those that a call holds (7).
+/// Media ports: only those that a call holds (8).
 #[inline(always)]
 fn media_port<T: Tables>(t: &T, place: Place, ip: &Ip) -> Reason {
     let enforcement = place.rule(Rule::Media);

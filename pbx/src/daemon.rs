@@ -25,11 +25,14 @@ use self::parts::Parts;
 use crate::{
     api,
     config::Config,
+    guard::Watch,
     host::{self, Snapshot, clock},
+    net::Clock,
     ops::{Accounts, Environment, Operations, State},
     secrets::Secrets,
     sip::{self, Sip},
     store::{EventKind, NewEvent, Store},
+    xdp::{connected, random_seed},
 };
 
 /// Runs the daemon until it is told to end. `detach`: take the filter off when it ends.
@@ -51,6 +54,14 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let listener =
         api::bind(&config.socket).with_context(|| format!("cannot bind the socket {}", config.socket.display()))?;
     let (filter, told) = control::open(&config.xdp, &state, &snapshot)?;
+    let clock = Clock::start();
+    let guard = Watch::new(
+        &state.settings,
+        store.offences(now().saturating_sub(state.settings.guard.repeat.forget.get())).await?,
+        connected(&snapshot),
+        random_seed()?,
+        clock,
+    );
     let sip = Sip::start(sip::Start {
         directory: accounts.directory(),
         settings: &state.settings,
@@ -59,11 +70,14 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         transports: accounts.transports().map(|one| (one.id, (one.protocol, one.port))).collect(),
         secrets: &secrets,
         user_filter: filter.user(),
+        guard: Arc::clone(&guard),
+        clock,
     })?;
     let (pending, refused) = (state.pending.clone(), state.refused_settings.clone());
     let environment = Environment {
         filter: filter.shared(),
         signalling: sip.clone(),
+        guard: Arc::clone(&guard),
         secrets,
         surroundings: surroundings(),
         clock: Arc::new(now),
@@ -83,6 +97,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let router = api::router(operations.clone(), api::system_authority(), ending.clone());
     let held = Arc::new(OnceLock::new());
     let mut parts = Parts::default();
+    if let Some(keeping) = guard.start(operations.clone(), ending.clone())? {
+        parts.start("what keeps why sources are blocked", keeping);
+    }
     parts.start("the API's server", api::Server::new(listener, router, ending.clone()).run());
     if let Some(keeping) = sip.keep(store.clone(), operations.clone()) {
         parts.start("what keeps registrations and call records", keeping);
@@ -111,6 +128,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     // Before the parts: what the phones did last is kept by one of them.
     let stopping = Arc::clone(&sip);
     tokio::task::spawn_blocking(move || stopping.stop()).await?;
+    guard.end();
     let outcome = outcome.and(parts.end().await);
     // Only on request: a daemon that broke leaves the filter in force for the next one.
     if let (true, Ok(()), Some(filter)) = (detach, &outcome, held.get()) {

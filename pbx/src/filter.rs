@@ -14,7 +14,10 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::host::reserved::{self, Uncovered};
+use crate::{
+    host::reserved::{self, Uncovered},
+    trace::dropped::{Follower, Wanted},
+};
 
 /// Somebody named an interface that does not exist, or that is not filtered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +59,11 @@ pub trait Filter: Send + Sync {
     /// there, whatever `guard.media.enforcement` says.
     fn may_close(&self, media: &Ports) -> Result<(), Uncovered> {
         reserved::covers(media)
+    }
+    /// Shows those of the packets that it drops from now on; while somebody looks it samples as many as it can afford.
+    fn follow_drops(&self, wanted: Wanted) -> anyhow::Result<Follower> {
+        drop(wanted);
+        anyhow::bail!("this filter shows no packets")
     }
     /// What the tables say about this address now, tier by tier.
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView>;
@@ -215,6 +223,9 @@ pub struct AutomaticBlock {
     pub last_seen: Option<Timestamp>,
     /// `false`: made under monitor, drops nothing.
     pub enforced: bool,
+    /// It closes the ports of the web and no others.
+    #[serde(default)]
+    pub web_only: bool,
 }
 
 /// What a rule has matched.

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod filter;
+pub mod guard;
 pub mod host;
 pub mod media;
 pub mod net;

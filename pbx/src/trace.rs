@@ -1,6 +1,8 @@
 //! Messages as they come and go, for whoever looks on. Costs one atomic load a message while nobody does. Only messages
 //! of the peers that somebody follows are copied; a follower that is too slow loses some of them and is told how many.
 
+pub mod dropped;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{

@@ -18,7 +18,7 @@ use pbx_core::{
     filter::{RuleTables, settings::project},
     settings::Settings,
 };
-use pbx_ebpf::hash::Seed;
+use pbx_ebpf::{abi::interfaces::Interface, hash::Seed};
 use pbx_xdp::{KernelTables, Loaded, Options};
 
 use crate::{
@@ -83,7 +83,10 @@ impl Filter {
     }
     /// One dropped packet in so many is sampled; 0: none.
     pub(crate) fn sample(&self, one_in: u64) {
+        let enforcement = Interface::with_sampling(self.enforcement, one_in);
         self.loaded.maps.settings.store(SAMPLE_MASK, one_in.wrapping_sub(1));
+        self.loaded.maps.write_interface(0, 0, enforcement);
+        self.loaded.maps.write_interface(1, 1, enforcement);
     }
     /// Takes the samples out of their ring, as the daemon does.
     pub(crate) fn drain(&self) {

@@ -1,8 +1,21 @@
 //! Messages as real phones, softphones, gateways and servers send them.
 
-use pbx_core::wire::{
-    sdp::Description,
-    sip::{Contact, Edit, Message, Method, Name, Origin, Qop, Rport, validate},
+use std::{sync::Arc, time::Duration};
+
+use pbx_core::{
+    auth::{Algorithm, Allowance, Key, Keys, Limits},
+    directory::{Directory, Extension, Tenant, TenantId},
+    gate::{Gate, Passed, Points, Tags},
+    guard::{What, agents::Agents, pairs::Pairs},
+    known::KnownSet,
+    moment::Moment,
+    overload::Level,
+    settings::Settings,
+    transport::{Flow, Protocol, TransportId},
+    wire::{
+        sdp::Description,
+        sip::{Contact, Edit, Message, Method, Name, Origin, Qop, Rport, validate},
+    },
 };
 
 use crate::notation::{load, names};
@@ -223,4 +236,55 @@ fn every_description_has_an_audio_line_that_can_be_used() {
         read += 1;
     }
     assert!(read >= 7, "{read}");
+}
+
+#[test]
+fn ordinary_phones_score_nothing_and_a_scanner_does() {
+    let tenant = Tenant {
+        id: TenantId(1),
+        name: "example".to_owned(),
+        domains: vec!["served.example".to_owned()],
+        realm: "example".to_owned(),
+        is_default: true,
+    };
+    let directory = Directory::new([tenant], std::iter::empty::<Arc<Extension>>());
+    let settings = Settings::default();
+    let keys = Keys { current: Key::new(&[1; 32]), former: None };
+    let (allowance, known, pairs) = (Allowance::new([1, 2]), KnownSet::new([3, 4]), Pairs::new([5, 6]));
+    let agents = Agents::new(settings.guard.agents.list.iter());
+    let gate = Gate {
+        directory: &directory,
+        keys: &keys,
+        nonce_life: Duration::from_secs(300),
+        algorithms: &Algorithm::ALL,
+        allowance: &allowance,
+        limits: Limits { per_source: u32::MAX, in_all: u32::MAX },
+        known: &known,
+        agents: &agents,
+        agents_dropped: false,
+        pairs: &pairs,
+        points: Points::from(&settings.guard.scanner),
+        local: &[],
+        level: Level::default(),
+        tags: Tags::new([7, 8]),
+        nonce_id: 9,
+        now: Moment::from_micros(1_000_000_000),
+    };
+    let flow = Flow {
+        transport: TransportId(1),
+        protocol: Protocol::Udp,
+        local: "192.0.2.1:5060".parse().unwrap(),
+        remote: "203.0.113.7:5060".parse().unwrap(),
+        connection: None,
+    };
+    for name in names("phones") {
+        let bytes = load("phones", name);
+        let (Passed::Ended { noted, .. } | Passed::Delivered { noted, .. }) = gate.pass(&flow, &bytes, &mut Vec::new());
+        let points = match noted.what {
+            Some(What::Challenged { points, .. } | What::Points { points, .. } | What::Malformed { points }) => points,
+            _ => 0,
+        };
+        let is_scanner = name == "scanner-options";
+        assert_eq!((points > 0, noted.agent), (is_scanner, is_scanner), "{name}: {points} points");
+    }
 }

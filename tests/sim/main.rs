@@ -10,6 +10,7 @@ mod endings;
 mod floor;
 mod forks;
 mod forwards;
+mod guard;
 mod handset;
 mod holds;
 mod lossy_calls;

@@ -12,7 +12,8 @@ use pbx_core::{
     auth::{self, Algorithm, Allowance},
     call::{CallId, Record},
     directory::{Directory, Extension, ExtensionId, Forwarding, Ha1, Tenant, TenantId},
-    gate::{Class, Gate, Passed, Tags, Why, answer_flow},
+    gate::{Class, Gate, Noted, Passed, Points, Tags, Why, answer_flow},
+    guard::{self, Guard, Networks, Sign, What, agents::Agents, pairs::Pairs},
     known::{self, KnownSet, Success},
     moment::Moment,
     pbx::{Event, Input, Output, Pbx, PingError, Pinged, Received, Restored, Seeds, Stored},
@@ -84,6 +85,11 @@ pub(crate) struct Scene {
     allowance: Allowance,
     limits: auth::Limits,
     known: Arc<KnownSet>,
+    agents: Agents,
+    pairs: Pairs,
+    guard: Guard,
+    /// What the guard decided.
+    pub(crate) decided: Vec<guard::Output>,
     nonces: u64,
     runs: u8,
     /// What the relay was told.
@@ -196,6 +202,7 @@ impl Scene {
         let now = Moment::from_micros(5_000_000);
         let booted = "2026-11-23T12:00:00Z".parse().unwrap();
         let (pbx, known) = begin(1, &directory, &settings, Restored::default(), (now, booted));
+        let guard = Guard::new(&settings, Networks::default());
         let mut scene = Self {
             now,
             settings,
@@ -215,6 +222,10 @@ impl Scene {
             allowance: Allowance::new([1, 2]),
             limits: auth::Limits::default(),
             known,
+            agents: Agents::new(Settings::default().guard.agents.list.iter()),
+            pairs: Pairs::new([8, 9]),
+            guard,
+            decided: Vec::new(),
             nonces: 0,
             runs: 1,
             media: Media::new(),
@@ -282,6 +293,11 @@ impl Scene {
             allowance: &self.allowance,
             limits: self.limits,
             known: &self.known,
+            agents: &self.agents,
+            agents_dropped: true,
+            pairs: &self.pairs,
+            points: Points::from(&self.settings.guard.scanner),
+            local: &[],
             level: self.pbx.overload().0,
             tags: tags(self.runs),
             nonce_id: self.nonces.wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -294,18 +310,47 @@ impl Scene {
         let bytes = message.as_ref();
         let (passed, out) = self.judge(&flow, bytes);
         match passed {
-            Passed::Ended { why, answer } => {
+            Passed::Ended { why, answer, noted } => {
+                self.note(&flow, bytes, noted);
                 assert_eq!(answer.is_some(), !out.is_empty());
                 self.sent.extend(answer.map(|flow| Sent { at: self.now, flow, bytes: out }));
                 self.count(why);
             }
-            Passed::Delivered { message, class, credential } => {
+            Passed::Delivered { message, class, credential, noted } => {
+                self.note(&flow, bytes, noted);
                 let message = message.into_owned();
                 let received = Received { flow, message, credential, known: class != Class::Unknown };
                 self.give(Input::Received(received));
             }
         }
         std::mem::take(&mut self.sent)
+    }
+
+    /// The guard hears of a message, as of the receive workers.
+    fn note(&mut self, flow: &Flow, bytes: &[u8], Noted { what, agent, sure }: Noted) {
+        let source = flow.remote.ip();
+        for what in agent.then_some(What::Agent).into_iter().chain(what) {
+            let sure = sure || flow.protocol != Protocol::Udp;
+            let known = self.known.contains(source);
+            let sign = Sign { source, sure, known, what, message: Some(bytes.into()) };
+            self.guard.sign(sign, self.now, self.wall());
+        }
+        self.heed_guard();
+    }
+
+    fn heed_guard(&mut self) {
+        while let Some(decided) = self.guard.poll_output() {
+            if let guard::Output::Pair(pair) = &decided {
+                self.pairs.hold(pair.source, pair.account.hash, self.now + pair.time);
+            }
+            self.decided.push(decided);
+        }
+    }
+
+    /// The guard's look at what only time tells.
+    pub(crate) fn sweep_guard(&mut self) {
+        self.guard.sweep(self.now, self.wall());
+        self.heed_guard();
     }
 
     /// Whether a message passes the gate; it goes no further.
@@ -329,7 +374,7 @@ impl Scene {
 
     /// What passes the gate and waits for the core.
     pub(crate) fn wait_in_queue(&mut self, flow: Flow, bytes: &[u8]) -> Input {
-        let (Passed::Delivered { message, class, credential }, _) = self.judge(&flow, bytes) else {
+        let (Passed::Delivered { message, class, credential, .. }, _) = self.judge(&flow, bytes) else {
             panic!("it did not pass the gate")
         };
         Input::Received(Received { flow, message: message.into_owned(), credential, known: class != Class::Unknown })

@@ -175,7 +175,7 @@ impl Pair {
     pub(crate) fn blocked(&mut self, source: Source, level: u32, flags: u32, lasts: u64) {
         let block = Block { expires: self.now + lasts, since: self.now, level, flags, ..Block::default() };
         self.kernel.maps.add_block(self.seed, source, block).expect("room for a block");
-        self.host.add_block(source, block);
+        assert!(self.host.add_block(source, block));
     }
 
     /// The live automatic block of a source, the same in the kernel and on the host.

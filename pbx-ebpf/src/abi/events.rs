@@ -7,8 +7,22 @@ pub const NAME: &str = "EVENTS";
 pub const BYTES: u32 = 1 << 18;
 /// Name of the ring of [`Sample`]s.
 pub const SAMPLES_NAME: &str = "SAMPLES";
-/// Its size in bytes.
-pub const SAMPLES_BYTES: u32 = 1 << 18;
+/// Its size in bytes, a little more than a second's worth of a CPU that is tapped.
+pub const SAMPLES_BYTES: u32 = 1 << 19;
+
+/// Name of the per-CPU array of [`Tapped`].
+pub const TAPPED_NAME: &str = "TAPPED";
+
+/// What a CPU did for whoever looks at dropped packets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tapped {
+    /// The span that runs, and the samples taken in it in the low 32 bits.
+    pub window: u64,
+    /// Samples that were due and not taken, since the map was made: over the budget, or the ring was full.
+    pub lost: u64,
+}
+super::words!(Tapped);
 
 /// What happened.
 #[repr(u32)]
@@ -52,7 +66,7 @@ pub struct Event {
 super::words!(Event);
 
 /// Bytes of a frame that a sample keeps.
-pub const CAPTURED: usize = 96;
+pub const CAPTURED: usize = 192;
 
 /// A dropped packet.
 #[repr(C)]

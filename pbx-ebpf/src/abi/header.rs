@@ -60,6 +60,8 @@ pub const SIZES: u64 = {
         events::Event::WORDS,
         events::SAMPLES_BYTES as usize,
         events::Sample::WORDS,
+        events::Tapped::WORDS,
+        automatic::WEB_MAX as usize,
     ];
     let mut sum = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

@@ -12,10 +12,18 @@ pub const SLOTS: u32 = 4096;
 pub struct Interface {
     /// ifindex in the low 32 bits, element of `STATS` in the high 32.
     pub identity: u64,
-    /// Two bits a [`Rule`], as [`Enforcement`]; zone in the top 16 bits (0: any).
+    /// Two bits a [`Rule`], as [`Enforcement`]; [`SAMPLE_SHIFT`]; zone in the top 16 bits (0: any).
     pub enforcement: u64,
 }
 super::words!(Interface);
+
+/// First of 6 bits of `Interface::enforcement`: 1 in 2^n dropped packets is sampled. They lie here because a dropped
+/// packet has read this word already.
+pub const SAMPLE_SHIFT: u32 = 40;
+/// The exponent that never samples.
+pub const NO_SAMPLES: u32 = 63;
+/// The bits of the exponent.
+pub const SAMPLE: u64 = 63 << SAMPLE_SHIFT;
 
 /// The rules that have a switch of their own.
 #[repr(u8)]
@@ -33,6 +41,8 @@ pub enum Rule {
     Police = 4,
     /// Automatic blocks that the daemon's detectors made.
     Detect = 5,
+    /// Protected ports, for sources that nothing vouches for.
+    DefaultDeny = 6,
 }
 
 /// How far a rule goes.
@@ -57,6 +67,16 @@ impl Interface {
             1 => Enforcement::Monitor,
             _ => Enforcement::Off,
         }
+    }
+    /// The word with 1 in `one_in` dropped packets sampled, a power of two; 0: none.
+    pub const fn with_sampling(enforcement: u64, one_in: u64) -> u64 {
+        let exponent = if one_in == 0 { NO_SAMPLES } else { one_in.trailing_zeros() };
+        enforcement & !SAMPLE | (exponent as u64) << SAMPLE_SHIFT
+    }
+    /// The mask that the number of a dropped packet must not touch for the packet to be sampled.
+    #[inline(always)]
+    pub const fn sample_mask(enforcement: u64) -> u64 {
+        (1 << (enforcement >> SAMPLE_SHIFT & 63)) - 1
     }
     /// Adds a switch to an enforcement word that has none for the rule yet.
     pub fn with(enforcement: u64, rule: Rule, to: Enforcement) -> u64 {

@@ -12,3 +12,5 @@ pub const PROTECTED: usize = 0;
 pub const MEDIA: usize = 1;
 /// Word of the media ports that a call holds.
 pub const HELD: usize = 2;
+/// Word of the web ports (TCP), which are protected as well.
+pub const WEB: usize = 3;

@@ -65,6 +65,10 @@ pub enum Reason {
     WouldPolice = 25,
     /// Would have been dropped: a media port in monitor.
     WouldMediaPort = 26,
+    /// Dropped: to a protected port, from a source that default deny does not know.
+    DefaultDeny = 27,
+    /// Would have been dropped: default deny in monitor.
+    WouldDefaultDeny = 28,
 }
 
 impl Reason {
@@ -79,7 +83,7 @@ impl Reason {
         }
     }
     /// All reasons, by their number.
-    pub const ALL: [Reason; 27] = [
+    pub const ALL: [Reason; 29] = [
         Reason::NotIp,
         Reason::ManyTags,
         Reason::NeighbourDiscovery,
@@ -107,6 +111,8 @@ impl Reason {
         Reason::WouldLevel,
         Reason::WouldPolice,
         Reason::WouldMediaPort,
+        Reason::DefaultDeny,
+        Reason::WouldDefaultDeny,
     ];
     /// Short name, as the API and the command line print it.
     pub const fn name(self) -> &'static str {
@@ -138,12 +144,14 @@ impl Reason {
             Reason::WouldLevel => "would-level",
             Reason::WouldPolice => "would-police",
             Reason::WouldMediaPort => "would-media-port",
+            Reason::DefaultDeny => "default-deny",
+            Reason::WouldDefaultDeny => "would-default-deny",
         }
     }
     /// Whether a packet with this reason would have been dropped by a rule in monitor.
     #[inline(always)]
     pub const fn would_drop(self) -> bool {
-        self as u8 >= Reason::WouldMalformed as u8
+        self as u8 >= Reason::WouldMalformed as u8 && self as u8 != Reason::DefaultDeny as u8
     }
     /// Whether a packet with this reason is dropped.
     #[inline(always)]
@@ -160,6 +168,7 @@ impl Reason {
                 | Reason::TcpLimit
                 | Reason::FragmentLimit
                 | Reason::MediaPort
+                | Reason::DefaultDeny
         )
     }
 }

@@ -84,6 +84,7 @@ pub(super) async fn follow(filter: Arc<XdpFilter>, operations: Operations, mut e
             },
             snapshot = changed(&mut machine) => {
                 let Some(snapshot) = snapshot else { continue };
+                operations.machine_changed(&snapshot);
                 let filter = Arc::clone(&filter);
                 if let Ok(told) = tokio::task::spawn_blocking(move || filter.follow(&snapshot)).await {
                     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
@@ -122,6 +123,7 @@ pub(super) async fn follow_user(filter: Arc<UserFilter>, operations: Operations,
             () = ended(&mut ending) => return,
             snapshot = changed(&mut machine) => {
                 if let Some(snapshot) = snapshot {
+                    operations.machine_changed(&snapshot);
                     filter.follow(&snapshot);
                 }
             }

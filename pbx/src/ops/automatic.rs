@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use pbx_core::{address::Prefix, time::format_duration};
+use pbx_core::{address::Prefix, guard::Detector, time::format_duration};
 
 use super::{Context, OpError, Operations};
 use crate::{
@@ -37,7 +37,7 @@ impl Operations {
         let blocks = self.automatic_now().await?;
         let now = self.now();
         let mut recorded = Recorded::default();
-        let (mut seen, mut events) = (Vec::new(), Vec::new());
+        let (mut seen, mut events, mut made) = (Vec::new(), Vec::new(), Vec::new());
         let gone: Vec<Prefix> = {
             let kept = self.kept();
             for block in &blocks {
@@ -47,6 +47,10 @@ impl Operations {
                     Some(known) if is_same(known, block) => continue,
                     Some(_) => recorded.moved += 1,
                     None => recorded.new += 1,
+                }
+                let is_rate = matches!(block.reason, Detector::Level1 | Detector::Level2);
+                if is_rate && kept.get(&block.prefix).is_none_or(|known| known.reason != block.reason) {
+                    made.push((block.prefix, block.reason, block.enforced));
                 }
                 seen.push(StoredBlock::from(block));
                 events.push(blocked(block));
@@ -91,6 +95,10 @@ impl Operations {
             });
         }
         self.record(events).await;
+        // The guard may make them longer.
+        for (prefix, detector, enforced) in made {
+            self.guard().blocked_by_filter(prefix, detector, enforced);
+        }
         Ok(recorded)
     }
 
@@ -180,9 +188,23 @@ impl Operations {
     }
 }
 
+/// Whether a detector's blocks close the ports of the web alone: the store does not say it of each.
+fn web_only(detector: Detector) -> bool {
+    detector == Detector::Web
+}
+
 fn from_store(block: &StoredBlock) -> AutomaticBlock {
     let StoredBlock { prefix, reason, since, expires_at, enforced } = *block;
-    AutomaticBlock { prefix, reason, since, expires_at, packets: 0, last_seen: None, enforced }
+    AutomaticBlock {
+        prefix,
+        reason,
+        since,
+        expires_at,
+        packets: 0,
+        last_seen: None,
+        enforced,
+        web_only: web_only(reason),
+    }
 }
 
 /// Both ends within a second of each other and the rest equal.

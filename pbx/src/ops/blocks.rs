@@ -150,7 +150,8 @@ impl Operations {
         }
         let automatic: Vec<AutomaticBlock> =
             self.automatic_now().await?.into_iter().filter(|block| block.prefix.overlaps(&prefix)).collect();
-        if rule.is_none() && automatic.is_empty() {
+        let held = self.guard().pairs().into_iter().any(|pair| prefix.contains(pair.source));
+        if rule.is_none() && automatic.is_empty() && !held {
             return Err(OpError::not_found(self.why_not_removed(&prefix)));
         }
         let mut notes = Vec::new();
@@ -163,8 +164,18 @@ impl Operations {
         };
         if !automatic.is_empty() && !dry_run {
             self.end_automatic(context, &automatic).await?;
+        }
+        if !dry_run {
+            // The exact ranges as well: an address may be blocked by its /64.
+            let released = self.guard().forget(&prefix).len();
+            for block in &automatic {
+                self.guard().forget(&block.prefix);
+            }
             if manual.is_none() {
                 notes.push("the counters that led to the block were reset".to_owned());
+            }
+            if released > 0 {
+                notes.push(format!("{released} accounts are heard again from there"));
             }
         }
         let allowed = match allow {

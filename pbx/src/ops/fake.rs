@@ -97,11 +97,12 @@ impl Filter for FakeFilter {
 
     fn block(&self, block: &NewBlock) -> anyhow::Result<()> {
         self.call(format!("block {} {}", block.prefix, block.reason.as_str()))?;
-        let NewBlock { prefix, reason, expires_at, enforced, web_only: _ } = *block;
+        let NewBlock { prefix, reason, expires_at, enforced, web_only } = *block;
         let mut blocks = self.automatic.lock().unwrap();
         blocks.retain(|other| other.prefix != prefix);
         let since = Timestamp::from_millis(0);
-        blocks.push(AutomaticBlock { prefix, reason, since, expires_at, packets: 0, last_seen: None, enforced });
+        let (packets, last_seen) = (0, None);
+        blocks.push(AutomaticBlock { prefix, reason, since, expires_at, packets, last_seen, enforced, web_only });
         Ok(())
     }
 
@@ -232,6 +233,13 @@ impl Bench {
         let signalling = Arc::new(FakeSignalling::default());
         let environment = Environment {
             filter: filter.clone(),
+            guard: crate::guard::Watch::new(
+                &pbx_core::settings::Settings::default(),
+                [],
+                Vec::new(),
+                [1, 2],
+                crate::net::Clock::start(),
+            ),
             signalling: signalling.clone(),
             secrets,
             surroundings: {
@@ -287,6 +295,7 @@ impl Bench {
             packets: 700,
             last_seen: Some(self.now()),
             enforced: true,
+            web_only: false,
         });
     }
 

@@ -19,6 +19,7 @@ mod events;
 mod explain;
 mod extensions;
 mod filter;
+mod guard;
 mod import;
 mod ip_filter;
 mod lockout;
@@ -70,6 +71,7 @@ pub use self::{
 };
 use crate::{
     filter::Filter,
+    guard::Watch,
     host::ROOT_SERVICE,
     secrets::Secrets,
     signalling::Signalling,
@@ -135,6 +137,8 @@ pub struct Environment {
     pub filter: Arc<dyn Filter>,
     /// Where phones register.
     pub signalling: Arc<dyn Signalling>,
+    /// What counts attacks, and blocks.
+    pub guard: Arc<Watch>,
     /// What opens the passwords and keys in the store.
     pub secrets: Secrets,
     /// What the machine looks like now, or why nobody knows: then nothing changes that could lock somebody out.
@@ -222,6 +226,10 @@ impl Operations {
 
     fn accounts_mut(&self) -> RwLockWriteGuard<'_, Accounts> {
         self.inner.accounts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn guard(&self) -> &Watch {
+        &self.inner.environment.guard
     }
 
     fn secrets(&self) -> &Secrets {

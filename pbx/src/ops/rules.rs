@@ -318,7 +318,7 @@ pub(super) fn end(at: Option<Timestamp>, lasting: Option<&str>, now: Timestamp) 
     }
 }
 
-fn wording(verb: &'static str, context: &Context, rule: &Rule) -> Wording {
+pub(super) fn wording(verb: &'static str, context: &Context, rule: &Rule) -> Wording {
     let did = match verb {
         "rule.add" => "made",
         "rule.remove" => "removed",

@@ -288,6 +288,7 @@ impl Operations {
             .map_err(|error| OpError::filter(format!("{error:#}")))?;
         let given = settings.clone();
         self.with_signalling(move |signalling| signalling.settings(&given)).await?;
+        self.guard().set(&settings);
         *self.inner.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (settings, revision);
         Ok(())
     }

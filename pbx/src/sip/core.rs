@@ -211,6 +211,7 @@ impl Core {
                     }
                 }
                 Output::Challenge { flow, message, header, tenant } => {
+                    self.shared.nonce_reused(&flow, &message);
                     let renewal = Renewal { flow, message, header, tenant };
                     if let Err(TrySendError::Full(renewal) | TrySendError::Disconnected(renewal)) =
                         self.challenger.try_send(renewal)

@@ -8,7 +8,8 @@ use std::{
 };
 
 use pbx_core::{
-    gate::{Class, Passed, Why},
+    gate::{Class, Noted, Passed, Why},
+    guard::{EVIDENCE, Sign, What},
     pbx::{Input, Received},
     transport::{ConnectionId, Flow, Protocol},
     wire::{
@@ -65,6 +66,8 @@ impl Receiver for Front {
     fn refused(&self, flow: &Flow, error: FrameError, head: &[u8], answers: &mut Outbox) {
         let (Some(status), Some(of)) = (error.status(), self.0.transport(flow.transport)) else { return };
         let reason = error.reason().unwrap_or_default();
+        let noted = Noted { what: Some(What::Malformed { points: 0 }), ..Noted::default() };
+        self.tell(flow, head, noted);
         self.with_scratch(|out| {
             self.0.at_gate(&of.transport.algorithms, |gate| gate.refuse(flow, head, (status, reason), out));
             if !out.is_empty() {
@@ -101,8 +104,9 @@ impl Front {
         self.with_scratch(|out| {
             let passed = shared.at_gate(&of.transport.algorithms, |gate| gate.pass(flow, bytes, out));
             match passed {
-                Passed::Ended { why, answer } => {
+                Passed::Ended { why, answer, noted } => {
                     of.count(why);
+                    self.tell(flow, bytes, noted);
                     let heard = if answer.is_some() { Heard::Taken } else { Heard::Ignored };
                     if let Some(to) = answer {
                         self.answer(to, out, answers);
@@ -115,7 +119,8 @@ impl Front {
                     }
                     heard
                 }
-                Passed::Delivered { message, class, credential } => {
+                Passed::Delivered { message, class, credential, noted } => {
+                    self.tell(flow, bytes, noted);
                     let (known, message) = (class != Class::Unknown, message.into_owned());
                     let received = Input::Received(Received { flow: *flow, message, credential, known });
                     let weight = size_of::<Input>() + bytes.len();
@@ -134,6 +139,24 @@ impl Front {
                 }
             }
         })
+    }
+
+    /// Tells the guard what a message says about its sender.
+    fn tell(&self, flow: &Flow, bytes: &[u8], noted: Noted) {
+        let Noted { what, agent, sure } = noted;
+        let signs = agent.then_some(What::Agent).into_iter().chain(what);
+        let source = flow.remote.ip().to_canonical();
+        for what in signs {
+            // A success says something only of those who failed, and needs no evidence.
+            let kept = !matches!(what, What::Succeeded { .. } | What::Answered { .. });
+            self.0.guard.tell(Sign {
+                source,
+                sure: sure || flow.protocol != Protocol::Udp,
+                known: self.0.known.contains(source),
+                what,
+                message: kept.then(|| bytes[..bytes.len().min(EVIDENCE)].into()),
+            });
+        }
     }
 
     fn answer(&self, to: Flow, bytes: &[u8], answers: &mut Outbox) {
@@ -173,7 +196,9 @@ mod tests {
             tags: Tags::new([5, 6]),
         };
         let known = Arc::new(KnownSet::new([7, 8]));
-        let shared = Arc::new(Shared::new(Clock::start(), drawn, known, &Settings::default(), None));
+        let (clock, settings) = (Clock::start(), Settings::default());
+        let guard = crate::guard::Watch::new(&settings, [], Vec::new(), [1, 2], clock);
+        let shared = Arc::new(Shared::new(clock, drawn, known, &settings, None, guard));
         let transport = Transport {
             id: TRANSPORT,
             protocol: Protocol::Tcp,

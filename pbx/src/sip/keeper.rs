@@ -236,6 +236,9 @@ impl Keeper {
             return;
         }
         let changes = std::mem::take(&mut pending.filter);
+        for (key, known) in changes.iter().filter(|(key, _)| key.port.is_none()) {
+            self.operations.guard().known(key.addr, *known);
+        }
         let change = if is_same {
             let at = |wanted: bool| {
                 let of = changes.iter().filter(move |(_, known)| **known == wanted);

@@ -48,6 +48,7 @@ use self::{
     shared::{Drawn, Shared},
 };
 use crate::{
+    guard::Watch,
     host::{Snapshot, clock},
     media::{self, Relay},
     net::{Clock, Outbox, Transports, certificate, external::External, stream},
@@ -90,6 +91,10 @@ pub struct Start<'a> {
     pub secrets: &'a Secrets,
     /// The filter that asks for every datagram, when the kernel's does not.
     pub user_filter: Option<Arc<UserFilter>>,
+    /// What counts attacks; on the clock of signalling.
+    pub guard: Arc<Watch>,
+    /// Where monotonic time comes from.
+    pub clock: Clock,
 }
 
 /// Signalling that runs.
@@ -119,8 +124,7 @@ impl Sip {
     /// The machine gives no random numbers or no threads.
     pub fn start(start: Start<'_>) -> anyhow::Result<Arc<Self>> {
         raise_open_files();
-        let Start { directory, settings, bindings, known, transports, secrets, user_filter } = start;
-        let clock = Clock::start();
+        let Start { directory, settings, bindings, known, transports, secrets, user_filter, guard, clock } = start;
         let words = || secrets.random::<16>().map(|bytes| halves(&bytes));
         let tags = Tags::new(words()?);
         let seeds = Seeds { transactions: secrets.random()?, known: words()?, tags, random: words()? };
@@ -134,7 +138,7 @@ impl Sip {
             |known: StoredKnown| Success { addr: known.address, extension: known.extension, last: known.last_success };
         let restored = Restored { bindings, successes: known.into_iter().map(success).collect(), transports };
         let pbx = Pbx::new(seeds, Arc::clone(&directory), settings, restored, (clock.now(), wall()));
-        let shared = Arc::new(Shared::new(clock, drawn, pbx.known_set(), settings, user_filter));
+        let shared = Arc::new(Shared::new(clock, drawn, pbx.known_set(), settings, user_filter, guard));
         shared.directory.store(directory);
 
         let streams = tokio::runtime::Builder::new_multi_thread()

@@ -16,17 +16,19 @@ use arc_swap::ArcSwap;
 use pbx_core::{
     auth::{Algorithm, Allowance, Keys, Limits},
     directory::{Directory, Tenant},
-    gate::{Class, Gate, Tags, Why},
+    gate::{Class, Gate, Points, Tags, Why},
+    guard::{Sign, What, agents::Agents},
     known::KnownSet,
     overload::Level,
     pbx::Input,
-    settings::Settings,
-    transport::{ConnectionId, Flow, TransportId},
+    settings::{Enforcement, Settings},
+    transport::{ConnectionId, Flow, Protocol, TransportId},
     wire::sip::{Message, Method, Reply},
 };
 use siphasher::sip::SipHasher13;
 
 use crate::{
+    guard::Watch,
     net::{Clock, Transports, queues::Queues},
     signalling::Transport,
     trace::Trace,
@@ -63,14 +65,18 @@ pub(super) struct Shared {
     /// The filter that asks for every datagram, when the kernel's does not.
     user_filter: Option<Arc<UserFilter>>,
     sockets: OnceLock<Weak<Transports>>,
+    pub(super) guard: Arc<Watch>,
 }
 
 /// Settings, as the gate takes them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Policy {
     nonce_life: Duration,
     limits: Limits,
     pub(super) drain_timeout: Duration,
+    agents: Agents,
+    agents_dropped: bool,
+    points: Points,
 }
 
 /// What is known of a transport beside its sockets, and what happens to its messages above them.
@@ -110,7 +116,18 @@ impl From<&Settings> for Policy {
     fn from(settings: &Settings) -> Self {
         let sip = &settings.sip;
         let limits = Limits { per_source: sip.challenges.source.get(), in_all: sip.challenges.total.get() };
-        Self { nonce_life: sip.nonce_life.get(), limits, drain_timeout: settings.calls.drain_timeout.get() }
+        let guard = &settings.guard;
+        Self {
+            nonce_life: sip.nonce_life.get(),
+            limits,
+            drain_timeout: settings.calls.drain_timeout.get(),
+            agents: match guard.agents.enforcement {
+                Enforcement::Off => Agents::default(),
+                Enforcement::Monitor | Enforcement::Enforce => Agents::new(guard.agents.list.iter()),
+            },
+            agents_dropped: guard.agents.enforcement.under(settings.filter.mode) == Enforcement::Enforce,
+            points: (&guard.scanner).into(),
+        }
     }
 }
 
@@ -140,6 +157,7 @@ impl Shared {
         known: Arc<KnownSet>,
         settings: &Settings,
         user_filter: Option<Arc<UserFilter>>,
+        guard: Arc<Watch>,
     ) -> Self {
         Self {
             clock,
@@ -159,6 +177,7 @@ impl Shared {
             allowance: Allowance::new(drawn.allowance),
             nonces: Nonces { seed: drawn.nonces, count: AtomicU64::new(0) },
             user_filter,
+            guard,
             sockets: OnceLock::new(),
         }
     }
@@ -207,6 +226,7 @@ impl Shared {
     /// Calls `with` with the gate as it is now for a message of a transport that offers these algorithms.
     pub(super) fn at_gate<T>(&self, algorithms: &[Algorithm], with: impl FnOnce(&Gate<'_>) -> T) -> T {
         let (directory, policy) = (self.directory.load(), self.policy.load());
+        let networks = self.guard.networks();
         with(&Gate {
             directory: &directory,
             keys: &self.keys,
@@ -215,6 +235,11 @@ impl Shared {
             allowance: &self.allowance,
             limits: policy.limits,
             known: &self.known,
+            agents: &policy.agents,
+            agents_dropped: policy.agents_dropped,
+            pairs: self.guard.held(),
+            points: policy.points,
+            local: &networks.local,
             level: Level::from_number(self.level.load(Relaxed)),
             tags: self.tags,
             nonce_id: self.nonces.next(),
@@ -247,6 +272,14 @@ impl Shared {
             let reply = Reply::start(out, message, 503, flow.remote, Some(&tag));
             reply.header_fmt("Retry-After", format_args!("{RETRY_AFTER}")).finish();
         }
+    }
+
+    /// Tells the guard that credentials were used before.
+    pub(super) fn nonce_reused<B: AsRef<[u8]>>(&self, flow: &Flow, message: &Message<B>) {
+        let (call, points) = (self.tags.call(message), self.policy.load().points.reused_nonce);
+        let source = flow.remote.ip().to_canonical();
+        let (sure, known) = (flow.protocol != Protocol::Udp, self.known.contains(source));
+        self.guard.tell(Sign { source, sure, known, what: What::Points { call, points }, message: None });
     }
 
     /// Whether the filter lets it in; what the kernel's filter let through is in.

@@ -27,7 +27,8 @@ pub struct StoredBlock {
 
 impl From<&AutomaticBlock> for StoredBlock {
     fn from(block: &AutomaticBlock) -> Self {
-        let AutomaticBlock { prefix, reason, since, expires_at, packets: _, last_seen: _, enforced } = *block;
+        let AutomaticBlock { prefix, reason, since, expires_at, packets: _, last_seen: _, enforced, web_only: _ } =
+            *block;
         Self { prefix, reason, since, expires_at, enforced }
     }
 }

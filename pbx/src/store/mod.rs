@@ -15,6 +15,7 @@ mod automatic;
 mod bindings;
 mod cdrs;
 mod events;
+mod guard;
 mod known;
 mod meta;
 mod rules;
@@ -37,6 +38,7 @@ pub use self::{
     automatic::StoredBlock,
     cdrs::{CALLS_KEPT, CALLS_SWEPT, CallField, Comparison, Condition, Operand, Part, Selection},
     events::{EVENTS_KEPT, Event, EventKind, NewEvent},
+    guard::{Counter, EVIDENCE_KEPT, EVIDENCE_LIFE, Evidence, EvidenceMessage},
     known::StoredKnown,
     rules::RuleChange,
     settings::{SettingsChange, StoredSettings},

@@ -232,6 +232,7 @@ async fn automatic_blocks_survive_until_their_end() {
         packets: 9,
         last_seen: None,
         enforced: true,
+        web_only: false,
     };
     assert_eq!(StoredBlock::from(&seen), blocks[0]);
 }

@@ -11,9 +11,12 @@ use pbx_core::{
 };
 
 use super::pins;
-use crate::filter::{
-    AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-    MediaChange, NewBlock, Severity, Talker, TestVerdict,
+use crate::{
+    filter::{
+        AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
+        KnownChange, MediaChange, NewBlock, Severity, Talker, TestVerdict,
+    },
+    trace::dropped::{Follower, Wanted},
 };
 
 /// A filter that could not be taken over.
@@ -77,6 +80,9 @@ impl Filter for Disabled {
         bail!("{}", self.why())
     }
     fn reset_counters(&self, _: &Prefix) -> anyhow::Result<()> {
+        bail!("{}", self.why())
+    }
+    fn follow_drops(&self, _: Wanted) -> anyhow::Result<Follower> {
         bail!("{}", self.why())
     }
     fn known(&self, _: &KnownChange) -> anyhow::Result<()> {

@@ -83,7 +83,7 @@ impl Table {
 }
 
 /// The networks of the machine's own interfaces.
-pub(super) fn connected(snapshot: &Snapshot) -> Vec<Prefix> {
+pub fn connected(snapshot: &Snapshot) -> Vec<Prefix> {
     let mut networks: Vec<Prefix> = snapshot
         .addresses
         .iter()

@@ -1,6 +1,7 @@
 //! The packet filter in the kernel, as the operations see it ([`Filter`]): takes over what is pinned, keeps the
 //! tables equal to the rules, follows the interfaces, tells what the kernel says. BPF maps only here.
 
+mod blocks;
 mod disabled;
 mod estimates;
 mod interfaces;
@@ -19,11 +20,14 @@ use std::{
     collections::HashMap,
     fs::File,
     net::IpAddr,
-    num::NonZero,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
+use anyhow::bail;
 use nix::fcntl::Flock;
 use pbx_core::{
     address::Prefix,
@@ -35,10 +39,18 @@ use pbx_core::{
     settings::{Enforcement, Settings},
     time::Timestamp,
 };
-use pbx_ebpf::{abi::Source, hash::Seed};
+use pbx_ebpf::{
+    abi::{
+        Source,
+        automatic::{self, Block},
+        interfaces::Interface,
+    },
+    hash::Seed,
+};
 use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
 
 pub use disabled::Disabled;
+pub use interfaces::connected;
 pub use pins::{Claimed, take_off};
 pub use takeover::{Start, random_seed, take_over};
 pub use tell::{Told, guard_is_over};
@@ -51,9 +63,10 @@ use crate::{
         MediaChange, NewBlock, Talker, TestVerdict,
     },
     host::{
-        Snapshot, Wanted, clock,
+        self, Snapshot, clock,
         reserved::{self, Uncovered},
     },
+    trace::dropped::{Drops, Follower, Wanted},
 };
 
 /// The filter of a loaded program.
@@ -68,6 +81,9 @@ pub struct XdpFilter {
     media: Mutex<media::Book>,
     /// Samples that came while `state` was busy, since one was read.
     samples_missed: AtomicU64,
+    /// Samples that the kernel could not take, at the last sweep.
+    samples_lost: AtomicU64,
+    drops: Drops,
     /// No second daemon on the same pins.
     _claim: Flock<File>,
 }
@@ -87,7 +103,7 @@ struct State {
     /// Why media ports are not closed, if they are not for the machine's sake.
     open_media: Option<Uncovered>,
     connected: Vec<Prefix>,
-    wanted: Wanted,
+    wanted: host::Wanted,
     /// Interfaces that somebody attached or detached by name since the start.
     by_hand: HashMap<String, bool>,
     interfaces: interfaces::Table,
@@ -95,10 +111,14 @@ struct State {
     estimates: estimates::Estimates,
     /// Packets dropped so far, at the last sweep.
     dropped: u64,
+    /// One in so many of them is sampled, a power of two; none: as many as the setting says.
+    one_in: Option<u64>,
 }
 
 /// Samples of dropped packets in a second that are enough.
 const SAMPLES: u64 = 1_000;
+/// How long the kernel samples as much as somebody who looks on wants, if nobody says so again (ns).
+const TAP: u64 = 3_000_000_000;
 
 /// The two clocks at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +158,12 @@ pub(crate) fn prefix_of(source: Source) -> Prefix {
     let addr = IpAddr::V6(std::net::Ipv6Addr::from_bits(u128::from(source.hi) << 64 | u128::from(source.lo)));
     let len = if source.lo == 0 { 64 } else { 128 };
     Prefix::new(addr, len).unwrap_or_else(|_| Prefix::host(addr))
+}
+
+/// The address in two halves, of a packet that has one.
+pub(crate) fn address_of(hi: u64, lo: u64) -> Option<IpAddr> {
+    let addr = std::net::Ipv6Addr::from_bits(u128::from(hi) << 64 | u128::from(lo));
+    (hi | lo != 0).then(|| addr.to_canonical())
 }
 
 /// An address in two halves, IPv4 mapped.
@@ -181,7 +207,11 @@ fn open_media(settings: &Settings) -> Option<Uncovered> {
 
 impl State {
     fn projected(&self) -> Projected {
-        projected(&self.settings, &self.transports, &self.connected, self.open_media.as_ref())
+        let mut projected = projected(&self.settings, &self.transports, &self.connected, self.open_media.as_ref());
+        if let Some(one_in) = self.one_in {
+            projected.enforcement = Interface::with_sampling(projected.enforcement, one_in);
+        }
+        projected
     }
 }
 
@@ -259,16 +289,30 @@ impl XdpFilter {
         interfaces::detach_all(self, &mut state)
     }
 
-    /// Keeps samples at [`SAMPLES`] a second, however many packets are dropped: 1 in so many as the setting says,
-    /// or in a power of two more.
+    /// Keeps samples at [`SAMPLES`] a second, however many packets are dropped: 1 in so many as the setting says (in 1
+    /// while somebody looks on), or in a power of two more.
     fn sample_less_or_more(&self) {
         let mut state = self.state();
-        let Some(least) = NonZero::new(u64::from(state.settings.filter.sample_rate.one_in())) else { return };
+        let is_tapped = self.drops.is_followed();
+        let least = if is_tapped { 1 } else { u64::from(state.settings.filter.sample_rate.one_in()) };
+        self.maps.tap_until(if is_tapped { clock::monotonic_coarse_ns() + TAP } else { 0 });
         let Ok(dropped) = tell::dropped(self, &state.interfaces) else { return };
         let in_this_second = dropped.saturating_sub(state.dropped);
         state.dropped = dropped;
-        let one_in = (in_this_second / SAMPLES).next_power_of_two().max(least.get());
-        self.maps.sample(one_in);
+        let one_in = if least == 0 { 0 } else { (in_this_second / SAMPLES).next_power_of_two().max(least) };
+        self.sample(&mut state, one_in);
+        drop(state);
+        if let Ok(lost) = self.maps.samples_lost() {
+            self.drops.lost(lost.saturating_sub(self.samples_lost.swap(lost, Relaxed)));
+        }
+    }
+
+    /// Samples one in so many packets, a power of two; 0: none.
+    fn sample(&self, state: &mut State, one_in: u64) {
+        if state.one_in != Some(one_in) {
+            state.one_in = Some(one_in);
+            interfaces::write(&self.maps, &state.interfaces, state.projected().enforcement);
+        }
     }
 
     fn project(&self, state: &mut State) {
@@ -352,13 +396,20 @@ impl Filter for XdpFilter {
         tell::automatic(self)
     }
 
-    fn block(&self, _: &NewBlock) -> anyhow::Result<()> {
-        anyhow::bail!("this filter takes no blocks of detectors")
+    fn block(&self, new: &NewBlock) -> anyhow::Result<()> {
+        let clocks = Clocks::now();
+        let Some((source, block)) = blocks::detected(new, &clocks)? else { return Ok(()) };
+        let decide = |there: Option<&Block>| blocks::instead(block, there, clocks.monotonic);
+        if !self.maps.replace_block(self.seed, source, block.is_web_only(), decide)? {
+            let most = if block.is_web_only() { automatic::WEB_MAX } else { automatic::MAX };
+            bail!("the table of automatic blocks ({most}) is full: {} is not blocked", new.prefix);
+        }
+        Ok(())
     }
 
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
         let Some(source) = source_of(prefix) else { return Ok(false) };
-        let was_there = self.maps.remove_block(source)?;
+        let was_there = self.maps.remove_blocks(source)?;
         for slot in self.maps.rates_of(self.seed, source) {
             self.maps.reset_rate(&slot);
         }
@@ -388,6 +439,14 @@ impl Filter for XdpFilter {
     fn media(&self, change: &MediaChange) -> anyhow::Result<()> {
         let mut book = self.media.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(book.change(&*self.maps, change)?)
+    }
+
+    fn follow_drops(&self, wanted: Wanted) -> anyhow::Result<Follower> {
+        let follower = self.drops.follow(wanted)?;
+        let mut state = self.state();
+        self.maps.tap_until(clock::monotonic_coarse_ns() + TAP);
+        self.sample(&mut state, 1);
+        Ok(follower)
     }
 
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView> {

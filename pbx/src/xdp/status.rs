@@ -14,7 +14,8 @@ use crate::{
 };
 
 pub(super) fn status(filter: &XdpFilter) -> FilterStatus {
-    let automatic_used = filter.maps.blocks().map_or(0, |blocks| blocks.len() as u64);
+    let automatic_used =
+        filter.maps.blocks().map_or(0, |blocks| blocks.iter().filter(|(_, block)| !block.is_web_only()).count() as u64);
     let state = filter.state();
     let interfaces = state.interfaces.list();
     let mut not_enforced = Vec::new();
@@ -75,6 +76,11 @@ pub(super) fn doctor(filter: &XdpFilter) -> Vec<Finding> {
             let message =
                 format!("{} on-link IPv6 networks are judged by /64: there is room for 32", projected.left_out);
             say(Severity::Warning, "settings", message, None);
+        }
+        if projected.shut_out > 0 && state.settings.filter.default_deny != Enforcement::Off {
+            let message =
+                format!("default deny shuts {} connected networks out: there is room for 32", projected.shut_out);
+            say(Severity::Warning, "settings", message, Some("pbx guard set network.local_networks NETWORKS"));
         }
         match filter.maps.differing_settings(&projected, &state.interfaces.described()) {
             None => say(Severity::Ok, "settings", "the kernel has the settings".to_owned(), None),

@@ -14,7 +14,6 @@ use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHash, Map, MapData};
 use pbx_core::{
     filter::{Entry, RuleTables},
-    guard::Detector,
     rule::Rule,
     settings::Settings,
     time::Timestamp,
@@ -28,7 +27,7 @@ use pbx_xdp::{
     maps::{BlockValue, SourceKey},
 };
 
-use super::{Clocks, State, Told, XdpFilter, interfaces, pins, source_of};
+use super::{Clocks, Drops, State, Told, XdpFilter, interfaces, pins, source_of};
 use crate::{
     config::{Interfaces, Xdp},
     filter::{Filter as _, MediaChange},
@@ -134,9 +133,12 @@ pub fn take_over(start: Start<'_>, snapshot: &Snapshot) -> anyhow::Result<(XdpFi
             known,
             estimates: super::estimates::Estimates::default(),
             dropped: 0,
+            one_in: None,
         }),
         media: Mutex::default(),
         samples_missed: AtomicU64::new(0),
+        samples_lost: AtomicU64::new(0),
+        drops: Drops::default(),
         _claim: claim,
     };
     // Calls of an earlier daemon are over.
@@ -181,20 +183,22 @@ pub fn random_seed() -> anyhow::Result<[u64; 2]> {
 
 /// Copies the automatic blocks of another layout, where it has them in the same shape.
 fn copy_blocks(loaded: &Loaded, seed: Seed, folder: &Path) {
-    let open = || -> anyhow::Result<BpfHash<MapData, SourceKey, BlockValue>> {
-        Ok(Map::from_map_data(MapData::from_pin(folder.join(automatic::NAME))?)?.try_into()?)
-    };
-    let map = match open() {
-        Ok(map) => map,
-        Err(error) => {
-            tracing::info!(folder = %folder.display(), %error, "no automatic blocks to take from another version");
-            return;
-        }
-    };
-    for (source, block) in map.iter().flatten() {
-        if let Err(error) = loaded.maps.add_block(seed, source.0, block.0) {
-            tracing::warn!(%error, "an automatic block of another version could not be kept");
-            return;
+    for name in [automatic::NAME, automatic::WEB_NAME] {
+        let open = || -> anyhow::Result<BpfHash<MapData, SourceKey, BlockValue>> {
+            Ok(Map::from_map_data(MapData::from_pin(folder.join(name))?)?.try_into()?)
+        };
+        let map = match open() {
+            Ok(map) => map,
+            Err(error) => {
+                tracing::info!(folder = %folder.display(), name, %error, "no automatic blocks to take from another version");
+                continue;
+            }
+        };
+        for (source, block) in map.iter().flatten() {
+            if let Err(error) = loaded.maps.add_block(seed, source.0, block.0) {
+                tracing::warn!(%error, name, "an automatic block of another version could not be kept");
+                break;
+            }
         }
     }
 }
@@ -202,27 +206,11 @@ fn copy_blocks(loaded: &Loaded, seed: Seed, folder: &Path) {
 /// Puts the blocks that the store kept back into maps that a reboot emptied.
 fn restore_blocks(loaded: &Loaded, seed: Seed, blocks: &[StoredBlock], clocks: &Clocks) -> anyhow::Result<()> {
     for block in blocks {
-        if let (Some(source), Some(restored)) = (source_of(&block.prefix), restored(block, clocks)) {
+        if let (Some(source), Some(restored)) = (source_of(&block.prefix), super::blocks::restored(block, clocks)) {
             loaded.maps.add_block(seed, source, restored)?;
         }
     }
     Ok(())
-}
-
-/// A block that the store kept, as the tables have it; none: it is over.
-pub(super) fn restored(block: &StoredBlock, clocks: &Clocks) -> Option<automatic::Block> {
-    let left = block.expires_at.saturating_since(clocks.wall);
-    let age = clocks.wall.saturating_since(block.since);
-    (!left.is_zero()).then(|| automatic::Block {
-        expires: clocks.monotonic.saturating_add(left.as_nanos() as u64),
-        since: clocks.monotonic.saturating_sub(age.as_nanos() as u64),
-        packets: 0,
-        last: 0,
-        level: if block.reason == Detector::Level2 { 2 } else { 1 },
-        flags: if block.enforced { 0 } else { automatic::MONITOR },
-        count: 0,
-        ifindex: 0,
-    })
 }
 
 fn explain_load(error: &pbx_xdp::LoadError) -> String {

@@ -8,7 +8,6 @@ use std::{
 use pbx_core::{
     address::Prefix,
     filter::{Difference, Memory, RuleTables, Until},
-    guard::Detector,
     rule::Action,
     settings::Settings,
     time::Timestamp,
@@ -23,7 +22,11 @@ use pbx_ebpf::{
     rules::Said,
 };
 
-use super::{Clocks, XdpFilter, halves, prefix_of, reading};
+use super::{
+    Clocks, XdpFilter, address_of,
+    blocks::{self, described},
+    halves, prefix_of, reading,
+};
 use crate::{
     filter::{
         AutomaticBlock, Finding, Hits, InterfaceCounters, KernelView, KnownSource, ManualVerdict, Outcome, Rate,
@@ -31,6 +34,7 @@ use crate::{
     },
     host::clock,
     store::{EventKind, NewEvent},
+    trace::dropped::Dropped,
 };
 
 /// Something that the filter did or met, for the log and the events.
@@ -64,38 +68,17 @@ impl Told {
     }
 }
 
-pub(super) fn reason(level: u32) -> Detector {
-    if level == 2 { Detector::Level2 } else { Detector::Level1 }
-}
-
-pub(super) fn described(source: Source, block: &automatic::Block, clocks: &Clocks) -> AutomaticBlock {
-    AutomaticBlock {
-        prefix: prefix_of(source),
-        reason: reason(block.level),
-        since: clocks.wall(block.since),
-        expires_at: clocks.wall(block.expires),
-        packets: block.packets,
-        last_seen: (block.last > 0).then(|| clocks.wall(block.last)),
-        enforced: block.flags & automatic::MONITOR == 0,
-    }
-}
-
 pub(super) fn automatic(filter: &XdpFilter) -> anyhow::Result<Vec<AutomaticBlock>> {
     let (clocks, now) = (Clocks::now(), clock::monotonic_coarse_ns());
-    let blocks = filter.maps.blocks()?;
-    let live = blocks.iter().filter(|(_, block)| now < block.expires);
-    Ok(live.map(|(source, block)| described(*source, block, &clocks)).collect())
+    let live = blocks::live(filter.maps.blocks()?, now);
+    Ok(live.iter().map(|(source, block)| described(*source, block, &clocks)).collect())
 }
 
 /// Blocks made in monitor end when their rule enforces, and with them the counts that led to them.
 pub(super) fn discard_monitored(filter: &XdpFilter, settings: &Settings) -> anyhow::Result<()> {
-    use pbx_core::settings::Enforcement::Enforce;
-    let mode = settings.filter.mode;
-    let enforced =
-        [settings.guard.level1.enforcement, settings.guard.level2.enforcement].map(|e| e.under(mode) == Enforce);
     for (source, block) in filter.maps.blocks()? {
-        if block.flags & automatic::MONITOR != 0 && enforced[usize::from(block.level == 2)] {
-            filter.maps.remove_block(source)?;
+        if blocks::is_outdated(&block, settings) {
+            filter.maps.remove_block(source, block.is_web_only())?;
             filter.maps.rates_of(filter.seed, source).iter().for_each(|slot| filter.maps.reset_rate(slot));
         }
     }
@@ -119,7 +102,7 @@ pub(super) fn explain(filter: &XdpFilter, addr: IpAddr) -> anyhow::Result<Kernel
     view.manual = action.map(|action| manual(&filter.state().rules, addr, action, reading.now, &clocks));
     view.known = filter.maps.known_budget(hi, lo).map(|budget| KnownSource { budget });
     for source in XdpFilter::sources_of(addr) {
-        if let Some(block) = filter.maps.block(source).filter(|block| reading.now < block.expires) {
+        if let Some(block) = block_of(filter, source, reading.now) {
             view.automatic.get_or_insert(described(source, &block, &clocks));
         }
         for slot in filter.maps.rates_of(filter.seed, source) {
@@ -130,6 +113,12 @@ pub(super) fn explain(filter: &XdpFilter, addr: IpAddr) -> anyhow::Result<Kernel
         }
     }
     Ok(view)
+}
+
+/// The block that speaks for a source.
+fn block_of(filter: &XdpFilter, source: Source, now: u64) -> Option<automatic::Block> {
+    let blocks = [false, true].into_iter().filter_map(|web_only| filter.maps.block(source, web_only));
+    blocks::live(blocks.map(|block| (source, block)).collect(), now).remove(&source)
 }
 
 /// The answer of the rule that decided: the longest live one of that action.
@@ -252,24 +241,26 @@ pub(super) fn top(filter: &XdpFilter, limit: usize) -> Vec<Talker> {
     let mut talkers: Vec<Talker> = slots
         .iter()
         .map(|slot| {
-            let block = filter.maps.block(slot.source).filter(|block| now < block.expires);
+            let block = block_of(filter, slot.source, now);
             Talker {
                 source: prefix_of(slot.source),
                 packets_per_second: slot.count as u32,
-                blocked: block.map(|block| reason(block.level)),
+                blocked: block.map(|block| blocks::reason(&block)),
                 last_seen: Some(clocks.wall(slot.start)),
             }
         })
         .collect();
     // What level 2 drops is not counted in the slots any more, but it is what an administrator looks for.
-    if let Ok(blocks) = filter.maps.blocks() {
-        for (source, block) in blocks.iter().filter(|(_, block)| now.saturating_sub(block.last) < RECENT) {
+    if let Ok(all) = filter.maps.blocks() {
+        for (source, block) in
+            blocks::live(all, now).iter().filter(|(_, block)| now.saturating_sub(block.last) < RECENT)
+        {
             let prefix = prefix_of(*source);
-            if now < block.expires && !talkers.iter().any(|talker| talker.source == prefix) {
+            if !talkers.iter().any(|talker| talker.source == prefix) {
                 talkers.push(Talker {
                     source: prefix,
                     packets_per_second: average(block),
-                    blocked: Some(reason(block.level)),
+                    blocked: Some(blocks::reason(block)),
                     last_seen: Some(clocks.wall(block.last)),
                 });
             }
@@ -327,14 +318,35 @@ impl XdpFilter {
         if missed > 0 {
             tracing::debug!(missed, "samples came while the tables were busy: estimated hits are a little low");
         }
+        self.drops.lost(missed);
         let state = &mut *state;
         state.estimates.add(&state.rules, &sample, &clocks);
+        if self.drops.is_followed() {
+            let interface = state.interfaces.name(sample.ifindex);
+            self.drops.show(dropped_packet(&sample, interface, &clocks));
+        }
     }
 
     /// The rings, to be drained by the caller; a second call gives none.
     pub fn rings(&self) -> Option<[aya::maps::RingBuf<aya::maps::MapData>; 2]> {
         let take = |ring: &std::sync::Mutex<Option<_>>| ring.lock().ok().and_then(|mut ring| ring.take());
         Some([take(&self.maps.events)?, take(&self.maps.samples)?])
+    }
+}
+
+/// A sample as it is shown.
+fn dropped_packet(sample: &Sample, interface: Option<String>, clocks: &Clocks) -> Dropped {
+    let reason = Reason::of(u64::from(sample.reason));
+    let captured = (sample.captured as usize).min(sample.frame.len());
+    Dropped {
+        at: clocks.wall(sample.time),
+        interface,
+        reason: reason.name(),
+        outcome: outcome(reason),
+        source: address_of(sample.hi, sample.lo),
+        length: sample.length,
+        weight: sample.weight,
+        bytes: sample.frame[..captured].into(),
     }
 }
 

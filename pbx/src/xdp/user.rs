@@ -22,6 +22,7 @@ use pbx_core::{
 use pbx_ebpf::{
     abi::{
         Source, automatic, known,
+        settings::{TAP_SAMPLES, TAP_SPAN},
         stats::{REASONS, Reason},
     },
     hash::Seed,
@@ -29,7 +30,7 @@ use pbx_ebpf::{
     rules::Said,
 };
 
-use super::{Clocks, XdpFilter, halves, prefix_of, source_of, tell};
+use super::{Clocks, XdpFilter, blocks, halves, prefix_of, source_of, tell};
 use crate::{
     filter::{
         AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
@@ -37,6 +38,7 @@ use crate::{
     },
     host::{Snapshot, clock, reserved::Uncovered},
     store::StoredBlock,
+    trace::dropped::{Dropped, Drops, Follower, Wanted},
 };
 
 /// The index under which the daemon's own sockets appear as an interface.
@@ -54,6 +56,11 @@ pub struct UserFilter {
     why: String,
     counters: [[AtomicU64; 2]; REASONS],
     next_slot: AtomicU32,
+    drops: Drops,
+    /// The span that runs, and the samples taken in it in the low 32 bits.
+    window: AtomicU64,
+    /// Samples that were not taken, since the last sweep.
+    lost: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -95,8 +102,10 @@ impl UserFilter {
         let own = snapshot.addresses.iter().map(|address| address.addr);
         let compiled = RuleTables::adopt(Arc::clone(&tables), seed, entries, own)?;
         for block in blocks {
-            if let (Some(source), Some(block)) = (source_of(&block.prefix), super::takeover::restored(block, &clocks)) {
-                tables.add_block(source, block);
+            if let (Some(source), Some(block)) = (source_of(&block.prefix), super::blocks::restored(block, &clocks)) {
+                if !tables.add_block(source, block) {
+                    tracing::warn!(prefix = %prefix_of(source), "no room for an automatic block of an earlier daemon");
+                }
             }
         }
         let state = State {
@@ -111,7 +120,16 @@ impl UserFilter {
             media: super::media::Book::default(),
         };
         let counters = std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0)));
-        let filter = Self { tables, why, counters, next_slot: AtomicU32::new(0), state: Mutex::new(state) };
+        let filter = Self {
+            tables,
+            why,
+            counters,
+            next_slot: AtomicU32::new(0),
+            drops: Drops::default(),
+            window: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            state: Mutex::new(state),
+        };
         filter.project(&filter.state());
         Ok(filter)
     }
@@ -125,7 +143,32 @@ impl UserFilter {
         let counter = &self.counters[judged.reason as usize];
         counter[0].fetch_add(1, Relaxed);
         counter[1].fetch_add(bytes as u64, Relaxed);
-        !judged.reason.drops()
+        let drops = judged.reason.drops();
+        if (drops || judged.reason.would_drop()) && self.drops.is_followed() {
+            self.show(judged.reason, remote.ip(), &frame[..length], bytes);
+        }
+        !drops
+    }
+
+    /// Shows a packet, of which the payload never came here, to whoever looks on; a second's worth of them.
+    fn show(&self, reason: Reason, source: IpAddr, headers: &[u8], payload: usize) {
+        let span = clock::monotonic_coarse_ns() >> TAP_SPAN << 32;
+        let one_more = |window: u64| Some(if window >> 32 == span >> 32 { window + 1 } else { span + 1 });
+        let taken = self.window.fetch_update(Relaxed, Relaxed, one_more).unwrap_or_default();
+        if taken >> 32 == span >> 32 && taken & u64::from(u32::MAX) >= TAP_SAMPLES {
+            self.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        self.drops.show(Dropped {
+            at: Timestamp::from_millis(clock::wall_ms()),
+            interface: Some(NAME.to_owned()),
+            reason: reason.name(),
+            outcome: tell::outcome(reason),
+            source: Some(source.to_canonical()),
+            length: (headers.len() + payload) as u32,
+            weight: 1,
+            bytes: with_length(headers, payload),
+        });
     }
 
     /// Takes away blocks that are over.
@@ -133,9 +176,10 @@ impl UserFilter {
         let now = clock::monotonic_coarse_ns();
         for (source, block) in self.tables.automatic() {
             if block.expires <= now {
-                self.tables.remove_block(source);
+                self.tables.remove_block(source, |block| block.expires <= now);
             }
         }
+        self.drops.lost(self.lost.swap(0, Relaxed));
     }
 
     /// Looks at the machine again: own addresses and connected networks.
@@ -192,6 +236,20 @@ impl UserFilter {
         state.known.remove(key);
         self.tables.remove_known(key);
     }
+}
+
+/// The same headers, of a packet with a payload of so many bytes.
+fn with_length(headers: &[u8], payload: usize) -> Box<[u8]> {
+    let mut headers: Box<[u8]> = headers.into();
+    let is_ipv4 = headers[12..14] == [0x08, 0x00];
+    let (ip, protocol) = if is_ipv4 { (20, headers[23]) } else { (40, headers[20]) };
+    let upper = headers.len() - 14 - ip + payload;
+    let (at, length) = if is_ipv4 { (16, ip + upper) } else { (18, upper) };
+    headers[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    if protocol == 17 {
+        headers[14 + ip + 4..14 + ip + 6].copy_from_slice(&(upper as u16).to_be_bytes());
+    }
+    headers
 }
 
 /// The headers that such a packet had; their length.
@@ -268,12 +326,8 @@ impl Filter for UserFilter {
         let budget = state.projected().known_budget;
         let known: Vec<known::Key> = state.known.keys().copied().collect();
         known.into_iter().for_each(|key| self.know(&mut state, key, budget));
-        let mode = settings.filter.mode;
-        let levels = [settings.guard.level1.enforcement, settings.guard.level2.enforcement];
-        let enforced = levels.map(|enforcement| enforcement.under(mode) == Enforcement::Enforce);
-        for (source, block) in self.tables.automatic() {
-            if block.flags & automatic::MONITOR != 0 && enforced[usize::from(block.level == 2)] {
-                self.tables.remove_block(source);
+        for (source, _) in self.tables.automatic() {
+            if self.tables.remove_block(source, |block| blocks::is_outdated(block, settings)) {
                 self.tables.reset_rates(|of| of == source);
             }
         }
@@ -283,18 +337,26 @@ impl Filter for UserFilter {
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
         let clocks = Clocks::now();
         let now = clock::monotonic_coarse_ns();
-        let blocks = self.tables.automatic();
-        let live = blocks.iter().filter(|(_, block)| now < block.expires);
-        Ok(live.map(|(source, block)| tell::described(*source, block, &clocks)).collect())
+        let live = blocks::live(self.tables.automatic(), now);
+        Ok(live.iter().map(|(source, block)| blocks::described(*source, block, &clocks)).collect())
     }
 
-    fn block(&self, _: &NewBlock) -> anyhow::Result<()> {
-        anyhow::bail!("this filter takes no blocks of detectors")
+    fn block(&self, new: &NewBlock) -> anyhow::Result<()> {
+        let clocks = Clocks::now();
+        let Some((source, block)) = blocks::detected(new, &clocks)? else { return Ok(()) };
+        // One writer at a time.
+        let _state = self.state();
+        let there = self.tables.block_of(source, block.is_web_only());
+        let Some(block) = blocks::instead(block, there.as_ref(), clocks.monotonic) else { return Ok(()) };
+        if !self.tables.add_block(source, block) {
+            bail!("the table of automatic blocks is full: {} is not blocked", new.prefix);
+        }
+        Ok(())
     }
 
     fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
         let Some(source) = source_of(prefix) else { return Ok(false) };
-        let was_there = self.tables.remove_block(source);
+        let was_there = self.tables.remove_block(source, |_| true);
         self.tables.reset_rates(|of| of == source);
         Ok(was_there)
     }
@@ -329,13 +391,17 @@ impl Filter for UserFilter {
         Ok(self.state().media.change(&*self.tables, change)?)
     }
 
+    fn follow_drops(&self, wanted: Wanted) -> anyhow::Result<Follower> {
+        Ok(self.drops.follow(wanted)?)
+    }
+
     fn explain(&self, addr: IpAddr) -> anyhow::Result<KernelView> {
         let (hi, lo) = halves(addr);
         let (clocks, now) = (Clocks::now(), clock::monotonic_coarse_ns());
         let said = self.tables.say(addr.is_ipv6(), hi, lo, now);
         let sources = XdpFilter::sources_of(addr);
-        let blocks = self.tables.automatic();
-        let block = blocks.iter().find(|(source, block)| sources.contains(source) && now < block.expires);
+        let blocks = blocks::live(self.tables.automatic(), now);
+        let block = sources.iter().find_map(|source| Some((source, blocks.get(source)?)));
         let rate = self.tables.rates(now).into_iter().find(|(source, ..)| sources.contains(source));
         let action = match said {
             Said::Allow => Some(Action::Allow),
@@ -347,7 +413,7 @@ impl Filter for UserFilter {
             own: matches!(said, Said::Own),
             manual: action.map(|action| tell::manual(&self.state().rules, addr, action, now, &clocks)),
             known: budget.map(|budget| KnownSource { budget }),
-            automatic: block.map(|(source, block)| tell::described(*source, block, &clocks)),
+            automatic: block.map(|(source, block)| blocks::described(*source, block, &clocks)),
             rate: rate.map(|(_, packets, start)| Rate { packets: packets as u32, since: clocks.wall(start) }),
         })
     }
@@ -367,13 +433,13 @@ impl Filter for UserFilter {
 
     fn top(&self, limit: usize) -> Vec<Talker> {
         let (clocks, now) = (Clocks::now(), clock::monotonic_coarse_ns());
-        let blocks: HashMap<Source, automatic::Block> = self.tables.automatic().into_iter().collect();
+        let blocks = blocks::live(self.tables.automatic(), now);
         let mut rates = self.tables.rates(now);
         rates.sort_by_key(|(_, packets, _)| std::cmp::Reverse(*packets));
         let talker = |(source, packets, start): (Source, u64, u64)| Talker {
             source: prefix_of(source),
             packets_per_second: packets as u32,
-            blocked: blocks.get(&source).filter(|block| now < block.expires).map(|block| tell::reason(block.level)),
+            blocked: blocks.get(&source).map(blocks::reason),
             last_seen: Some(clocks.wall(start)),
         };
         rates.into_iter().take(limit).map(talker).collect()
@@ -381,7 +447,7 @@ impl Filter for UserFilter {
 
     fn status(&self) -> FilterStatus {
         let state = self.state();
-        let blocks = self.tables.automatic().len();
+        let blocks = self.tables.automatic().iter().filter(|(_, block)| !block.is_web_only()).count();
         let counts = state.rules.counts();
         let usage = |table: &str, used: usize, limit: usize| Usage {
             table: table.to_owned(),
@@ -447,7 +513,9 @@ impl Filter for UserFilter {
         let begin = clock::monotonic_coarse_ns();
         let _rules = RuleTables::adopt(Arc::clone(&scratch), seed, state.rules.entries(), state.rules.own_addresses())?;
         scratch.settings(&state.projected(), SOCKETS);
-        self.tables.automatic().into_iter().for_each(|(source, block)| scratch.add_block(source, block));
+        for (source, block) in self.tables.automatic() {
+            scratch.add_block(source, block);
+        }
         let verdict = |(frame, (at, bytes)): (usize, &(u64, Vec<u8>))| {
             let source = match packet::parse(&pbx_core::filter::host::Bytes(bytes)) {
                 packet::Parsed::Ip(ip) => Some(prefix_of(Source { hi: ip.hi, lo: ip.lo.max(1) }).addr()),

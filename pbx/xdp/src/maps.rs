@@ -31,12 +31,14 @@ pub const PINNED: &[&str] = &[
     guard::NAME,
     guard::PENDING_NAME,
     automatic::NAME,
+    automatic::WEB_NAME,
     known::NAME,
     known::STATE_NAME,
     media::NAME,
     stats::NAME,
     events::NAME,
     events::SAMPLES_NAME,
+    events::TAPPED_NAME,
 ];
 
 /// A value that is plain bytes for the kernel.
@@ -55,6 +57,7 @@ plain!(BlockValue, automatic::Block);
 plain!(KnownKey, known::Key);
 plain!(KnownValue, known::Known);
 plain!(FlowKey, media::Flow);
+plain!(TappedValue, events::Tapped);
 plain!(Counters, [[u64; 2]; stats::REASONS]);
 
 /// All maps of a loaded object.
@@ -93,10 +96,14 @@ pub struct Maps {
     pub clock: Words,
     /// `AUTOMATIC`; the lock is among the daemon's threads, the kernel needs none.
     pub automatic: Mutex<HashMap<MapData, SourceKey, BlockValue>>,
+    /// `WEB`, likewise.
+    pub web: Mutex<HashMap<MapData, SourceKey, BlockValue>>,
     /// `KNOWN`.
     pub known: Mutex<HashMap<MapData, KnownKey, KnownValue>>,
     /// `MEDIA`.
     pub media: Mutex<HashMap<MapData, FlowKey, u64>>,
+    /// `TAPPED`.
+    pub tapped: PerCpuArray<MapData, TappedValue>,
     /// `STATS`.
     pub stats: PerCpuArray<MapData, Counters>,
     /// `EVENTS`; taken by whoever drains it.
@@ -127,8 +134,10 @@ impl Maps {
             known_state: array(e, known::STATE_NAME, known::MAX, 1)?,
             clock: array(e, "CLOCK", 1, 1)?,
             automatic: Mutex::new(typed(e, automatic::NAME)?),
+            web: Mutex::new(typed(e, automatic::WEB_NAME)?),
             known: Mutex::new(typed(e, known::NAME)?),
             media: Mutex::new(typed(e, media::NAME)?),
+            tapped: typed(e, events::TAPPED_NAME)?,
             stats: typed(e, stats::NAME)?,
             events: Mutex::new(Some(typed(e, events::NAME)?)),
             samples: Mutex::new(Some(typed(e, events::SAMPLES_NAME)?)),

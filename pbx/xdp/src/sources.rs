@@ -1,12 +1,16 @@
 //! Sources in the maps: automatic blocks, rates, known sources.
 
-use std::{collections::HashSet, io, sync::PoisonError};
+use std::{
+    collections::HashSet,
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use aya::maps::MapError;
+use aya::maps::{HashMap, MapData, MapError};
 use pbx_ebpf::{
     abi::{
         Source,
-        automatic::Block,
+        automatic::{Block, MONITOR},
         guard, known, presence,
         rate::{ELEMENTS, FRAGMENTS, LEVELS, OWNER, TCP},
     },
@@ -19,41 +23,53 @@ use crate::{
     maps::{BlockValue, KnownKey, KnownValue, SourceKey},
 };
 
+type Blocks = HashMap<MapData, SourceKey, BlockValue>;
+
+fn held(map: &Mutex<Blocks>) -> MutexGuard<'_, Blocks> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Maps {
-    /// All automatic blocks, also those that are over.
+    /// All automatic blocks of both kinds, also those that are over.
     pub fn blocks(&self) -> io::Result<Vec<(Source, Block)>> {
-        let map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
         let mut blocks = Vec::new();
-        for entry in map.iter() {
-            match entry {
-                Ok((source, block)) => blocks.push((source.0, block.0)),
-                // Removed by the kernel or us while we were reading.
-                Err(MapError::KeyNotFound | MapError::ElementNotFound) => {}
-                Err(error) => return Err(io::Error::other(error)),
+        for map in [&self.automatic, &self.web] {
+            for entry in held(map).iter() {
+                match entry {
+                    Ok((source, block)) => blocks.push((source.0, block.0)),
+                    // Removed by the kernel or us while we were reading.
+                    Err(MapError::KeyNotFound | MapError::ElementNotFound) => {}
+                    Err(error) => return Err(io::Error::other(error)),
+                }
             }
         }
         Ok(blocks)
     }
 
-    /// The automatic block of exactly this source.
-    pub fn block(&self, source: Source) -> Option<Block> {
-        let map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(&SourceKey(source), 0).ok().map(|block| block.0)
+    fn map_of(&self, web_only: bool) -> MutexGuard<'_, Blocks> {
+        held(if web_only { &self.web } else { &self.automatic })
+    }
+
+    /// The automatic block of exactly this source, of all ports or of the web ports alone.
+    pub fn block(&self, source: Source, web_only: bool) -> Option<Block> {
+        self.map_of(web_only).get(&SourceKey(source), 0).ok().map(|block| block.0)
     }
 
     /// Makes an automatic block. One that is there keeps what is longer and higher of the two.
     pub fn add_block(&self, seed: Seed, source: Source, block: Block) -> io::Result<()> {
         const NOEXIST: u64 = 1;
-        let mut map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.map_of(block.is_web_only());
         match map.insert(SourceKey(source), BlockValue(block), NOEXIST) {
             Ok(()) => {}
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
                 let there = map.get(&SourceKey(source), 0).map_err(io::Error::other)?.0;
                 if block.expires > there.expires || block.level > there.level {
+                    // The detector is of the one that ends later.
+                    let later = if block.expires > there.expires { &block } else { &there };
                     let merged = Block {
-                        expires: block.expires.max(there.expires),
+                        expires: later.expires,
                         level: block.level.max(there.level),
-                        flags: block.flags & there.flags,
+                        flags: later.flags & !MONITOR | block.flags & there.flags & MONITOR,
                         ..there
                     };
                     map.insert(SourceKey(source), BlockValue(merged), 0).map_err(io::Error::other)?;
@@ -61,14 +77,44 @@ impl Maps {
             }
             Err(error) => return Err(io::Error::other(error)),
         }
+        drop(map);
         self.mark(seed, source);
         Ok(())
     }
 
-    /// Ends the automatic block of exactly this source; whether there was one.
-    pub fn remove_block(&self, source: Source) -> io::Result<bool> {
-        let mut map = self.automatic.lock().unwrap_or_else(PoisonError::into_inner);
-        match map.remove(&SourceKey(source)) {
+    /// Puts the block that `decide` makes of the one that is there, of this kind, in its place; none: it stays.
+    /// `false`: the table is full.
+    pub fn replace_block(
+        &self,
+        seed: Seed,
+        source: Source,
+        web_only: bool,
+        decide: impl FnOnce(Option<&Block>) -> Option<Block>,
+    ) -> io::Result<bool> {
+        let mut map = self.map_of(web_only);
+        let there = map.get(&SourceKey(source), 0).ok().map(|block| block.0);
+        let Some(block) = decide(there.as_ref()) else { return Ok(true) };
+        match map.insert(SourceKey(source), BlockValue(block), 0) {
+            Ok(()) => {}
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        drop(map);
+        // After the block: a sweep that clears the bit has not seen it, and looks again after that.
+        self.mark(seed, source);
+        Ok(true)
+    }
+
+    /// Ends the automatic blocks of exactly this source; whether there was one.
+    pub fn remove_blocks(&self, source: Source) -> io::Result<bool> {
+        Ok(self.remove_block(source, false)? | self.remove_block(source, true)?)
+    }
+
+    /// Ends the automatic block of exactly this source and kind; whether there was one.
+    pub fn remove_block(&self, source: Source, web_only: bool) -> io::Result<bool> {
+        match self.map_of(web_only).remove(&SourceKey(source)) {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(false),
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
@@ -94,8 +140,9 @@ impl Maps {
         let mut needed = HashSet::new();
         for (source, block) in &blocks {
             // Asked again, because the kernel may have prolonged it meanwhile.
-            if block.expires <= now && self.block(*source).is_some_and(|block| block.expires <= now) {
-                gone += usize::from(self.remove_block(*source)?);
+            let web_only = block.is_web_only();
+            if block.expires <= now && self.block(*source, web_only).is_some_and(|block| block.expires <= now) {
+                gone += usize::from(self.remove_block(*source, web_only)?);
             } else {
                 needed.insert(hash::presence(source.hi, source.lo, seed));
             }

@@ -1,6 +1,6 @@
 //! The maps as the core's [`Memory`], and a projected configuration written into them.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use pbx_core::filter::{self, Memory, Table, settings::Projected};
 use pbx_ebpf::abi::{LAYOUT, header, interfaces, ports, settings as abi};
@@ -44,7 +44,6 @@ impl Memory for KernelTables {
 impl Maps {
     /// Writes thresholds and ports; each word is in force with the next packet.
     pub fn write_settings(&self, projected: &Projected) {
-        let abi::Settings { onlink_used, onlink, .. } = projected.thresholds;
         for (word, value) in projected.thresholds.scalars().into_iter().enumerate() {
             if word != abi::FLAGS_WORD {
                 self.settings.store(word, value);
@@ -54,28 +53,40 @@ impl Maps {
             self.settings.set_bits(word, value & !abi::FLOWS);
             self.settings.clear_bits(word, !value & !abi::FLOWS);
         }
-        // Only the prefixes that stay in their places are in force while the others change.
-        let first = abi::SHORT_LENGTHS_WORD + 3;
-        let words = |network: &abi::OnLink| [network.hi, network.lo, network.mask_hi, network.mask_lo];
-        let there = |i: usize| [0, 1, 2, 3].map(|j| self.settings.load(first + i * 4 + j));
-        let used = self.settings.load(first - 1).min(onlink_used) as usize;
-        let same = (0..used).take_while(|i| words(&onlink[*i]) == there(*i)).count();
-        self.settings.store(first - 1, same as u64);
-        for (i, network) in onlink.iter().enumerate().skip(same) {
-            for (j, value) in words(network).into_iter().enumerate() {
-                self.settings.store(first + i * 4 + j, value);
-            }
+        for (word, used, networks) in projected.thresholds.networks() {
+            self.write_networks(word, used, networks);
         }
-        self.settings.store(first - 1, onlink_used);
-        for (element, (protected, media)) in projected.ports.iter().enumerate() {
-            self.ports.store(element * ports::WORDS + ports::PROTECTED, *protected);
-            self.ports.store(element * ports::WORDS + ports::MEDIA, *media);
+        for (element, words) in projected.ports.iter().enumerate() {
+            for (word, value) in words.words() {
+                self.ports.store(element * ports::WORDS + word, value);
+            }
         }
     }
 
-    /// Samples 1 in `one_in` dropped packets, a power of two.
-    pub fn sample(&self, one_in: u64) {
-        self.settings.store(abi::SAMPLE_MASK_WORD, one_in.wrapping_sub(1));
+    /// Writes a list of networks. Only those that stay in their places are in force while the others change.
+    fn write_networks(&self, word: usize, used: u64, networks: &[abi::Network]) {
+        let first = word + 1;
+        let there = |i: usize| [0, 1, 2, 3].map(|j| self.settings.load(first + i * 4 + j));
+        let both = self.settings.load(word).min(used) as usize;
+        let same = (0..both).take_while(|i| networks[*i].words() == there(*i)).count();
+        self.settings.store(word, same as u64);
+        for (i, network) in networks.iter().enumerate().skip(same) {
+            for (j, value) in network.words().into_iter().enumerate() {
+                self.settings.store(first + i * 4 + j, value);
+            }
+        }
+        self.settings.store(word, used);
+    }
+
+    /// Somebody looks at dropped packets until a time (monotonic, ns); 0: nobody.
+    pub fn tap_until(&self, until: u64) {
+        self.settings.store(abi::TAP_UNTIL_WORD, until);
+    }
+
+    /// Samples that were due and not taken so far, over all CPUs.
+    pub fn samples_lost(&self) -> io::Result<u64> {
+        let cpus = self.tapped.get(&0, 0).map_err(io::Error::other)?;
+        Ok(cpus.iter().map(|cpu| cpu.0.lost).sum())
     }
 
     /// Describes an interface; 0 is every interface that is not described. `stats` is its element of `STATS`.
@@ -127,12 +138,11 @@ impl Maps {
             ("new_sources", t.new_sources),
         ];
         let named = wanted.into_iter().enumerate().map(|(word, (name, wanted))| (word, name, wanted));
-        let first = abi::SHORT_LENGTHS_WORD + 2;
-        let networks = t.onlink.iter().take(t.onlink_used as usize);
-        let networks = networks.flat_map(|n| [n.hi, n.lo, n.mask_hi, n.mask_lo]);
-        let onlink = [t.onlink_used].into_iter().chain(networks).enumerate();
-        let onlink = onlink.map(|(i, wanted)| (first + i, "an on-link network", wanted));
-        for (word, name, wanted) in named.chain([(abi::FLAGS_WORD, "scope", flags)]).chain(onlink) {
+        let networks = t.networks().into_iter().flat_map(|(word, used, networks)| {
+            let networks = networks.iter().take(used as usize).flat_map(abi::Network::words);
+            [used].into_iter().chain(networks).enumerate().map(move |(i, wanted)| (word + i, "a network", wanted))
+        });
+        for (word, name, wanted) in named.chain([(abi::FLAGS_WORD, "scope", flags)]).chain(networks) {
             let there = self.settings.load(word);
             if there != wanted {
                 return Some(format!("{name} is {there} in the kernel instead of {wanted}"));
@@ -145,9 +155,9 @@ impl Maps {
                 return Some(format!("interface {ifindex} is not described in the kernel as it should be"));
             }
         }
-        for (element, (protected, media)) in projected.ports.iter().enumerate() {
-            let there = [ports::PROTECTED, ports::MEDIA].map(|word| self.ports.load(element * ports::WORDS + word));
-            if there != [*protected, *media] {
+        for (element, words) in projected.ports.iter().enumerate() {
+            let differs = |(word, wanted)| self.ports.load(element * ports::WORDS + word) != wanted;
+            if words.words().into_iter().any(differs) {
                 return Some(format!("ports {}-{} differ in the kernel", element * 64, element * 64 + 63));
             }
         }

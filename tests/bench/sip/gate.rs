@@ -6,10 +6,12 @@ use anyhow::{Result, ensure};
 use pbx_core::{
     auth::{Algorithm, Allowance, Key, Keys, Limits, Proof, Scheme, Use},
     directory::{Directory, Extension, ExtensionId, Ha1, Tenant, TenantId},
-    gate::{Gate, Passed, Tags, Why},
+    gate::{Gate, Passed, Points, Tags, Why},
+    guard::{agents::Agents, pairs::Pairs},
     known::KnownSet,
     moment::Moment,
     overload::Level,
+    settings::Settings,
     transport::{Flow, Protocol, TransportId},
 };
 
@@ -28,6 +30,7 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
     let directory = directory();
     let keys = Keys { current: Key::new(&[1; 32]), former: None };
     let (allowance, known) = (Allowance::new([1, 2]), KnownSet::new([3, 4]));
+    let (agents, pairs) = (Agents::new(Settings::default().guard.agents.list.iter()), Pairs::new([8, 9]));
     let gate = Gate {
         directory: &directory,
         keys: &keys,
@@ -36,6 +39,11 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         allowance: &allowance,
         limits: Limits { per_source: u32::MAX, in_all: u32::MAX },
         known: &known,
+        agents: &agents,
+        agents_dropped: true,
+        pairs: &pairs,
+        points: Points::default(),
+        local: &[],
         level: Level::default(),
         tags: Tags::new([5, 6]),
         nonce_id: 7,

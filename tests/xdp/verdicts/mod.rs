@@ -1,5 +1,7 @@
 //! The table of verdicts: what is given, a frame, and what has to become of it.
 
+mod deny;
+mod detectors;
 mod essential;
 mod extensions;
 mod flows;
@@ -36,6 +38,8 @@ pub(crate) enum Given {
     Blocked(&'static str, u32, u32),
     /// An automatic block of a /64, by its upper half.
     Blocked64(u64, u32),
+    /// A detector's block of a /64: flags.
+    Blocked64As(u64, u32),
     /// A frame sent so often before.
     Sent(u64, Frame),
     /// So many nanoseconds pass.
@@ -114,6 +118,7 @@ fn apply(pair: &mut Pair, given: Given, start: u64) {
         Held(port) => pair.hold(port),
         Blocked(text, level, flags) => pair.blocked(source(addr(text)), level, flags, 60 * SECOND),
         Blocked64(hi, level) => pair.blocked(Source { hi, lo: 0 }, level, 0, 60 * SECOND),
+        Blocked64As(hi, flags) => pair.blocked(Source { hi, lo: 0 }, 0, flags, 60 * SECOND),
         Sent(n, frame) => (0..n).for_each(|_| {
             pair.judge(&frame.build());
         }),

@@ -1,9 +1,10 @@
 //! The tables in ordinary memory: the judgement on the host, for tests, and for a machine without XDP.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
 };
@@ -25,6 +26,29 @@ use pbx_ebpf::{
 use super::{Memory, Table, settings::Projected};
 
 type Words = Box<[AtomicU64]>;
+type Blocks = HashMap<Source, Arc<Entry>>;
+
+/// A block that some threads judge by while others replace or remove it.
+#[derive(Debug)]
+struct Entry([AtomicU64; automatic::Block::WORDS]);
+
+impl Entry {
+    fn new(block: automatic::Block) -> Self {
+        let entry = Entry([const { AtomicU64::new(0) }; automatic::Block::WORDS]);
+        entry.set(block);
+        entry
+    }
+    fn set(&self, block: automatic::Block) {
+        // SAFETY: both are that many words, and any words are either.
+        let words: [u64; automatic::Block::WORDS] = unsafe { std::mem::transmute(block) };
+        self.0.iter().zip(words).for_each(|(word, value)| word.store(value, SeqCst));
+    }
+    fn block(&self) -> automatic::Block {
+        let words: [u64; automatic::Block::WORDS] = std::array::from_fn(|i| self.0[i].load(SeqCst));
+        // SAFETY: as above.
+        unsafe { std::mem::transmute(words) }
+    }
+}
 
 /// Zeroes that take no memory until they are written.
 fn words(n: usize) -> Words {
@@ -52,7 +76,8 @@ pub struct HostTables {
     guard: Words,
     known_state: Words,
     pending: AtomicU64,
-    automatic: Mutex<HashMap<Source, Box<automatic::Block>>>,
+    automatic: Mutex<Blocks>,
+    web: Mutex<Blocks>,
     known: Mutex<HashMap<known::Key, known::Known>>,
     media: Mutex<std::collections::HashSet<media::Flow>>,
 }
@@ -78,35 +103,35 @@ impl HostTables {
             known_state: words(known::MAX as usize),
             pending: AtomicU64::new(0),
             automatic: Mutex::default(),
+            web: Mutex::default(),
             known: Mutex::default(),
             media: Mutex::default(),
         }
     }
     /// Puts settings in force, with one interface.
     pub fn settings(&self, projected: &Projected, ifindex: u32) {
-        let abi::Settings { onlink_used, onlink, .. } = projected.thresholds;
-        let onlink = onlink.iter().flat_map(|n| [n.hi, n.lo, n.mask_hi, n.mask_lo]);
-        let tail = [onlink_used].into_iter().chain(onlink);
         for (word, value) in self.settings.iter().zip(projected.thresholds.scalars()) {
             word.store(value, SeqCst);
         }
         if !lock(&self.media).is_empty() {
             self.settings[FLAGS].fetch_or(abi::FLOWS, SeqCst);
         }
-        for (word, value) in self.settings[abi::SHORT_LENGTHS_WORD + 2..].iter().zip(tail) {
-            word.store(value, SeqCst);
+        for (word, used, networks) in projected.thresholds.networks() {
+            let values = [used].into_iter().chain(networks.iter().flat_map(abi::Network::words));
+            self.settings[word..].iter().zip(values).for_each(|(word, value)| word.store(value, SeqCst));
         }
         let element = (ifindex & (interfaces::SLOTS - 1)) as usize * interfaces::Interface::WORDS;
         self.interfaces[element].store(u64::from(ifindex), SeqCst);
         self.interfaces[element + 1].store(projected.enforcement, SeqCst);
-        for (element, (protected, media)) in projected.ports.iter().enumerate() {
-            self.ports[element * ports::WORDS + ports::PROTECTED].store(*protected, SeqCst);
-            self.ports[element * ports::WORDS + ports::MEDIA].store(*media, SeqCst);
+        for (element, words) in projected.ports.iter().enumerate() {
+            for (word, value) in words.words() {
+                self.ports[element * ports::WORDS + word].store(value, SeqCst);
+            }
         }
     }
     /// Judges a frame at a time (ns).
     pub fn judge(&self, frame: &[u8], ifindex: u32, now: u64) -> Judged {
-        verdict::judge(&Moment { tables: self, now }, &Bytes(frame), ifindex)
+        verdict::judge(&Moment::of(self, now), &Bytes(frame), ifindex)
     }
     /// Adds a known source.
     pub fn add_known(&self, key: known::Key, known: known::Known) {
@@ -125,7 +150,7 @@ impl HostTables {
     }
     /// What the manual rules say of a source (IPv4 mapped) at a time (ns), without counting it.
     pub fn say(&self, v6: bool, hi: u64, lo: u64, now: u64) -> rules::Said {
-        rules::say(&Moment { tables: self, now }, v6, hi, lo)
+        rules::say(&Moment::of(self, now), v6, hi, lo)
     }
     /// Every source whose packets to protected ports are counted in a running second at `now`: packets, and when
     /// the second began (ns).
@@ -156,15 +181,31 @@ impl HostTables {
         lock(&self.media).insert(flow);
         self.settings[FLAGS].fetch_or(abi::FLOWS, SeqCst);
     }
-    /// Makes an automatic block, as a detector does.
-    pub fn add_block(&self, source: Source, block: automatic::Block) {
-        lock(&self.automatic).insert(source, Box::new(block));
+    /// Makes an automatic block, as a detector does: of the web ports alone, beside the other kind, if it says so.
+    /// `false`: the table is full.
+    pub fn add_block(&self, source: Source, block: automatic::Block) -> bool {
+        let (table, most) =
+            if block.is_web_only() { (&self.web, automatic::WEB_MAX) } else { (&self.automatic, automatic::MAX) };
+        if !put(&mut lock(table), most, source, block) {
+            return false;
+        }
         let (element, bit) = pbx_ebpf::hash::presence(source.hi, source.lo, self.seed);
         self.presence[element as usize * 2 + presence::AUTOMATIC].fetch_or(bit, SeqCst);
+        true
     }
-    /// Ends an automatic block; whether there was one.
-    pub fn remove_block(&self, source: Source) -> bool {
-        lock(&self.automatic).remove(&source).is_some()
+    /// The automatic block of exactly this source.
+    pub fn block_of(&self, source: Source, web_only: bool) -> Option<automatic::Block> {
+        let table = if web_only { &self.web } else { &self.automatic };
+        lock(table).get(&source).map(|entry| entry.block())
+    }
+    /// Ends the automatic blocks of a source that `ends` names; whether there was one.
+    pub fn remove_block(&self, source: Source, ends: impl Fn(&automatic::Block) -> bool) -> bool {
+        let remove = |table: &Mutex<Blocks>| {
+            let mut table = lock(table);
+            table.get(&source).is_some_and(|entry| ends(&entry.block())) && table.remove(&source).is_some()
+        };
+        let [whole, web] = [&self.automatic, &self.web].map(remove);
+        whole || web
     }
     /// Holds a media port for a call.
     pub fn hold(&self, port: u16) {
@@ -190,14 +231,29 @@ impl HostTables {
         // The flag stays: it costs a look at most.
         lock(&self.media).remove(flow);
     }
-    /// The automatic blocks.
+    /// The automatic blocks, of both kinds.
     pub fn automatic(&self) -> Vec<(Source, automatic::Block)> {
-        lock(&self.automatic).iter().map(|(source, block)| (*source, **block)).collect()
+        let all = |table: &Mutex<Blocks>| {
+            lock(table).iter().map(|(source, entry)| (*source, entry.block())).collect::<Vec<_>>()
+        };
+        [&self.automatic, &self.web].into_iter().flat_map(all).collect()
     }
 }
 
+/// Puts a block into a table that takes so many; `false`: it is full.
+fn put(blocks: &mut Blocks, most: u32, source: Source, block: automatic::Block) -> bool {
+    if blocks.len() >= most as usize && !blocks.contains_key(&source) {
+        return false;
+    }
+    match blocks.get(&source) {
+        Some(there) => there.set(block),
+        None => drop(blocks.insert(source, Arc::new(Entry::new(block)))),
+    }
+    true
+}
+
 /// Word of `Settings::flags`.
-const FLAGS: usize = std::mem::offset_of!(abi::Settings, flags) / 8;
+const FLAGS: usize = abi::FLAGS_WORD;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -246,6 +302,20 @@ impl HostTables {
 struct Moment<'a> {
     tables: &'a HostTables,
     now: u64,
+    /// Blocks that were looked up: somebody may remove them before the judgement is over.
+    held: RefCell<Vec<Arc<Entry>>>,
+}
+
+impl<'a> Moment<'a> {
+    fn of(tables: &'a HostTables, now: u64) -> Self {
+        Moment { tables, now, held: RefCell::default() }
+    }
+    fn hold(&self, blocks: &Mutex<Blocks>, source: &Source) -> Option<*mut automatic::Block> {
+        let entry = Arc::clone(lock(blocks).get(source)?);
+        let words = entry.0.as_ptr().cast_mut();
+        self.held.borrow_mut().push(entry);
+        Some(words.cast())
+    }
 }
 
 fn element(words: &[AtomicU64], element: u32, size: usize) -> Option<*mut u64> {
@@ -305,19 +375,13 @@ impl Tables for Moment<'_> {
         Some(self.tables.pending.as_ptr())
     }
     fn automatic(&self, source: &Source) -> Option<*mut automatic::Block> {
-        lock(&self.tables.automatic).get_mut(source).map(|block| &raw mut **block)
+        self.hold(&self.tables.automatic, source)
+    }
+    fn web(&self, source: &Source) -> Option<*mut automatic::Block> {
+        self.hold(&self.tables.web, source)
     }
     fn block(&self, source: &Source, block: &automatic::Block) -> bool {
-        let mut blocks = lock(&self.tables.automatic);
-        if blocks.len() >= automatic::MAX as usize && !blocks.contains_key(source) {
-            return false;
-        }
-        // In place: another thread may be reading the entry.
-        match blocks.get_mut(source) {
-            Some(there) => **there = *block,
-            None => drop(blocks.insert(*source, Box::new(*block))),
-        }
-        true
+        put(&mut lock(&self.tables.automatic), automatic::MAX, *source, *block)
     }
     fn known(&self, key: &known::Key) -> Option<known::Known> {
         lock(&self.tables.known).get(key).copied()

@@ -131,8 +131,7 @@ pub enum Alarm {
 pub struct Guard {
     settings: GuardSettings,
     ceiling: Enforcement,
-    /// Networks without a router in between.
-    local: Vec<Prefix>,
+    networks: Networks,
     /// Known addresses, of IPv6 only: their /64s are judged by the address.
     known: BTreeSet<u128>,
     index: HashMap<Prefix, usize>,
@@ -149,6 +148,45 @@ pub struct Guard {
     evicted: u64,
 }
 
+/// Networks that the guard treats otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// Ours: whoever tries numbers there is a new telephone rather than an attacker.
+    pub local: Vec<Prefix>,
+    /// Without a router in between: IPv6 is judged by the address there, as in local ones.
+    pub on_link: Vec<Prefix>,
+}
+
+impl Networks {
+    /// The configured local networks and those of the own interfaces. When none are configured, the private ones of the
+    /// own interfaces are local.
+    pub fn new(settings: &Settings, connected: Vec<Prefix>) -> Self {
+        let configured = &settings.network.local_networks;
+        let local = if configured.is_empty() {
+            connected.iter().filter(|network| is_private(network.addr())).copied().collect()
+        } else {
+            configured.iter().copied().collect()
+        };
+        Self { local, on_link: connected }
+    }
+
+    fn is_local(&self, addr: IpAddr) -> bool {
+        self.local.iter().any(|network| network.contains(addr))
+    }
+
+    fn is_on_link(&self, addr: IpAddr) -> bool {
+        self.is_local(addr) || self.on_link.iter().any(|network| network.contains(addr))
+    }
+}
+
+/// RFC 1918, RFC 4193, and link-local addresses.
+fn is_private(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_private() || addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unique_local() || addr.is_unicast_link_local(),
+    }
+}
+
 /// What the guard holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
@@ -162,11 +200,11 @@ pub struct Watched {
 
 impl Guard {
     /// A guard that has seen nothing.
-    pub fn new(settings: &Settings, local: Vec<Prefix>) -> Self {
+    pub fn new(settings: &Settings, networks: Networks) -> Self {
         Self {
             settings: settings.guard.clone(),
             ceiling: settings.filter.mode,
-            local,
+            networks,
             known: BTreeSet::new(),
             index: HashMap::new(),
             sources: Vec::new(),
@@ -183,12 +221,11 @@ impl Guard {
         }
     }
 
-    /// Takes over settings; `local` are the configured local networks and those of the own interfaces. What was counted
-    /// stays, and who said something about a detector that acts now may say it again.
-    pub fn set(&mut self, settings: &Settings, local: Vec<Prefix>) {
+    /// Takes over settings. What was counted stays.
+    pub fn set(&mut self, settings: &Settings, networks: Networks) {
         self.settings.clone_from(&settings.guard);
         self.ceiling = settings.filter.mode;
-        self.local = local;
+        self.networks = networks;
     }
 
     /// Takes up what the store kept.
@@ -357,10 +394,6 @@ impl Guard {
         Watched { sources: self.sources.len(), evicted: self.evicted, pairs: self.pairs.len() }
     }
 
-    fn is_local(&self, addr: IpAddr) -> bool {
-        self.local.iter().any(|network| network.contains(addr))
-    }
-
     /// As what a source is counted: IPv6 by /64, but for networks without a router in between, and where somebody known
     /// lives.
     fn judged_as(&self, addr: IpAddr) -> Prefix {
@@ -369,7 +402,7 @@ impl Guard {
             let first = v6.to_bits() >> 64 << 64;
             let lives_there = self.known.range(first..=first | u128::from(u64::MAX)).next().is_some();
             if !lives_there
-                && !self.is_local(addr)
+                && !self.networks.is_on_link(addr)
                 && let Ok(network) = Prefix::new(addr, 64)
             {
                 return network;
@@ -505,7 +538,7 @@ impl Guard {
         if counted.all < limit || source.is_quiet(detector, seen.now) {
             return;
         }
-        let local = detector == Detector::Enumeration && self.is_local(prefix.addr());
+        let local = detector == Detector::Enumeration && self.networks.is_local(prefix.addr());
         if local || seen.known {
             self.spare(seen, prefix, detector, counted.all, local);
             return;

@@ -27,7 +27,7 @@ impl Scene {
 
     fn with(settings: &Settings) -> Self {
         let local = vec![crate::address::parse("192.168.0.0/16").unwrap().prefix];
-        let guard = Guard::new(settings, local);
+        let guard = Guard::new(settings, Networks { local, on_link: Vec::new() });
         Self { guard, now: Moment::ZERO + DAY, wall: Timestamp::from_millis(1_800_000_000_000) }
     }
 
