@@ -1,6 +1,7 @@
 //! The packet filter end to end: the real daemon between two neighbours, judged by the numbers that arrive.
 
 mod damage;
+mod feeds;
 mod interfaces;
 mod media;
 mod modes;
