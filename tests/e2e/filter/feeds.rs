@@ -16,8 +16,8 @@ fn what_a_feed_lists_is_dropped_by_the_kernel_until_the_feed_drops_it() {
         let sources = [IpAddr::from(bad.v4()), bad.v6().into()];
         fs::write(&list, format!("; a list\n{}\r\n{} # scans\n", sources[0], sources[1]))?;
         let streams = [
-            site.send(bad, sources[0], 1, Plan::steady(400, DEADLINE * 3))?,
-            site.send(bad, sources[1], 1, Plan::steady(400, DEADLINE * 3))?,
+            site.send(bad, sources[0], 1, Plan::steady(400, DEADLINE))?,
+            site.send(bad, sources[1], 1, Plan::steady(400, DEADLINE))?,
         ];
         for (stream, source) in streams.iter().zip(sources) {
             site.wait_heard(stream, source)?;
