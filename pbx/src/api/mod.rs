@@ -127,6 +127,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/audit_logs"),
     ("GET", "/api/events"),
     ("GET", "/api/trace"),
+    ("GET", "/api/trace/dropped"),
 ];
 
 /// The whole API.
@@ -203,6 +204,7 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/audit_logs", get(events::audit_log))
         .route("/api/events", get(events::follow))
         .route("/api/trace", get(trace::follow))
+        .route("/api/trace/dropped", get(trace::follow_dropped))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_verb)
         .layer(middleware::from_fn_with_state(authority, identity::admit))

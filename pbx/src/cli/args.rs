@@ -117,10 +117,10 @@ pub enum Command {
     /// Transports: where phones reach the appliance
     #[command(subcommand)]
     Transport(Transport),
-    /// SIP messages as they come and go, a line each, until Ctrl-C; for administrators
+    /// SIP messages as they come and go, or packets that the filter drops, a line each, until Ctrl-C; for administrators
     Trace {
         /// Only those of this peer, an address or range; several add up
-        #[arg(long, value_name = "ADDRESS|RANGE")]
+        #[arg(long, visible_alias = "address", value_name = "ADDRESS|RANGE")]
         ip: Vec<String>,
         /// Only those of this call that goes on, by its id or its last digits (`pbx call list`)
         #[arg(long, value_name = "ID")]
@@ -128,6 +128,19 @@ pub enum Command {
         /// The whole messages too; what proves a password is masked
         #[arg(long)]
         sip: bool,
+        /// Packets that the filter drops, which tcpdump cannot see, instead of messages: samples, more of them while
+        /// somebody looks
+        #[arg(long, conflicts_with_all = ["call", "sip"])]
+        dropped: bool,
+        /// Only packets dropped for this reason, as `pbx firewall stats` names it; several add up
+        #[arg(long, requires = "dropped", value_name = "REASON")]
+        reason: Vec<String>,
+        /// End after so many packets
+        #[arg(long, requires = "dropped", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// Write the packets, as far as they were captured, into this file as well (pcap)
+        #[arg(long, requires = "dropped", value_name = "FILE")]
+        pcap: Option<PathBuf>,
     },
     /// Tenants: the companies on this appliance
     #[command(subcommand)]

@@ -88,7 +88,11 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Transport(command) => transport::run(&session, command).await,
         Command::Call(command) => call::call(&session, command).await,
         Command::Cdr(command) => call::cdr(&session, command).await,
-        Command::Trace { ip, call, sip } => trace::trace(&session, &ip, call.as_deref(), sip).await,
+        Command::Trace { ip, dropped: true, reason, count, pcap, .. } => {
+            let (sources, reasons, pcap) = (ip.as_slice(), reason.as_slice(), pcap.as_deref());
+            trace::dropped::trace(&session, trace::dropped::Wanted { sources, reasons, count, pcap }).await
+        }
+        Command::Trace { ip, call, sip, .. } => trace::trace(&session, &ip, call.as_deref(), sip).await,
         Command::Tenant(command) => tenant::run(&session, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -11,7 +11,7 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OpError, Operations, RegistrationView, blocks::undo, enforcement};
+use super::{OpError, Operations, RegistrationView, blocks::undo, enforcement, lockout::is_local};
 use crate::{
     filter::{AutomaticBlock, Control, KernelView, ManualVerdict},
     store::Event,
@@ -39,7 +39,7 @@ pub enum Fate {
 /// One tier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// Which: `own address`, `manual rules`, `known sources`, `automatic blocks`, `rate levels`.
+    /// Which: `own address`, `manual rules`, `known sources`, `automatic blocks`, `default deny`, `rate levels`.
     pub tier: String,
     /// It is the one that decides.
     pub decides: bool,
@@ -177,6 +177,8 @@ fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settin
     tier("known sources", says, verdict);
     let (says, verdict) = automatic(view.automatic.as_ref(), settings, now);
     tier("automatic blocks", says, verdict);
+    let (says, verdict) = default_deny(address, view, settings);
+    tier("default deny", says, verdict);
     let (says, verdict) = rates(address, view, settings);
     tier("rate levels", says, Some(verdict));
     let winner = winner.unwrap_or(Verdict { fate: Fate::Pass, because: "nothing decides".to_owned(), undo: None });
@@ -267,6 +269,7 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
         return (format!("{says}; {off} is off"), None);
     };
     let ports = match settings.guard.scope {
+        _ if block.web_only => "to the ports of the web",
         Scope::Appliance => "to protected and media ports",
         Scope::All => "to every port",
     };
@@ -282,6 +285,19 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
         block.reason.what()
     );
     (says, Some(Verdict { fate, because, undo: Some(undo(&block.prefix)) }))
+}
+
+fn default_deny(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Option<Verdict>) {
+    let Some(fate) = fate(enforcement::of_default_deny(settings)) else { return ("off".to_owned(), None) };
+    if is_local(address, view, settings) {
+        return ("a local network: passes".to_owned(), None);
+    }
+    let dropped = if fate == Fate::Drop { "is" } else { "would be (it only monitors)" };
+    let because = format!(
+        "default deny: {address} is no trunk, no known source, not allowed and not in a local network; what it sends to protected ports {dropped} dropped"
+    );
+    let undo = Some(format!("pbx allow add {address}"));
+    ("nothing vouches for it".to_owned(), Some(Verdict { fate, because, undo }))
 }
 
 fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Verdict) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use pbx_core::{overload::Class, settings::Enforcement};
 use serde::{Deserialize, Serialize};
 
-use super::{Context, OpError, Operations, TransportState, TransportStatusView, pcap};
+use super::{Context, OpError, Operations, TransportState, TransportStatusView, enforcement, pcap};
 use crate::{
     config::is_interface_name,
     filter::{
@@ -27,6 +27,8 @@ pub struct Status {
     pub version: String,
     /// The mode as it is stored.
     pub mode: Enforcement,
+    /// What default deny does under that mode.
+    pub default_deny: Enforcement,
     /// The revision of the settings in the store; the filter's own is in `filter`.
     pub settings_revision: i64,
     /// Rules that allow.
@@ -139,6 +141,7 @@ impl Operations {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: settings.filter.mode,
+            default_deny: enforcement::of_default_deny(&settings),
             settings_revision,
             allow_rules: book.with(pbx_core::rule::Action::Allow).count(),
             block_rules: book.with(pbx_core::rule::Action::Block).count(),

@@ -70,7 +70,7 @@ pub use self::{
     settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
-    trace::{MessageView, Messages},
+    trace::{DroppedPackets, DroppedView, MessageView, Messages},
     transports::{
         AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
         TransportView, UpdateTransport,
@@ -79,7 +79,7 @@ pub use self::{
 use crate::{
     filter::Filter,
     guard::Watch,
-    host::{ROOT_SERVICE, disk::Disk},
+    host::{OTHER_SERVICE, ROOT_SERVICE, disk::Disk},
     secrets::Secrets,
     signalling::Signalling,
     store::{Event, Store, StoredBlock},
@@ -307,19 +307,34 @@ impl Operations {
     /// As [`Self::with_filter`], with the surroundings, which are read from the system as well. Phones are no
     /// administrators: connections to protected ports count only when they are known to be ssh or ours.
     async fn look_around(&self) -> Result<Surroundings, OpError> {
+        let mut found = self.everybody_around().await?;
+        let is_protected = self.protected_ports();
+        found.peers.retain(|peer| match peer.service.as_str() {
+            OTHER_SERVICE => false,
+            ROOT_SERVICE => !is_protected(peer.port),
+            _ => true,
+        });
+        Ok(found)
+    }
+
+    /// Whether a local port is one that strangers may be kept from.
+    fn protected_ports(&self) -> impl Fn(u16) -> bool + use<> {
+        let (settings, _) = self.current_settings();
+        let (protected, web) = (settings.filter.protected_ports, settings.filter.web_ports);
+        let ports = self.accounts().ports();
+        move |port| protected.contains(port) || web.contains(port) || ports.contains(&port)
+    }
+
+    /// The same with the peers of protected ports, who need not be administrators.
+    async fn everybody_around(&self) -> Result<Surroundings, OpError> {
         let surroundings = Arc::clone(&self.inner.environment.surroundings);
         let found = tokio::task::spawn_blocking(move || surroundings()).await.map_err(|error| error.to_string());
-        let mut found = found.flatten().map_err(|error| {
+        found.flatten().map_err(|error| {
             OpError::internal(format!(
                 "cannot see what this machine depends on and who is connected to it, so nothing was changed: {error}; repeat the command, the daemon's log says more"
             ))
             .with_code("SURROUNDINGS")
-        })?;
-        let (settings, _) = self.current_settings();
-        let (protected, ports) = (&settings.filter.protected_ports, self.accounts().ports());
-        let is_protected = |port| protected.contains(port) || ports.contains(&port);
-        found.peers.retain(|peer| peer.service != ROOT_SERVICE || !is_protected(peer.port));
-        Ok(found)
+        })
     }
 }
 
