@@ -3,6 +3,7 @@
 mod damage;
 mod deny;
 mod detectors;
+mod feeds;
 mod interfaces;
 mod media;
 mod modes;
