@@ -299,8 +299,9 @@ impl Guard {
                 if self.sources[at].is_new_call(call) {
                     self.count(seen, Detector::Scanner, points);
                     self.count(seen, Detector::Challenges, 1);
-                    self.tried(seen, target, false);
                 }
+                // Whoever tries numbers may use one Call-ID for all of them.
+                self.tried(seen, target, false);
             }
             What::Answered { target } => self.answered(at, target, now),
             What::Rejected { account, user_known, answers, target } => {
