@@ -359,7 +359,7 @@ fn sample(ctx: &XdpContext, frame: &Received<'_>, judged: &Judged) {
         let settings = &*settings;
         (word::load(&settings.sample_mask), word::load(&settings.tap_until))
     };
-    let now = coarse_clock();
+    let now = Kernel.now();
     let mut mask = judged.sample_mask;
     // The daemon that wanted more samples may be gone.
     if now >= until && idle > mask {

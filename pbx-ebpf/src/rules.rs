@@ -365,7 +365,7 @@ fn entry<T: RuleMaps>(t: &T, set: u32, i: usize, hi: u64, lo: u64, code: u8, now
     let Some(words) = t.prefix(set) else { return Said::Nothing };
     // SAFETY: a set has SLOTS × 4 words, and `i` is below SLOTS.
     let (identity, until) = unsafe {
-        let words = words.add(i * prefix::Entry::WORDS);
+        let words = words.add(i * prefix::SLOT_WORDS);
         let identity = word::load(words.add(3));
         if identity as u8 != code || word::load(words) != hi || word::load(words.add(1)) != lo {
             return Said::Nothing;
@@ -389,6 +389,6 @@ fn entry<T: RuleMaps>(t: &T, set: u32, i: usize, hi: u64, lo: u64, code: u8, now
         return Said::Nothing;
     };
     // SAFETY: a set has a hit word for each entry.
-    unsafe { hit(t, words.add(prefix::HITS + i), prefix::generation(identity), now) };
+    unsafe { hit(t, words.add(i * prefix::SLOT_WORDS + prefix::Entry::WORDS), prefix::generation(identity), now) };
     said
 }

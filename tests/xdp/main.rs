@@ -6,4 +6,5 @@ mod object;
 mod pair;
 mod rates;
 mod rules;
+mod samples;
 mod verdicts;

@@ -18,7 +18,8 @@ use pbx_ebpf::{
     abi::{
         Source,
         automatic::Block,
-        events::Event,
+        events::{Event, Sample},
+        interfaces::Interface,
         known, media, ports, presence,
         settings::{FLOWS, Settings as Thresholds},
         stats::Reason,
@@ -199,6 +200,26 @@ impl Pair {
             events.push(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() });
         }
         events
+    }
+
+    /// Weights of the samples of dropped packets since the last call.
+    pub(crate) fn samples(&mut self) -> Vec<u64> {
+        let mut ring = lock(&self.kernel.maps.samples);
+        let ring = ring.as_mut().expect("nobody took the ring");
+        let mut samples = Vec::new();
+        while let Some(record) = ring.next() {
+            let bytes: &[u8] = &record;
+            assert_eq!(bytes.len(), size_of::<Sample>());
+            // SAFETY: a record of this size is a `Sample`, which any bytes are.
+            samples.push(unsafe { bytes.as_ptr().cast::<Sample>().read_unaligned() }.weight);
+        }
+        samples
+    }
+
+    /// Samples one in so many dropped packets of the test runs' interface, whatever the setting says.
+    pub(crate) fn sample(&self, one_in: u64) {
+        let enforcement = Interface::with_sampling(self.projected().enforcement, one_in);
+        self.kernel.maps.write_interface(INTERFACE, ELEMENT, enforcement);
     }
 
     /// Judges a frame by both: reason, action and counters have to fit.

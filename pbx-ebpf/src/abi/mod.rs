@@ -20,7 +20,7 @@ pub mod settings;
 pub mod stats;
 
 /// Version of every layout in this module.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// `BPF_F_MMAPABLE` (linux/bpf.h): the daemon maps the array and writes single words.
 pub const MMAPABLE: u32 = 1 << 10;

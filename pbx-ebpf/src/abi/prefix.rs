@@ -43,11 +43,11 @@ pub const fn generation(identity: u64) -> u64 {
 /// how many keys spilled from this set to their other set.
 pub const TAGS_NAME: &str = "TAGS";
 
-/// Words of a set: its entries, and the hit word of each (as in [`super::address4`]), which the kernel alone
-/// writes.
-pub const SET_WORDS: usize = 20;
-/// First of the hit words.
-pub const HITS: usize = 16;
+/// Words of a slot: its entry, and the hit word (as in [`super::address4`]), which the kernel alone writes. They lie
+/// together, because a hit in the table's 40 MiB is far.
+pub const SLOT_WORDS: usize = Entry::WORDS + 1;
+/// Words of a set.
+pub const SET_WORDS: usize = SLOTS * SLOT_WORDS;
 
 /// Name of the length lists of IPv4: an array of 65,536 words, by the first 16 bits.
 pub const LENGTHS4_NAME: &str = "LENGTHS4";

@@ -47,7 +47,7 @@ impl World {
             1 << 16,
             2 << prefix::LENGTHS6_BITS,
             1 << prefix::SET_BITS,
-            16 << prefix::SET_BITS,
+            prefix::SET_WORDS << prefix::SET_BITS,
             settings::Settings::WORDS,
             address4::SUMMARY_ELEMENTS as usize,
         ];
@@ -64,6 +64,8 @@ impl World {
             Table::Prefix => (5, 0),
             Table::ShortLengths => (6, settings::SHORT_LENGTHS_WORD),
         };
+        // The hit words lie between those of the entries.
+        let word = if table == Table::Prefix { pbx_core::filter::word(table, word) } else { word };
         &self.0[i][base + word]
     }
     fn swap(&self, (table, word, value): Store) -> Store {

@@ -44,7 +44,7 @@ pub enum Table {
 pub const fn word(table: Table, word: usize) -> usize {
     match table {
         Table::Address4 => word / 8 * address4::LINE_WORDS + word % 8,
-        Table::Prefix => word / 16 * prefix::SET_WORDS + word % 16,
+        Table::Prefix => word / 4 * prefix::SLOT_WORDS + word % 4,
         _ => word,
     }
 }
@@ -53,7 +53,7 @@ pub const fn word(table: Table, word: usize) -> usize {
 pub const fn hit_word(table: Table, slot: usize) -> usize {
     match table {
         Table::Address4 => slot / 8 * address4::LINE_WORDS + address4::HITS + slot % 8,
-        _ => slot / 4 * prefix::SET_WORDS + prefix::HITS + slot % 4,
+        _ => slot * prefix::SLOT_WORDS + prefix::Entry::WORDS,
     }
 }
 
