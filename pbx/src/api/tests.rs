@@ -120,6 +120,11 @@ async fn every_route_asks_who_it_is() {
                 served.bench.operations.add_rule(&context, rule).await.unwrap();
             }
             served.bench.fill().await;
+            if path.contains("pending/") {
+                let request = json!({ "values": { "guard.level1.packets": "300" }, "confirm_within": "2m" });
+                let request = serde_json::from_value(request).unwrap();
+                served.bench.operations.set_settings(&crate::ops::Context::daemon(), request).await.unwrap();
+            }
             let audited = served.bench.store().audit_rows(100).await.unwrap().len();
             let (filled, body) = sample(method, path);
             let (status, answer) = served.ask(method, &filled, body).await;

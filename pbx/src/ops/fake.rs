@@ -88,6 +88,11 @@ impl Filter for FakeFilter {
         anyhow::ensure!(refused.as_deref() != Some(transports), "the map of ports is gone");
         *self.transports.lock().unwrap() = transports.to_vec();
         *self.settings.lock().unwrap() = (Some(settings.clone()), revision);
+        // What was made in monitor ends when its detector enforces.
+        let enforces = |block: &AutomaticBlock| {
+            block.reason.enforcement(&settings.guard).under(settings.filter.mode) == Enforcement::Enforce
+        };
+        self.automatic.lock().unwrap().retain(|block| block.enforced || !enforces(block));
         Ok(())
     }
 

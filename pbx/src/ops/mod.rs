@@ -25,8 +25,10 @@ mod import;
 mod ip_filter;
 mod lockout;
 mod pcap;
+mod pending;
 mod query;
 mod registrations;
+mod rehearsal;
 mod rules;
 mod settings;
 mod state;
@@ -43,6 +45,7 @@ use std::{
 use pbx_core::{address::Prefix, lockout::Surroundings, settings::Settings, time::Timestamp};
 use tokio::sync::broadcast;
 
+use self::pending::Waiting;
 pub use self::{
     accounts::Accounts,
     automatic::Recorded,
@@ -60,9 +63,14 @@ pub use self::{
     filter::{Status, TestReport},
     import::{ImportAnswer, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
+    pending::PendingChange,
     query::{ListOptions, PAGE, Page},
     registrations::{PingView, RegistrationView, UserStatus},
-    settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
+    rehearsal::{RehearsalView, Rehearsed},
+    settings::{
+        SetSettings, SettingChange, SettingDifference, SettingView, SettingsAnswer, SettingsDiff, SettingsHow,
+        SettingsView,
+    },
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
     trace::{MessageView, Messages},
@@ -167,6 +175,8 @@ struct Inner {
     kept: Mutex<HashMap<Prefix, StoredBlock>>,
     /// Automatic blocks that the store should have and has not.
     unsaved: AtomicUsize,
+    /// A change of settings that waits to be confirmed, as the store has it.
+    waiting: Mutex<Waiting>,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
     /// Held by the doctor, who holds the filter's tables for long.
@@ -177,7 +187,7 @@ struct Inner {
 impl Operations {
     /// The operations on a loaded state; the filter already has it. Signalling gets its own by `start_signalling`.
     pub fn new(store: Store, state: State, accounts: Accounts, environment: Environment) -> Self {
-        let State { rules, next_rule_id, settings, settings_revision, automatic, .. } = state;
+        let State { rules, next_rule_id, settings, settings_revision, settings_pending, automatic, .. } = state;
         let kept = automatic.into_iter().map(|block| (block.prefix, block)).collect();
         Self {
             inner: Arc::new(Inner {
@@ -189,6 +199,7 @@ impl Operations {
                 accounts: RwLock::new(accounts),
                 kept: Mutex::new(kept),
                 unsaved: AtomicUsize::new(0),
+                waiting: Mutex::new(Waiting { change: settings_pending, failed: None }),
                 changing: tokio::sync::Mutex::new(()),
                 examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
@@ -240,6 +251,10 @@ impl Operations {
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Prefix, StoredBlock>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a change to its end, even when whoever waits for it goes away.
