@@ -3,6 +3,7 @@
 mod control;
 mod follow;
 mod parts;
+mod tell;
 
 use std::{
     fs::{File, OpenOptions},
@@ -28,10 +29,11 @@ use crate::{
     guard::Watch,
     host::{self, Snapshot, clock},
     net::Clock,
-    ops::{Accounts, Environment, Operations, State},
+    ops::{Accounts, Environment, FEED_LIMITS, Operations, State},
     secrets::Secrets,
     sip::{self, Sip},
     store::{EventKind, NewEvent, Store},
+    web::Web,
     xdp::{connected, random_seed},
 };
 
@@ -81,6 +83,12 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         secrets,
         surroundings: surroundings(),
         clock: Arc::new(now),
+        web: Web::new(),
+        feed_limits: FEED_LIMITS,
+        disk: {
+            let data_dir = config.data_dir.clone();
+            Arc::new(move || host::disk::Disk::of(&data_dir))
+        },
     };
     let operations = Operations::new(store.clone(), state, accounts, environment);
     // Without the filter, what an earlier daemon had begun waits for it.
@@ -106,6 +114,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
         parts.start("what keeps registrations and call records", keeping);
     }
     parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
+    parts.start("what tells administrators", tell::tell(operations.clone(), tell::PACE, ending.clone()));
+    parts.start("what looks after disk and certificates", follow::look_after(operations.clone(), ending.clone()));
+    parts.start("what reads the feeds", follow::read_feeds(operations.clone(), ending.clone()));
     let status = filter.in_words();
     if let Some(keeping) = filter.keep(config.xdp.clone(), Arc::clone(&held), operations, ending) {
         parts.start("what keeps the filter", keeping);

@@ -250,6 +250,9 @@ pub struct KernelView {
     pub known: Option<KnownSource>,
     /// The automatic block that covers it.
     pub automatic: Option<AutomaticBlock>,
+    /// It lies in a network of the machine's own interfaces, as the filter knows them.
+    #[serde(default)]
+    pub connected: bool,
     /// Its rate slot, when it has one in the current second.
     pub rate: Option<Rate>,
 }

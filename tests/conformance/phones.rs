@@ -277,8 +277,10 @@ fn ordinary_phones_score_nothing_and_a_scanner_does() {
         remote: "203.0.113.7:5060".parse().unwrap(),
         connection: None,
     };
-    for name in names("phones") {
-        let bytes = load("phones", name);
+    // What servers send to a phone names the phone's own address.
+    let to_phones = |name: &String| name.starts_with("asterisk-") || name.starts_with("kamailio-");
+    for name in names("phones").into_iter().filter(|name| !to_phones(name)) {
+        let bytes = load("phones", &name);
         let (Passed::Ended { noted, .. } | Passed::Delivered { noted, .. }) = gate.pass(&flow, &bytes, &mut Vec::new());
         let points = match noted.what {
             Some(What::Challenged { points, .. } | What::Points { points, .. } | What::Malformed { points }) => points,

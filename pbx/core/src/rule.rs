@@ -9,9 +9,11 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use capacity::{Capacity, CapacityError, MAX_ADDRESSES, MAX_PREFIXES};
-pub use text::{BadLine, Import, ImportError, LONGEST_LINE, MAX_LINES, MAX_REPORTED, Remark, export, parse_import};
+pub use text::{
+    BadLine, Import, ImportError, LONGEST_LINE, MAX_LINES, MAX_REPORTED, Remark, collect, export, parse_import,
+};
 
-use crate::{address::Prefix, time::Timestamp};
+use crate::{address::Prefix, feed::FeedName, time::Timestamp};
 
 /// Characters that a description may have.
 pub const LONGEST_DESCRIPTION: usize = 255;
@@ -37,6 +39,8 @@ pub enum Origin {
     Import,
     /// The guard.
     Guard,
+    /// A block list that others keep; [`Rule::feed`] says which.
+    Feed,
 }
 
 /// Where a rule holds.
@@ -79,6 +83,19 @@ impl Rule {
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
+
+    /// The name of the feed that it comes from.
+    pub fn feed(&self) -> Option<&str> {
+        (self.origin == Origin::Feed).then(|| self.created_by.strip_prefix(FEED).unwrap_or(&self.created_by))
+    }
+}
+
+/// What stands before a feed's name in [`Rule::created_by`].
+const FEED: &str = "feed ";
+
+/// What [`Rule::created_by`] says of a rule that a feed made.
+pub fn made_by_feed(name: &FeedName) -> String {
+    format!("{FEED}{name}")
 }
 
 /// A rule that is to be made: everything that the one who asks decides.
@@ -184,6 +201,7 @@ impl fmt::Display for Origin {
             Self::Manual => "manual",
             Self::Import => "import",
             Self::Guard => "guard",
+            Self::Feed => "feed",
         })
     }
 }
@@ -196,6 +214,7 @@ impl FromStr for Origin {
             "manual" => Ok(Self::Manual),
             "import" => Ok(Self::Import),
             "guard" => Ok(Self::Guard),
+            "feed" => Ok(Self::Feed),
             _ => Err(UnknownName("origin", text.chars().take(40).collect())),
         }
     }
@@ -276,7 +295,7 @@ mod tests {
         }
         assert_eq!("DENY".parse(), Ok(Action::Block));
         assert_eq!("ACCEPT".parse(), Ok(Action::Allow));
-        for origin in [Origin::Manual, Origin::Import, Origin::Guard] {
+        for origin in [Origin::Manual, Origin::Import, Origin::Guard, Origin::Feed] {
             assert_eq!(origin.to_string().parse(), Ok(origin));
         }
         assert_eq!(Zone::Any.to_string().parse(), Ok(Zone::Any));

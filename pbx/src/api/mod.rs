@@ -6,8 +6,10 @@ mod calls;
 mod error;
 mod events;
 mod extract;
+mod feeds;
 mod identity;
 mod listener;
+mod notify;
 mod rules;
 mod security;
 mod trace;
@@ -80,6 +82,20 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/security/blocks"),
     ("GET", "/api/security/blocks/show"),
     ("POST", "/api/security/blocks/remove"),
+    ("GET", "/api/security/feeds"),
+    ("POST", "/api/security/feeds"),
+    ("GET", "/api/security/feeds/{name}"),
+    ("POST", "/api/security/feeds/{name}"),
+    ("POST", "/api/security/feeds/{name}/destroy"),
+    ("POST", "/api/security/feeds/{name}/refresh"),
+    ("GET", "/api/security/notify"),
+    ("GET", "/api/security/notify/history"),
+    ("POST", "/api/security/notify/mail"),
+    ("POST", "/api/security/notify/webhook"),
+    ("POST", "/api/security/notify/{target}/test"),
+    ("POST", "/api/security/notify/{target}/enable"),
+    ("POST", "/api/security/notify/{target}/disable"),
+    ("POST", "/api/security/notify/{target}/destroy"),
     ("GET", "/api/users"),
     ("POST", "/api/users"),
     ("GET", "/api/users/export"),
@@ -116,6 +132,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/audit_logs"),
     ("GET", "/api/events"),
     ("GET", "/api/trace"),
+    ("GET", "/api/trace/dropped"),
 ];
 
 /// The whole API.
@@ -153,6 +170,18 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/security/blocks", get(rules::blocks))
         .route("/api/security/blocks/show", get(rules::show_blocks))
         .route("/api/security/blocks/remove", post(rules::remove_block))
+        .route("/api/security/feeds", get(feeds::list).post(feeds::create))
+        .route("/api/security/feeds/{name}", get(feeds::show).post(feeds::update))
+        .route("/api/security/feeds/{name}/destroy", post(feeds::destroy))
+        .route("/api/security/feeds/{name}/refresh", post(feeds::refresh))
+        .route("/api/security/notify", get(notify::show))
+        .route("/api/security/notify/history", get(notify::history))
+        .route("/api/security/notify/mail", post(notify::set_mail))
+        .route("/api/security/notify/webhook", post(notify::set_webhook))
+        .route("/api/security/notify/{target}/test", post(notify::test))
+        .route("/api/security/notify/{target}/enable", post(notify::enable))
+        .route("/api/security/notify/{target}/disable", post(notify::disable))
+        .route("/api/security/notify/{target}/destroy", post(notify::destroy))
         .route("/api/users", get(users::list).post(users::create))
         .route("/api/users/export", get(users::export))
         .route("/api/users/import", post(users::import).layer(large))
@@ -185,6 +214,7 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/audit_logs", get(events::audit_log))
         .route("/api/events", get(events::follow))
         .route("/api/trace", get(trace::follow))
+        .route("/api/trace/dropped", get(trace::follow_dropped))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_verb)
         .layer(middleware::from_fn_with_state(authority, identity::admit))

@@ -15,8 +15,8 @@ use super::{
     identity::Caller,
 };
 use crate::ops::{
-    AddRule, BlockEntry, BlockShown, How, ImportAnswer, ImportRequest, IpFilter, ListOptions, OpError, Page,
-    RemoveBlock, Removed, RuleAnswer, UpdateRule,
+    AddRule, BlockEntry, BlockShown, How, ImportAnswer, ImportFormat, ImportRequest, IpFilter, ListOptions, OpError,
+    Page, RemoveBlock, Removed, RuleAnswer, UpdateRule,
 };
 
 /// What to flush.
@@ -47,6 +47,7 @@ pub(super) struct Options {
     force: bool,
     dry_run: bool,
     target: Option<Action>,
+    format: ImportFormat,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,8 +128,8 @@ pub(super) async fn import(
     let text = String::from_utf8(bytes.into()).map_err(|error| {
         OpError::usage(format!("the list is not text: byte {} is no UTF-8", error.utf8_error().valid_up_to()))
     })?;
-    let Options { force, dry_run, target: _ } = options;
-    Ok(Json(api.operations.import(&context, ImportRequest { text, force, dry_run }).await?))
+    let Options { force, dry_run, format, target: _ } = options;
+    Ok(Json(api.operations.import(&context, ImportRequest { text, format, force, dry_run }).await?))
 }
 
 pub(super) async fn flush(

@@ -77,6 +77,8 @@ fn sample(method: &str, path: &str) -> (String, Bytes) {
         _ => "1",
     };
     let filled = path.replace("{id}", id).replace("{instance_id}", "urn:uuid:phone").replace("{number}", "101");
+    let filled = filled.replace("{target}", "webhook");
+    let filled = if path.contains("feeds") { filled.replace("{name}", "listed") } else { filled };
     let filled =
         if path.contains("interfaces") { filled.replace("{name}", "eth0") } else { filled.replace("{name}", "strict") };
     let filled = if path.ends_with("blocks/show") { format!("{filled}?address=198.51.100.1") } else { filled };
@@ -88,6 +90,10 @@ fn sample(method: &str, path: &str) -> (String, Bytes) {
         ("POST", "/api/security/settings") => json!({ "values": { "guard.level1.packets": "400" } }),
         ("POST", "/api/security/mode") => json!({ "mode": "monitor" }),
         ("POST", "/api/security/blocks/remove") => json!({ "address": "198.51.100.1" }),
+        ("POST", "/api/security/feeds") => json!({ "name": "other", "source": "/dev/null", "force": true }),
+        ("POST", "/api/security/feeds/{name}") => json!({ "every": "1h" }),
+        ("POST", "/api/security/notify/mail") => json!({ "port": 2525 }),
+        ("POST", "/api/security/notify/webhook") => json!({ "url": "http://127.0.0.1:9/other" }),
         ("POST", "/api/users") => json!({ "extension_number": "102" }),
         ("POST", "/api/users/{id}") => json!({ "display_name": "Alice" }),
         ("POST", "/api/users/import") => return (filled, Bytes::from_static(b"number\n103\n")),
@@ -125,6 +131,8 @@ async fn every_route_asks_who_it_is() {
                 let request = serde_json::from_value(request).unwrap();
                 served.bench.operations.set_settings(&crate::ops::Context::daemon(), request).await.unwrap();
             }
+            served.bench.list().await;
+            let peer = served.bench.receivers().await;
             let audited = served.bench.store().audit_rows(100).await.unwrap().len();
             let (filled, body) = sample(method, path);
             let (status, answer) = served.ask(method, &filled, body).await;
@@ -147,10 +155,13 @@ async fn every_route_asks_who_it_is() {
                     | "/api/security/mode"
                     | "/api/security/settings/reset"
                     | "/api/registrations/{id}/ping"
+                    | "/api/security/feeds/{name}/refresh"
+                    | "/api/security/notify/{target}/disable"
             ) && !path.contains("interfaces")
             {
                 assert!(now_audited > audited, "{method} {path} is not in the audit");
             }
+            drop(peer);
         }
     }
 }

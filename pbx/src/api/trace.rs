@@ -1,4 +1,4 @@
-//! The live stream `/trace`. A GET that needs the role `Admin`: messages say who calls whom.
+//! The live streams `/trace` and `/trace/dropped`. GETs that need the role `Admin`: messages say who calls whom.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use super::{
     extract::Query,
     identity::Caller,
 };
-use crate::ops::{Messages, OpError};
+use crate::ops::{DroppedPackets, Messages, OpError};
 
 /// Server-sent events `message`, from now on, of the peers that `ip` names, as often as needed, and of
 /// the one call that `call` names. A follower that is
@@ -39,6 +39,40 @@ pub(super) async fn follow(
     }
     let messages = api.operations.trace(&context, &peers, call.as_deref()).await?;
     Ok(live(&api, messages))
+}
+
+/// Server-sent events `packet`, from now on, of packets that the filter drops: from the sources that `ip` and for the
+/// reasons that `reason` names, as often as needed. `lost`: so many samples, of whatever packets, are not shown.
+pub(super) async fn follow_dropped(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, ApiError> {
+    let (mut sources, mut reasons) = (Vec::new(), Vec::new());
+    for (key, value) in pairs {
+        match key.as_str() {
+            "ip" => sources.push(value),
+            "reason" => reasons.push(value),
+            _ => {
+                let what = format!("{:.60}: unknown; only ip and reason are taken", key.escape_debug().to_string());
+                return Err(OpError::usage(what).into());
+            }
+        }
+    }
+    let packets = api.operations.trace_dropped(&context, &sources, &reasons).await?;
+    Ok(live(&api, packets))
+}
+
+impl Source for DroppedPackets {
+    async fn next(&mut self) -> Option<sse::Event> {
+        Some(match DroppedPackets::next(self).await? {
+            Ok(packet) => {
+                let data = serde_json::to_string(&packet).unwrap_or_default();
+                sse::Event::default().event("packet").data(data)
+            }
+            Err(lost) => sse::Event::default().event("lost").data(json!({ "lost": lost }).to_string()),
+        })
+    }
 }
 
 impl Source for Messages {

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod calls;
+mod feeds;
+mod notify;
 
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ pub(super) use self::{
         CertificateFiles, Ext, Forward, InTenant, PasswordFrom, Reg, Switch, Tenant, Transport, TransportOptions,
     },
     calls::{Call, Cdr, WhichCdrs},
+    feeds::Feed,
+    notify::{MailOptions, Notify, SetReceiver},
 };
 use crate::config::DEFAULT_SOCKET;
 
@@ -89,6 +93,12 @@ pub enum Command {
     /// Addresses that always pass
     #[command(subcommand)]
     Allow(Allow),
+    /// Block lists that others keep, read every so often
+    #[command(subcommand)]
+    Feed(Feed),
+    /// Mail and webhook to administrators: what happened, in digests
+    #[command(subcommand)]
+    Notify(Notify),
     /// Limits and settings, effective at once
     #[command(subcommand)]
     Guard(Guard),
@@ -107,10 +117,10 @@ pub enum Command {
     /// Transports: where phones reach the appliance
     #[command(subcommand)]
     Transport(Transport),
-    /// SIP messages as they come and go, a line each, until Ctrl-C; for administrators
+    /// SIP messages as they come and go, or packets that the filter drops, a line each, until Ctrl-C; for administrators
     Trace {
         /// Only those of this peer, an address or range; several add up
-        #[arg(long, value_name = "ADDRESS|RANGE")]
+        #[arg(long, visible_alias = "address", value_name = "ADDRESS|RANGE")]
         ip: Vec<String>,
         /// Only those of this call that goes on, by its id or its last digits (`pbx call list`)
         #[arg(long, value_name = "ID")]
@@ -118,6 +128,19 @@ pub enum Command {
         /// The whole messages too; what proves a password is masked
         #[arg(long)]
         sip: bool,
+        /// Packets that the filter drops, which tcpdump cannot see, instead of messages: samples, more of them while
+        /// somebody looks
+        #[arg(long, conflicts_with_all = ["call", "sip"])]
+        dropped: bool,
+        /// Only packets dropped for this reason, as `pbx firewall stats` names it; several add up
+        #[arg(long, requires = "dropped", value_name = "REASON")]
+        reason: Vec<String>,
+        /// End after so many packets
+        #[arg(long, requires = "dropped", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// Write the packets, as far as they were captured, into this file as well (pcap)
+        #[arg(long, requires = "dropped", value_name = "FILE")]
+        pcap: Option<PathBuf>,
     },
     /// Tenants: the companies on this appliance
     #[command(subcommand)]
@@ -201,7 +224,20 @@ pub enum Block {
     /// Import a list: one a line, `ADDRESS [allow|block] [for SPAN | until TIME] [# why]`; all of it or nothing
     Import {
         /// The file, or - for standard input
-        file: PathBuf,
+        #[arg(required_unless_present = "fail2ban")]
+        file: Option<PathBuf>,
+        /// It is CSV with a header: cidr,target,description,expire_at
+        #[arg(long)]
+        csv: bool,
+        /// The bans of fail2ban's database instead; they end when they would there
+        #[arg(
+            long,
+            value_name = "DATABASE",
+            num_args = 0..=1,
+            default_missing_value = "/var/lib/fail2ban/fail2ban.sqlite3",
+            conflicts_with_all = ["file", "csv"]
+        )]
+        fail2ban: Option<PathBuf>,
         /// Do it although it cuts established connections
         #[arg(long)]
         force: bool,

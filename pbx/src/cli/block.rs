@@ -15,11 +15,12 @@ use super::{
     client::{query, typed},
     evidence::{packets, seen, show},
     failure::Failure,
-    render::{Columns, ago, left, number, range, say, say_json},
+    render::{Columns, ago, left, now, number, range, say, say_json},
 };
 use crate::{
     api::FlushRequest,
     ops::{AddRule, BlockEntry, BlockKind, Did, ImportAnswer, IpFilter, RemoveBlock, Removed, RuleAnswer},
+    store::fail2ban,
 };
 
 pub(super) async fn block(session: &Session, command: Block) -> Result<(), Failure> {
@@ -31,7 +32,16 @@ pub(super) async fn block(session: &Session, command: Block) -> Result<(), Failu
             remove(session, &request).await
         }
         Block::Show { address, messages } => show(session, &address.text(), messages).await,
-        Block::Import { file, force, change } => import(session, &file, force, change).await,
+        Block::Import { file, csv, fail2ban, force, change } => {
+            let (bytes, format, note) = match (fail2ban, file) {
+                (Some(database), _) => bans(&database).await?,
+                (None, file) => {
+                    let format = if csv { "csv" } else { "lines" };
+                    (read(&file.unwrap_or_else(|| "-".into()))?, format, None)
+                }
+            };
+            import(session, (bytes, format), note, force, change).await
+        }
         Block::Export { all } => {
             let pairs: &[(&str, &str)] = if all { &[] } else { &[("target", "DENY")] };
             let text = session.client.text(&format!("/api/ip_filters/export{}", query(pairs))).await?;
@@ -90,7 +100,7 @@ async fn list_blocks(session: &Session, args: &ListArgs) -> Result<(), Failure> 
 
 fn block_row(entry: &BlockEntry) -> [String; 7] {
     let by = match entry.kind {
-        BlockKind::Manual => entry.by.clone(),
+        BlockKind::Manual | BlockKind::Feed => entry.by.clone(),
         BlockKind::Automatic => "automatic".to_owned(),
         BlockKind::Pair => "automatic, one account".to_owned(),
     };
@@ -215,9 +225,25 @@ async fn remove(session: &Session, request: &RemoveBlock) -> Result<(), Failure>
     Ok(())
 }
 
-async fn import(session: &Session, file: &Path, force: bool, change: Change) -> Result<(), Failure> {
-    let bytes = read(file)?;
-    let flags = [("force", force.to_string()), ("dry_run", change.dry_run.to_string())];
+/// The bans of fail2ban's database as CSV, its format, and what to say of those that are left out.
+async fn bans(database: &Path) -> Result<(Vec<u8>, &'static str, Option<String>), Failure> {
+    let bans = fail2ban::read(database, now()).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let note = match (bans.over, bans.odd) {
+        (0, 0) => None,
+        (over, 0) => Some(format!("{over} bans are over and were left out")),
+        (over, odd) => Some(format!("{over} bans are over and {odd} name no address; these were left out")),
+    };
+    Ok((bans.csv().into_bytes(), "csv", note))
+}
+
+async fn import(
+    session: &Session,
+    (bytes, format): (Vec<u8>, &str),
+    note: Option<String>,
+    force: bool,
+    change: Change,
+) -> Result<(), Failure> {
+    let flags = [("format", format.to_owned()), ("force", force.to_string()), ("dry_run", change.dry_run.to_string())];
     let pairs: Vec<(&str, &str)> = flags.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let value = session.client.post_bytes(&format!("/api/ip_filters/import{}", query(&pairs)), bytes).await?;
     if session.json {
@@ -232,7 +258,7 @@ async fn import(session: &Session, file: &Path, force: bool, change: Change) -> 
         number(updated as u64),
         number(unchanged as u64)
     ));
-    for note in notes {
+    for note in notes.into_iter().chain(note) {
         say(format!("  {note}"));
     }
     Ok(())

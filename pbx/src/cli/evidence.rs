@@ -46,6 +46,7 @@ fn block_lines(block: &BlockShown, most: usize) -> Vec<String> {
     lines.extend(range(cidr, &cidr.count().to_string()).map(|range| field("range", &range)));
     let made = match kind {
         BlockKind::Manual => format!("by {by}, a rule"),
+        BlockKind::Feed => format!("from {by}"),
         BlockKind::Automatic => "by itself".to_owned(),
         BlockKind::Pair => "by itself, for one account of a known source".to_owned(),
     };

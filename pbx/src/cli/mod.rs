@@ -11,9 +11,11 @@ mod evidence;
 mod explain;
 mod ext;
 mod failure;
+mod feed;
 mod firewall;
 mod guard;
 mod list;
+mod notify;
 mod render;
 mod status;
 mod tenant;
@@ -80,13 +82,19 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Firewall(command) => firewall::run(&session, command).await,
         Command::Block(command) => block::block(&session, command).await,
         Command::Allow(command) => block::allow(&session, command).await,
+        Command::Notify(command) => notify::run(&session, command).await,
+        Command::Feed(command) => feed::run(&session, command).await,
         Command::Guard(command) => guard::run(&session, command).await,
         Command::Ext(command) => ext::ext(&session, command).await,
         Command::Reg(command) => ext::reg(&session, command).await,
         Command::Transport(command) => transport::run(&session, command).await,
         Command::Call(command) => call::call(&session, command).await,
         Command::Cdr(command) => call::cdr(&session, command).await,
-        Command::Trace { ip, call, sip } => trace::trace(&session, &ip, call.as_deref(), sip).await,
+        Command::Trace { ip, dropped: true, reason, count, pcap, .. } => {
+            let (sources, reasons, pcap) = (ip.as_slice(), reason.as_slice(), pcap.as_deref());
+            trace::dropped::trace(&session, trace::dropped::Wanted { sources, reasons, count, pcap }).await
+        }
+        Command::Trace { ip, call, sip, .. } => trace::trace(&session, &ip, call.as_deref(), sip).await,
         Command::Tenant(command) => tenant::run(&session, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

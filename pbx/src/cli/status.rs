@@ -25,11 +25,17 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
         return Ok(());
     }
     let status: Status = typed(value)?;
-    let mode = match status.mode {
+    let mut mode = match status.mode {
         Enforcement::Enforce => "enforces",
         Enforcement::Monitor => "MONITORS, drops nothing",
         Enforcement::Off => "is OFF",
-    };
+    }
+    .to_owned();
+    match status.default_deny {
+        Enforcement::Enforce => mode.push_str(", DEFAULT DENY: strangers reach no protected port"),
+        Enforcement::Monitor => mode.push_str(", default deny monitors"),
+        Enforcement::Off => {}
+    }
     say(format!("pbx {} {mode}, settings revision {}", status.version, status.settings_revision));
     say(format!(
         "rules    {} block, {} allow; {} automatic blocks",

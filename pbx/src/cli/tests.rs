@@ -51,7 +51,10 @@ async fn commands_end_with_the_code_that_says_what_happened() {
     std::fs::write(&file, "198.51.100.20\n198.51.100.21 allow\n").unwrap();
     let bad = machine.bench.folder.path().join("bad.txt");
     std::fs::write(&bad, "198.51.100.20\n10.0.0.300\n").unwrap();
-    let (file, bad) = (file.display(), bad.display());
+    let [csv, feed] = ["rules.csv", "feed.txt"].map(|name| machine.bench.folder.path().join(name));
+    std::fs::write(&csv, "ip,action\n198.51.100.22,block\n").unwrap();
+    std::fs::write(&feed, "198.51.100.30\n192.0.2.64/26 ; SBL1\n").unwrap();
+    let (file, bad, csv, feed) = (file.display(), bad.display(), csv.display(), feed.display());
     for (line, expected) in [
         ("status", 0),
         ("--json status", 0),
@@ -138,6 +141,31 @@ async fn commands_end_with_the_code_that_says_what_happened() {
         (&format!("block import {file} --dry-run"), 0),
         (&format!("block import {file}"), 0),
         (&format!("block import {bad}"), 2),
+        (&format!("block import {csv} --csv --dry-run"), 0),
+        (&format!("block import {csv}"), 2),
+        ("block import --fail2ban=/nonexistent.sqlite3", 1),
+        ("feed list", 0),
+        (&format!("feed add listed {feed} --every 1h --dry-run"), 0),
+        (&format!("feed add listed {feed} --every 1m"), 2),
+        (&format!("feed add listed {feed} --every 1h"), 0),
+        (&format!("feed add broken {bad}"), 7),
+        (&format!("feed add broken {bad} --force"), 0),
+        ("feed list --json", 0),
+        ("feed show listed", 0),
+        ("feed show broken", 0),
+        ("feed show none", 3),
+        ("block show 198.51.100.30", 0),
+        ("feed refresh broken", 7),
+        ("feed refresh listed", 0),
+        ("feed set listed --max-entries 10", 0),
+        ("feed disable listed", 0),
+        ("feed refresh listed", 2),
+        ("feed list", 0),
+        ("feed enable listed", 0),
+        ("feed remove listed --dry-run", 0),
+        ("feed remove listed --json", 0),
+        ("feed remove listed", 3),
+        ("feed remove broken", 0),
         ("block import /nonexistent", 1),
         ("block export --all", 0),
         ("block flush --dry-run", 0),

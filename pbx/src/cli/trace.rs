@@ -1,6 +1,8 @@
 //! `pbx trace`: a ladder of messages. What strangers wrote is printed by [`say`], which lets no control character
 //! through.
 
+pub(super) mod dropped;
+
 use pbx_core::{
     time::Timestamp,
     wire::{demux::Content, sip::Uri},

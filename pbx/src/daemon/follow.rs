@@ -23,6 +23,10 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(1);
 /// After a kernel event, how long further ones are gathered before the blocks are read.
 const GATHER: Duration = Duration::from_millis(50);
+/// How often somebody looks whether a feed is to be read: the clock may have been set.
+const FEEDS: Duration = Duration::from_secs(60);
+/// How often disk and certificates are looked at.
+const UPKEEP: Duration = Duration::from_secs(60);
 /// Kernel events that may wait to be told.
 const EVENT_QUEUE: usize = 256;
 
@@ -45,6 +49,33 @@ pub(super) async fn sweep_rules(operations: Operations, mut ending: watch::Recei
                     tracing::warn!(error = %error.message, "expired rules stay in the store; the kernel no longer heeds them");
                 }
             }
+        }
+    }
+}
+
+/// Looks at what wears out, now and then.
+pub(super) async fn look_after(operations: Operations, mut ending: watch::Receiver<bool>) {
+    let mut tick = interval(UPKEEP);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = ended(&mut ending) => return,
+            _ = tick.tick() => operations.look_after().await,
+        }
+    }
+}
+
+/// Reads each feed when its time has come.
+pub(super) async fn read_feeds(operations: Operations, mut ending: watch::Receiver<bool>) {
+    loop {
+        let pause = tokio::select! {
+            () = ended(&mut ending) => return,
+            pause = operations.read_due_feeds() => pause.min(FEEDS),
+        };
+        tokio::select! {
+            () = ended(&mut ending) => return,
+            () = operations.feeds_changed() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -19,6 +19,8 @@ const ROOT: u32 = 0;
 /// What a peer is connected to when a process of root listens there and nobody may see which: without the right to
 /// look at other processes, sshd on a port of its own is one of them.
 pub const ROOT_SERVICE: &str = "a service of root";
+/// The name of what listens without root and is not sshd, such as this daemon by its unit.
+pub const OTHER_SERVICE: &str = "a service";
 /// Ports of root at which nobody administers a machine: mail, names, web, port mapper, printing.
 const NOT_ADMINISTRATIVE: [u16; 6] = [25, 53, 80, 111, 443, 631];
 
@@ -38,12 +40,14 @@ struct Services {
     own: BTreeSet<u16>,
     ssh: BTreeSet<u16>,
     root: BTreeSet<u16>,
+    /// Whoever listens.
+    any: BTreeSet<u16>,
 }
 
 /// Who is connected, and where sshd waits for more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Connections {
-    /// The peers of sshd, of the daemon and of services of root; sorted, each once.
+    /// The peers of sshd, of the daemon, of services of root and of others; sorted, each once.
     pub peers: Vec<Peer>,
     /// The ports on which sshd listens; one that its configuration names counts when anybody listens there.
     pub ssh_ports: Vec<u16>,
@@ -62,8 +66,9 @@ pub fn connections(own_ports: &[u16]) -> io::Result<Connections> {
     }
     let mut ssh = ssh::configured_ports();
     ssh.extend(listening_ports_of(&sockets, &ssh::sshd_sockets()));
-    let services = Services { own: own_ports.iter().copied().collect(), ssh, root: ports_of_root(&sockets) };
-    let ssh_ports = listening(&sockets).intersection(&services.ssh).copied().collect();
+    let any = listening(&sockets);
+    let services = Services { own: own_ports.iter().copied().collect(), ssh, root: ports_of_root(&sockets), any };
+    let ssh_ports = services.any.intersection(&services.ssh).copied().collect();
     Ok(Connections { peers: select(&sockets, &services), ssh_ports })
 }
 
@@ -93,6 +98,7 @@ fn select(sockets: &[Socket], services: &Services) -> Vec<Peer> {
             () if services.own.contains(&port) => "pbx",
             () if services.ssh.contains(&port) => "ssh",
             () if services.root.contains(&port) => ROOT_SERVICE,
+            () if services.any.contains(&port) => OTHER_SERVICE,
             () => return None,
         };
         Some(Peer { addr: socket.remote, service: service.into(), port })
@@ -189,7 +195,7 @@ mod tests {
         let peer =
             |addr: &str, service: &str, port| Peer { addr: addr.parse().unwrap(), service: service.into(), port };
         let expected = [peer("203.0.113.5", "ssh", 22), peer("203.0.113.7", "pbx", 8887)];
-        let services = Services { own: [8887].into(), ssh: [22].into(), root: BTreeSet::new() };
+        let services = Services { own: [8887].into(), ssh: [22].into(), root: BTreeSet::new(), any: BTreeSet::new() };
         assert_eq!(select(&sockets, &services), expected);
     }
 

@@ -5,6 +5,7 @@
 pub mod choose;
 pub mod clock;
 pub mod connections;
+pub mod disk;
 mod ethtool;
 pub mod firewall;
 pub mod links;
@@ -22,7 +23,7 @@ mod xdp_facts;
 mod namespace;
 
 pub use choose::{Choice, Wanted, choose};
-pub use connections::ROOT_SERVICE;
+pub use connections::{OTHER_SERVICE, ROOT_SERVICE};
 pub use snapshot::Snapshot;
 pub use surroundings::{compose, surroundings};
 pub use xdp_facts::{XdpFacts, xdp_facts};

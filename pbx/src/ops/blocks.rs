@@ -27,8 +27,10 @@ const PAIRS_NAMED: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockKind {
-    /// A rule.
+    /// A person, by a rule.
     Manual,
+    /// A list that others keep, by a rule.
+    Feed,
     /// The filter, or a detector by it.
     Automatic,
     /// A detector, of one account behind a known source.
@@ -39,6 +41,7 @@ impl BlockKind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Manual => "manual",
+            Self::Feed => "feed",
             Self::Automatic => "automatic",
             Self::Pair => "pair",
         }
@@ -288,7 +291,7 @@ impl Operations {
 fn of_rule(rule: &Rule, enforced: bool) -> BlockEntry {
     BlockEntry {
         cidr: rule.prefix,
-        kind: BlockKind::Manual,
+        kind: if rule.feed().is_some() { BlockKind::Feed } else { BlockKind::Manual },
         reason: rule.description.clone(),
         account: None,
         since: rule.created_at,

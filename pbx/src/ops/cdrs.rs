@@ -10,7 +10,7 @@ use super::{
     Context, ListOptions, OpError, Operations, Page,
     accounts::{Accounts, shown},
     calls::{bits, no_id, several},
-    extensions::cell,
+    csv::cell,
     query::{Kind, Query, Row, StoredRow, Value},
 };
 use crate::store::{CallField, Condition};

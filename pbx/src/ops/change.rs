@@ -1,12 +1,15 @@
 //! The one way in which rules change: store first, then filter, then memory; undone together.
 
-use pbx_core::rule::Rule;
+use pbx_core::{
+    address::Prefix,
+    rule::{Action, Rule},
+};
 use serde_json::json;
 
 use super::{Context, OpError, Operations};
 use crate::{
     filter::Change,
-    store::{Audit, EventKind, NewEvent, RuleChange},
+    store::{Audit, EventKind, FeedEntries, NewEvent, Released, RuleChange},
 };
 
 /// What is to change, thought through but not begun.
@@ -16,11 +19,34 @@ pub(super) struct Plan {
     pub removed: Vec<Rule>,
     /// Rules that come, with their ids.
     pub added: Vec<Rule>,
+    /// Somebody removes blocks: feeds that list them leave them away.
+    pub by_hand: bool,
+    /// What a feed lists from now on; on a plan of a feed only.
+    pub feed: Option<FeedEntries>,
+    /// Ranges that feeds block again although somebody removed them.
+    pub restored: Vec<Prefix>,
 }
 
 impl Plan {
     pub(super) fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.added.is_empty()
+        let lists_the_same = self.feed.as_ref().is_none_or(|feed| feed.joined.is_empty() && feed.left.is_empty());
+        self.removed.is_empty() && self.added.is_empty() && lists_the_same && self.restored.is_empty()
+    }
+
+    /// What feeds leave away from now on, or no longer.
+    fn released(&self) -> Option<Released> {
+        if !self.restored.is_empty() {
+            return Some(Released { prefixes: self.restored.clone(), by_hand: false });
+        }
+        let gone = self.removed.iter().filter(|rule| self.by_hand && rule.action == Action::Block);
+        let prefixes: Vec<Prefix> = gone.map(|rule| rule.prefix).collect();
+        (!prefixes.is_empty()).then_some(Released { prefixes, by_hand: true })
+    }
+
+    /// The way back.
+    fn back(self) -> Self {
+        let Self { removed, added, by_hand: _, feed, restored: _ } = self;
+        Self { removed: added, added: removed, feed: feed.map(FeedEntries::back), ..Self::default() }
     }
 
     fn change(&self) -> Change {
@@ -78,8 +104,15 @@ impl Operations {
                 audit: &audit,
                 events: &told,
                 pending,
+                feed: plan.feed.as_ref(),
+                released: plan.released().as_ref(),
             })
             .await?;
+        if plan.removed.is_empty() && plan.added.is_empty() {
+            // Only what a feed lists has changed, which the filter does not know.
+            self.publish(events);
+            return Ok(());
+        }
         let change = plan.change();
         let applied = self.with_filter(move |filter| filter.apply(&change)).await.and_then(|outcome| {
             outcome.map_err(|error| OpError::filter(format!("the filter did not take it: {error:#}")))
@@ -101,7 +134,8 @@ impl Operations {
     async fn put_back(&self, context: &Context, plan: Plan, what: &Wording, error: OpError) -> OpError {
         let at = self.now();
         let sentence = format!("taken back, because {}: {}", error.message, what.sentence);
-        let undo = Plan { removed: plan.added, added: plan.removed };
+        let released = plan.released().map(|Released { prefixes, by_hand }| Released { prefixes, by_hand: !by_hand });
+        let undo = plan.back();
         let told = [NewEvent {
             at,
             kind: EventKind::Rules,
@@ -118,6 +152,8 @@ impl Operations {
                 audit: &audit,
                 events: &told,
                 pending: None,
+                feed: undo.feed.as_ref(),
+                released: released.as_ref(),
             })
             .await;
         match undone {

@@ -17,6 +17,11 @@ pub(super) fn of_rules(settings: &Settings) -> Enforcement {
     settings.guard.manual.enforcement.under(settings.filter.mode)
 }
 
+/// What default deny does.
+pub(super) fn of_default_deny(settings: &Settings) -> Enforcement {
+    settings.filter.default_deny.under(settings.filter.mode)
+}
+
 /// What a detector does.
 pub(super) fn of_detector(detector: Detector, settings: &Settings) -> Enforcement {
     detector.enforcement(&settings.guard).under(settings.filter.mode)

@@ -16,6 +16,7 @@ use super::{
     blocks::undo,
     enforcement,
     evidence::{Found, ranges_of},
+    lockout::is_local,
 };
 use crate::{
     filter::{AutomaticBlock, Control, KernelView, ManualVerdict},
@@ -25,7 +26,7 @@ use crate::{
 /// Events about the address that are shown.
 const EVENTS: u32 = 5;
 /// What a tier says that has nothing to say.
-const NOTHING: [&str; 3] = ["no", "none", "none covers it"];
+const NOTHING: [&str; 4] = ["no", "none", "none covers it", "off"];
 
 /// What becomes of packets from an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,8 +133,7 @@ impl Operations {
         }
         let (settings, _) = self.current_settings();
         let about = ranges_of(address, view.automatic.as_ref());
-        let is_local = self.guard().networks().local.iter().any(|network| network.contains(address));
-        let mut explanation = explain(address, &rules, &view, &settings, is_local, now);
+        let mut explanation = explain(address, &rules, &view, &settings, now);
         explanation.events = self.store().events_about(&about, EVENTS).await?;
         let made_by = view.automatic.as_ref().map(|block| block.reason);
         let Found { now: evidence, history } = self.evidence_about(context, &about, made_by).await?;
@@ -207,14 +207,7 @@ struct Verdict {
     undo: Option<String>,
 }
 
-fn explain(
-    address: IpAddr,
-    rules: &[Rule],
-    view: &KernelView,
-    settings: &Settings,
-    is_local: bool,
-    now: Timestamp,
-) -> Explanation {
+fn explain(address: IpAddr, rules: &[Rule], view: &KernelView, settings: &Settings, now: Timestamp) -> Explanation {
     let mut steps = Vec::new();
     let mut winner: Option<Verdict> = None;
     let mut tier = |name: &str, says: String, verdict: Option<Verdict>| {
@@ -233,9 +226,8 @@ fn explain(
     tier("known sources", says, verdict);
     let (says, verdict) = automatic(view.automatic.as_ref(), settings, now);
     tier("automatic blocks", says, verdict);
-    if let Some((says, verdict)) = default_deny(address, settings, is_local) {
-        tier("default deny", says, verdict);
-    }
+    let (says, verdict) = default_deny(address, view, settings);
+    tier("default deny", says, verdict);
     let (says, verdict) = rates(address, view, settings);
     tier("rate levels", says, Some(verdict));
     let winner = winner.unwrap_or(Verdict { fate: Fate::Pass, because: "nothing decides".to_owned(), undo: None });
@@ -351,22 +343,17 @@ fn automatic(block: Option<&AutomaticBlock>, settings: &Settings, now: Timestamp
     (says, Some(Verdict { fate, because, undo: Some(undo(&block.prefix)) }))
 }
 
-/// Strangers, while protected ports are closed to them; nothing while they are not.
-fn default_deny(address: IpAddr, settings: &Settings, is_local: bool) -> Option<(String, Option<Verdict>)> {
-    let fate = fate(settings.filter.default_deny.under(settings.filter.mode))?;
-    let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if is_local || is_link_local {
-        return Some(("no: it is in a local network".to_owned(), None));
+fn default_deny(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Option<Verdict>) {
+    let Some(fate) = fate(enforcement::of_default_deny(settings)) else { return ("off".to_owned(), None) };
+    if is_local(address, view, settings) {
+        return ("a local network: passes".to_owned(), None);
     }
-    let (how, would) = match fate {
-        Fate::Drop => ("are closed", "is"),
-        _ => ("would be closed (default deny only monitors)", "would be"),
-    };
+    let dropped = if fate == Fate::Drop { "is" } else { "would be (it only monitors)" };
     let because = format!(
-        "protected ports {how} to strangers such as {address} (filter.default_deny): what it sends there {would} dropped"
+        "default deny: {address} is no trunk, no known source, not allowed and not in a local network; what it sends to protected ports {dropped} dropped"
     );
-    let undo = Some(format!("pbx allow add {}", Prefix::host(address)));
-    Some((format!("yes: protected ports {how} to strangers"), Some(Verdict { fate, because, undo })))
+    let undo = Some(format!("pbx allow add {address}"));
+    ("nothing vouches for it".to_owned(), Some(Verdict { fate, because, undo }))
 }
 
 fn rates(address: IpAddr, view: &KernelView, settings: &Settings) -> (String, Verdict) {
@@ -409,7 +396,8 @@ fn describe(rule: &Rule, now: Timestamp) -> String {
         |end| format!("{} left", format_duration(whole_seconds(end.saturating_since(now)))),
     );
     let why = if rule.description.is_empty() { String::new() } else { format!(", \"{}\"", rule.description) };
-    format!("{} {}{why}, by {} at {}, {left}", rule.action, rule.prefix, rule.created_by, rule.created_at)
+    let by = if rule.feed().is_some() { "from" } else { "by" };
+    format!("{} {}{why}, {by} {} at {}, {left}", rule.action, rule.prefix, rule.created_by, rule.created_at)
 }
 
 /// The nearest second: a clock's error of milliseconds is nothing to show.

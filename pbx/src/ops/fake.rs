@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,16 +22,22 @@ use pbx_core::{
 };
 
 use super::{
-    Accounts, AddExtension, AddTenant, Context, Environment, Operations, State, fake_signalling::FakeSignalling,
+    Accounts, AddExtension, AddFeed, AddTenant, Context, Environment, FEED_LIMITS, Operations, SetMail, SetWebhook,
+    State, fake_signalling::FakeSignalling,
 };
 use crate::{
     filter::{
         AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
         ManualVerdict, MediaChange, NewBlock, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
-    host::reserved::Uncovered,
+    host::{disk::Disk, reserved::Uncovered},
+    notify::Security,
     secrets::Secrets,
     store::Store,
+    web::{
+        Limits, Web,
+        tests::{Server, status},
+    },
 };
 
 /// The time at which every test begins.
@@ -200,6 +206,8 @@ pub(crate) struct Bench {
     pub(crate) surroundings: Arc<Mutex<Surroundings>>,
     /// The surroundings cannot be read.
     pub(crate) blind: Arc<AtomicBool>,
+    /// Bytes that are free on the disk.
+    pub(crate) free: Arc<AtomicU64>,
     clock: Arc<AtomicI64>,
 }
 
@@ -236,6 +244,7 @@ impl Bench {
         let state = State::load(&store, BEGIN).await.unwrap();
         *filter.transports.lock().unwrap() = state.transports.clone();
         let signalling = Arc::new(FakeSignalling::default());
+        let free = Arc::new(AtomicU64::new(50 << 30));
         let environment = Environment {
             filter: filter.clone(),
             guard: crate::guard::Watch::new(
@@ -256,6 +265,12 @@ impl Bench {
                     Ok(surroundings.lock().unwrap().clone())
                 })
             },
+            disk: {
+                let free = free.clone();
+                Arc::new(move || Ok(Disk { size: 100 << 30, free: free.load(Ordering::Relaxed) }))
+            },
+            web: Web::new(),
+            feed_limits: Limits { whole: Duration::from_millis(500), ..FEED_LIMITS },
             clock: {
                 let clock = clock.clone();
                 Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed)))
@@ -264,7 +279,33 @@ impl Bench {
         let operations = Operations::new(store, state, accounts, environment);
         operations.start_signalling().await.unwrap();
         signalling.called();
-        Self { folder, operations, filter, signalling, surroundings, blind, clock }
+        Self { folder, operations, filter, signalling, surroundings, blind, free, clock }
+    }
+
+    /// Mail and webhook on loopback; the webhook's server, which takes everything, and the webhook is tested and off.
+    pub(crate) async fn receivers(&self) -> Server {
+        let server = Server::start(|_, _| status("204 No Content")).await;
+        let context = Context::daemon();
+        let mail = SetMail {
+            host: Some("127.0.0.1".into()),
+            security: Some(Security::None),
+            from: Some("pbx@example.com".into()),
+            to: Some(vec!["admin@example.com".into()]),
+            ..SetMail::default()
+        };
+        self.operations.set_mail(&context, mail).await.unwrap();
+        let webhook = SetWebhook { url: Some(server.url("/hook").to_string()), ..SetWebhook::default() };
+        self.operations.set_webhook(&context, webhook).await.unwrap();
+        self.operations.test_notify(&context, "webhook").await.unwrap();
+        server
+    }
+
+    /// A feed `listed` of one address, in the bench's folder.
+    pub(crate) async fn list(&self) {
+        let source = self.folder.path().join("listed.txt");
+        std::fs::write(&source, "198.51.100.40\n").unwrap();
+        let feed = AddFeed { name: "listed".into(), source: source.display().to_string(), ..AddFeed::default() };
+        self.operations.add_feed(&Context::daemon(), feed).await.unwrap();
     }
 
     /// An extension 101 that a phone is registered for, a second tenant, a call that goes on and one that has ended.
@@ -281,6 +322,11 @@ impl Bench {
 
     pub(crate) fn advance(&self, span: Duration) {
         self.clock.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// The clock, for whoever lets it run (milliseconds).
+    pub(crate) fn clock(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.clock)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -28,6 +28,8 @@ pub struct Status {
     pub version: String,
     /// The mode as it is stored.
     pub mode: Enforcement,
+    /// What default deny does under that mode.
+    pub default_deny: Enforcement,
     /// The revision of the settings in the store; the filter's own is in `filter`.
     pub settings_revision: i64,
     /// Rules that allow.
@@ -148,11 +150,15 @@ impl Operations {
             .into_iter()
             .filter(|detector| enforcement::of_detector(*detector, &settings) != Enforcement::Enforce)
             .collect();
+        warnings.extend(self.feed_warnings().await);
+        warnings.extend(self.notify_warnings());
+        warnings.extend(self.disk_warning());
         let extensions = self.accounts().extensions().count();
         let book = self.book();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: settings.filter.mode,
+            default_deny: enforcement::of_default_deny(&settings),
             settings_revision,
             allow_rules: book.with(pbx_core::rule::Action::Allow).count(),
             block_rules: book.with(pbx_core::rule::Action::Block).count(),

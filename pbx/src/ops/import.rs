@@ -11,17 +11,31 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, How, OpError, Operations,
     change::{Plan, Wording},
+    rules_csv,
 };
 
 /// A list to import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportRequest {
-    /// One rule a line; see [`pbx_core::rule::parse_import`].
+    /// The rules.
     pub text: String,
+    /// How they are written.
+    pub format: ImportFormat,
     /// Do it although connections are cut.
     pub force: bool,
     /// Only say what would change.
     pub dry_run: bool,
+}
+
+/// How the rules of a list are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportFormat {
+    /// One rule a line; see [`pbx_core::rule::parse_import`].
+    #[default]
+    Lines,
+    /// CSV with a header: cidr, target, description, expire_at, or what other programs call these.
+    Csv,
 }
 
 /// What an import, a flush or a sweep did.
@@ -54,23 +68,27 @@ impl Operations {
         self.to_the_end(async move {
             let begun = Instant::now();
             let now = operations.now();
-            let ImportRequest { text, force, dry_run } = request;
+            let ImportRequest { text, format, force, dry_run } = request;
             // Half a million lines are a noticeable piece of work: off the async threads.
-            let list = tokio::task::spawn_blocking(move || rule::parse_import(&text, now))
-                .await
-                .map_err(|error| OpError::internal(error.to_string()))?
-                .map_err(|error| {
-                    OpError::usage(format!(
-                        "nothing was imported, {} bad line{}",
-                        error.total,
-                        if error.total == 1 { "" } else { "s" }
-                    ))
-                    .with_detail(error.to_string())
-                })?;
+            let parse = move || match format {
+                ImportFormat::Lines => Ok((rule::parse_import(&text, now), None)),
+                ImportFormat::Csv => rules_csv::parse(&text, now).map_err(OpError::usage),
+            };
+            let (list, unread) =
+                tokio::task::spawn_blocking(parse).await.map_err(|error| OpError::internal(error.to_string()))??;
+            let list = list.map_err(|error| {
+                OpError::usage(format!(
+                    "nothing was imported, {} bad line{}",
+                    error.total,
+                    if error.total == 1 { "" } else { "s" }
+                ))
+                .with_detail(error.to_string())
+            })?;
             let _changing = operations.inner.changing.lock().await;
             let mut answer = ImportAnswer { dry_run, ..ImportAnswer::default() };
             answer.notes.extend(operations.only_sockets());
             let plan = operations.plan_list(&context, list.rules, now, &mut answer);
+            answer.notes.extend(unread);
             answer.notes.extend(list.remarks.iter().map(ToString::to_string));
             if list.merged > 0 {
                 answer.notes.push(format!("{} lines repeated an earlier one", list.merged));
@@ -104,7 +122,7 @@ impl Operations {
             let How { force, dry_run } = how;
             let notes = operations.only_sockets().into_iter().collect();
             let answer = ImportAnswer { dry_run, removed: removed.len(), notes, ..ImportAnswer::default() };
-            let plan = Plan { removed, added: Vec::new() };
+            let plan = Plan { removed, by_hand: true, ..Plan::default() };
             operations.lets_in(&plan, force).await?;
             if !dry_run {
                 let wording = Wording {
@@ -138,7 +156,7 @@ impl Operations {
                 object: format!("{}{and_more}", ranges.join(", ")),
                 sentence: format!("the time of {}{and_more} is over", ranges.join(", ")),
             };
-            operations.carry_out(&Context::daemon(), Plan { removed, added: Vec::new() }, &wording).await?;
+            operations.carry_out(&Context::daemon(), Plan { removed, ..Plan::default() }, &wording).await?;
             Ok(count)
         })
         .await
@@ -146,20 +164,27 @@ impl Operations {
 
     fn plan_list(&self, context: &Context, rules: Vec<NewRule>, now: Timestamp, answer: &mut ImportAnswer) -> Plan {
         let book = self.book();
-        let mut plan = Plan { removed: Vec::new(), added: Vec::with_capacity(rules.len()) };
+        let mut plan = Plan { added: Vec::with_capacity(rules.len()), ..Plan::default() };
         let mut id = book.next_id();
         for NewRule { prefix, action, expires_at, description } in rules {
             match book.of(&prefix, action) {
                 Some(old) => {
                     // A list without a description does not take one away.
                     let description = if description.is_empty() { old.description.clone() } else { description };
-                    if old.expires_at == expires_at && old.description == description {
+                    let of_feed = old.origin == Origin::Feed;
+                    if old.expires_at == expires_at && old.description == description && !of_feed {
                         answer.unchanged += 1;
                         continue;
                     }
                     answer.updated += 1;
                     plan.removed.push(old.clone());
-                    plan.added.push(Rule { expires_at, description, ..old.clone() });
+                    let mut rule = Rule { expires_at, description, ..old.clone() };
+                    if of_feed {
+                        // Who asks for a block wants it whatever the feed says later.
+                        rule.origin = Origin::Import;
+                        rule.created_by = context.actor.clone();
+                    }
+                    plan.added.push(rule);
                 }
                 None => {
                     answer.added += 1;

@@ -16,6 +16,7 @@ use pbx_core::{
 };
 
 use super::{Book, OpError, Operations, change::Plan, enforcement};
+use crate::filter::KernelView;
 
 /// The service name under which [`Surroundings`] lists connections to sshd.
 pub(super) const SSH: &str = "ssh";
@@ -75,6 +76,69 @@ impl Operations {
         };
         refuse(&cuts, now)
     }
+}
+
+impl Operations {
+    /// Refuses settings under which default deny shuts out whoever is connected to a protected port or registered, and
+    /// did not before.
+    pub(super) async fn default_deny_lets_in(
+        &self,
+        old: &Settings,
+        new: &Settings,
+        force: bool,
+    ) -> Result<(), OpError> {
+        if force || enforcement::of_default_deny(new) != Enforcement::Enforce {
+            return Ok(());
+        }
+        let mut surroundings = self.everybody_around().await?;
+        let is_protected = self.protected_ports();
+        surroundings.peers.retain(|peer| peer.service != SSH && is_protected(peer.port));
+        surroundings.peers.extend(self.registered_peers().await);
+        let mut peers: BTreeMap<IpAddr, Peer> = BTreeMap::new();
+        for peer in exposed(&surroundings) {
+            peers.entry(peer.addr.to_canonical()).or_insert_with(|| peer.clone());
+        }
+        let (old, new) = (old.clone(), new.clone());
+        let shut_out = self
+            .with_filter(move |filter| {
+                let mut shut_out = Vec::new();
+                for (addr, peer) in peers {
+                    let view = filter.explain(addr)?;
+                    if is_denied(addr, &view, &new) && !is_denied(addr, &view, &old) {
+                        shut_out.push(peer);
+                    }
+                }
+                anyhow::Ok(shut_out)
+            })
+            .await?
+            .map_err(|error| OpError::filter(format!("cannot read the filter's tables: {error:#}")))?;
+        if shut_out.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<String> = shut_out.iter().take(NAMED).map(Peer::to_string).collect();
+        let more = match shut_out.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        Err(OpError::needs_force(format!(
+            "default deny would shut out {}{more}; nothing was changed: name their networks in network.local_networks or put them on the allow list (`pbx allow add ADDRESS`), --force does it all the same",
+            named.join("; ")
+        )))
+    }
+}
+
+/// Whether default deny keeps an address from protected ports.
+pub(super) fn is_denied(addr: IpAddr, view: &KernelView, settings: &Settings) -> bool {
+    let is_allowed = view.manual.as_ref().is_some_and(|manual| manual.action == Action::Allow);
+    enforcement::of_default_deny(settings) == Enforcement::Enforce
+        && !(view.own || is_allowed || view.known.is_some() || is_local(addr, view, settings))
+}
+
+/// Whether an address is local for default deny.
+pub(super) fn is_local(addr: IpAddr, view: &KernelView, settings: &Settings) -> bool {
+    let networks = &settings.network.local_networks;
+    let is_link_local = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    is_link_local || if networks.is_empty() { view.connected } else { networks.contains(addr) }
 }
 
 /// Peers that rules can hurt: the machine's own addresses pass before every rule.

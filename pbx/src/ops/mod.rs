@@ -13,28 +13,33 @@ mod calls;
 mod cdrs;
 mod change;
 mod control;
+mod csv;
 mod enforcement;
 mod error;
 mod events;
 mod evidence;
 mod explain;
 mod extensions;
+mod feeds;
 mod filter;
 mod guard;
 mod import;
 mod ip_filter;
 mod lockout;
+mod notify;
 mod pcap;
 mod pending;
 mod query;
 mod registrations;
 mod rehearsal;
 mod rules;
+mod rules_csv;
 mod settings;
 mod state;
 mod tenants;
 mod trace;
 mod transports;
+mod upkeep;
 
 use std::{
     collections::HashMap,
@@ -60,9 +65,11 @@ pub use self::{
         AddExtension, ExtensionAnswer, ExtensionsImported, ImportExtensions, NewPassword, SetPassword, UpdateExtension,
         User,
     },
+    feeds::{AddFeed, FEED_LIMITS, FeedAnswer, FeedView, RefreshFeed, UpdateFeed},
     filter::{Status, TestReport},
-    import::{ImportAnswer, ImportRequest},
+    import::{ImportAnswer, ImportFormat, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
+    notify::{Delivery, Message, NotifyAnswer, NotifyView, ReceiverView, SetMail, SetWebhook},
     pending::PendingChange,
     query::{ListOptions, PAGE, Page},
     registrations::{PingView, RegistrationView, UserStatus},
@@ -73,7 +80,7 @@ pub use self::{
     },
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
-    trace::{MessageView, Messages},
+    trace::{DroppedPackets, DroppedView, MessageView, Messages},
     transports::{
         AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
         TransportView, UpdateTransport,
@@ -82,10 +89,11 @@ pub use self::{
 use crate::{
     filter::Filter,
     guard::Watch,
-    host::ROOT_SERVICE,
+    host::{OTHER_SERVICE, ROOT_SERVICE, disk::Disk},
     secrets::Secrets,
     signalling::Signalling,
     store::{Event, Store, StoredBlock},
+    web::{Limits, Web},
 };
 
 /// Events that a follower may lag behind before it loses some, and is told how many.
@@ -155,6 +163,12 @@ pub struct Environment {
     pub surroundings: Arc<dyn Fn() -> Result<Surroundings, String> + Send + Sync>,
     /// The time of day.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What asks web servers.
+    pub web: Web,
+    /// What reading a feed may cost.
+    pub feed_limits: Limits,
+    /// How full the disk is that has the store.
+    pub disk: Arc<dyn Fn() -> std::io::Result<Disk> + Send + Sync>,
 }
 
 /// Every operation. A handle: clones share one state.
@@ -179,6 +193,16 @@ struct Inner {
     waiting: Mutex<Waiting>,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
+    /// Held by whoever reads a feed: one after the other.
+    reading: tokio::sync::Mutex<()>,
+    /// Feeds were added or changed.
+    feeds_changed: tokio::sync::Notify,
+    /// A receiver of digests was changed.
+    notify_changed: tokio::sync::Notify,
+    /// How telling the receivers goes.
+    healths: Mutex<notify::Healths>,
+    /// What somebody was told of that wears out.
+    worn: Mutex<upkeep::Worn>,
     /// Held by the doctor, who holds the filter's tables for long.
     examining: Arc<tokio::sync::Mutex<()>>,
     followers: broadcast::Sender<Arc<Event>>,
@@ -201,6 +225,11 @@ impl Operations {
                 unsaved: AtomicUsize::new(0),
                 waiting: Mutex::new(Waiting { change: settings_pending, failed: None }),
                 changing: tokio::sync::Mutex::new(()),
+                reading: tokio::sync::Mutex::new(()),
+                feeds_changed: tokio::sync::Notify::new(),
+                notify_changed: tokio::sync::Notify::new(),
+                healths: Mutex::default(),
+                worn: Mutex::default(),
                 examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
             }),
@@ -217,7 +246,7 @@ impl Operations {
         self.look_around().await
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.inner.environment.clock)()
     }
 
@@ -295,19 +324,34 @@ impl Operations {
     /// As [`Self::with_filter`], with the surroundings, which are read from the system as well. Phones are no
     /// administrators: connections to protected ports count only when they are known to be ssh or ours.
     async fn look_around(&self) -> Result<Surroundings, OpError> {
+        let mut found = self.everybody_around().await?;
+        let is_protected = self.protected_ports();
+        found.peers.retain(|peer| match peer.service.as_str() {
+            OTHER_SERVICE => false,
+            ROOT_SERVICE => !is_protected(peer.port),
+            _ => true,
+        });
+        Ok(found)
+    }
+
+    /// Whether a local port is one that strangers may be kept from.
+    fn protected_ports(&self) -> impl Fn(u16) -> bool + use<> {
+        let (settings, _) = self.current_settings();
+        let (protected, web) = (settings.filter.protected_ports, settings.filter.web_ports);
+        let ports = self.accounts().ports();
+        move |port| protected.contains(port) || web.contains(port) || ports.contains(&port)
+    }
+
+    /// The same with the peers of protected ports, who need not be administrators.
+    async fn everybody_around(&self) -> Result<Surroundings, OpError> {
         let surroundings = Arc::clone(&self.inner.environment.surroundings);
         let found = tokio::task::spawn_blocking(move || surroundings()).await.map_err(|error| error.to_string());
-        let mut found = found.flatten().map_err(|error| {
+        found.flatten().map_err(|error| {
             OpError::internal(format!(
                 "cannot see what this machine depends on and who is connected to it, so nothing was changed: {error}; repeat the command, the daemon's log says more"
             ))
             .with_code("SURROUNDINGS")
-        })?;
-        let (settings, _) = self.current_settings();
-        let (protected, ports) = (&settings.filter.protected_ports, self.accounts().ports());
-        let is_protected = |port| protected.contains(port) || ports.contains(&port);
-        found.peers.retain(|peer| peer.service != ROOT_SERVICE || !is_protected(peer.port));
-        Ok(found)
+        })
     }
 }
 

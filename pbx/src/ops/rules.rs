@@ -66,8 +66,12 @@ impl Operations {
         let end = end(expire_at, lasting.as_deref(), now)?;
         let new = NewRule::new(typed.prefix, target, end, description.as_deref().unwrap_or_default(), now)
             .map_err(|error| OpError::usage(error.to_string()))?;
-        let (plan, rule, did) = self.plan_rule(context, new, description.is_some(), Origin::Manual, now);
-        let mut notes = self.notes(&rule, now);
+        let (mut plan, rule, did) = self.plan_rule(context, new, description.is_some(), Origin::Manual, now);
+        let mut notes = Vec::new();
+        if rule.action == Action::Allow && did != Did::Unchanged {
+            notes.extend(self.spare_from_feeds(&rule.prefix, &mut plan));
+        }
+        notes.extend(self.notes(&rule, now));
         if typed.host_bits_cleared {
             notes.insert(0, format!("{} means {}", text.trim(), typed.prefix));
         }
@@ -156,7 +160,12 @@ impl Operations {
     ) -> Result<RuleAnswer, OpError> {
         let item = self.view(rule.clone()).await?;
         let mut notes: Vec<String> = self.only_sockets().into_iter().collect();
-        let plan = Plan { removed: vec![rule.clone()], added: Vec::new() };
+        if let Some(feed) = rule.feed() {
+            notes.push(format!(
+                "the feed {feed} listed it and does not block it again; `pbx feed refresh {feed} --restore` does"
+            ));
+        }
+        let plan = Plan { removed: vec![rule.clone()], by_hand: true, ..Plan::default() };
         self.lets_in(&plan, force).await?;
         if !dry_run {
             self.carry_out(context, plan, &wording("rule.remove", context, &rule)).await?;
@@ -211,17 +220,23 @@ impl Operations {
                 created_by: context.actor.clone(),
                 expires_at,
             };
-            return (Plan { removed: Vec::new(), added: vec![rule.clone()] }, rule, Did::Added);
+            return (Plan { added: vec![rule.clone()], ..Plan::default() }, rule, Did::Added);
         };
         let mut rule = old.clone();
         rule.expires_at = expires_at;
         if describes {
             rule.description = description;
         }
+        if old.origin == Origin::Feed {
+            // Who asks for a block wants it whatever the feed says later.
+            rule.origin = origin;
+            rule.created_by = context.actor.clone();
+        }
         if rule == *old {
             return (Plan::default(), rule, Did::Unchanged);
         }
-        (Plan { removed: vec![old.clone()], added: vec![rule.clone()] }, rule, Did::Updated)
+        let plan = Plan { removed: vec![old.clone()], added: vec![rule.clone()], ..Plan::default() };
+        (plan, rule, Did::Updated)
     }
 
     fn notes(&self, rule: &Rule, now: Timestamp) -> Vec<String> {

@@ -285,6 +285,7 @@ impl Operations {
         let begins = new.filter.mode == Enforcement::Enforce && old.filter.mode != Enforcement::Enforce;
         let first = begins && !self.store().has_enforced().await?;
         self.enforcement_lets_in(&old, &new, first, force).await?;
+        self.default_deny_lets_in(&old, &new, force).await?;
         if first {
             self.let_administrators_in(context, dry_run, &mut answer.notes).await?;
         }

@@ -1,6 +1,8 @@
 //! Messages as they come and go, for an administrator who looks on: only those of the peers that were asked for, read
 //! as far as they can be, and without what a digest answers. Remembers nothing: what nobody looked at is gone.
 
+mod dropped;
+
 use std::net::SocketAddr;
 
 use pbx_core::{
@@ -19,6 +21,8 @@ use crate::{
     signalling::Call,
     trace::{Direction, Follower, Traced, masked},
 };
+
+pub use dropped::{DroppedPackets, DroppedView};
 
 /// Addresses and ranges that one follower may name.
 const MOST_PEERS: usize = 64;

@@ -41,6 +41,14 @@ pub enum EventKind {
     Registrations,
     /// A call was ended by somebody, or records of calls were closed, lost or removed.
     Calls,
+    /// A feed was added, changed or removed, fails, or is read again.
+    Feeds,
+    /// A certificate ends soon, or was replaced.
+    Certificate,
+    /// The disk is nearly full, or has room again.
+    Disk,
+    /// How administrators are told was changed.
+    Notify,
     /// The daemon started, stopped, or finished what an earlier one had begun.
     Daemon,
 }
@@ -78,7 +86,7 @@ pub struct Event {
 }
 
 impl EventKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 15] = [
         Self::Block,
         Self::Unblock,
         Self::Guard,
@@ -89,6 +97,10 @@ impl EventKind {
         Self::Transports,
         Self::Registrations,
         Self::Calls,
+        Self::Feeds,
+        Self::Certificate,
+        Self::Disk,
+        Self::Notify,
         Self::Daemon,
     ];
 
@@ -105,6 +117,10 @@ impl EventKind {
             Self::Transports => "transports",
             Self::Registrations => "registrations",
             Self::Calls => "calls",
+            Self::Feeds => "feeds",
+            Self::Certificate => "certificate",
+            Self::Disk => "disk",
+            Self::Notify => "notify",
             Self::Daemon => "daemon",
         }
     }

@@ -1,5 +1,5 @@
 //! What has to survive: rules, settings, audit, events, the kernel's own blocks; tenants, extensions, transports,
-//! what has registered, and the records of calls. The only SQL.
+//! what has registered, the records of calls, and the feeds. The only SQL.
 //!
 //! SQLite in WAL mode with one writing connection. `synchronous=FULL`: a commit is on the disk when it
 //! returns, because a command that says "blocked" must still be right after a power cut. That costs one
@@ -15,9 +15,12 @@ mod automatic;
 mod bindings;
 mod cdrs;
 mod events;
+pub mod fail2ban;
+mod feeds;
 mod guard;
 mod known;
 mod meta;
+mod notify;
 mod rules;
 mod settings;
 
@@ -38,8 +41,10 @@ pub use self::{
     automatic::StoredBlock,
     cdrs::{CALLS_KEPT, CALLS_SWEPT, CallField, Comparison, Condition, Operand, Part, Selection},
     events::{EVENTS_KEPT, Event, EventKind, NewEvent},
+    feeds::{FeedEntries, FeedState, Released, StoredFeed},
     guard::{Counter, EVIDENCE_KEPT, EVIDENCE_LIFE, Evidence, EvidenceMessage},
     known::StoredKnown,
+    notify::{NotifyRow, StoredTarget},
     rules::RuleChange,
     settings::{SettingsChange, StoredSettings},
 };

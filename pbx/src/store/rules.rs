@@ -3,7 +3,7 @@
 use pbx_core::{rule::Rule, time::Timestamp};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Audit, Event, NewEvent, Store, StoreError, meta, millis};
+use super::{Audit, Event, FeedEntries, NewEvent, Store, StoreError, feeds::Released, meta, millis};
 
 /// Rows of one insert statement: 9 columns, and SQLite takes 32,766 values.
 const INSERT_ROWS: usize = 1000;
@@ -23,6 +23,10 @@ pub struct RuleChange<'a> {
     pub events: &'a [NewEvent],
     /// The change is too large to be thought of as one step: remember it until the kernel tables have it.
     pub pending: Option<&'a str>,
+    /// What a feed lists from now on, and what no longer.
+    pub feed: Option<&'a FeedEntries>,
+    /// Ranges that no feed blocks again as long as it goes on listing them, or that feeds block again.
+    pub released: Option<&'a Released>,
 }
 
 impl Store {
@@ -53,6 +57,12 @@ impl Store {
         let events = async {
             delete(&mut transaction, change.removed).await?;
             insert(&mut transaction, change.added).await?;
+            if let Some(entries) = change.feed {
+                super::feeds::change_entries(&mut transaction, entries).await?;
+            }
+            if let Some(released) = change.released {
+                super::feeds::release(&mut transaction, released).await?;
+            }
             for row in change.audit {
                 row.insert(&mut transaction).await?;
             }

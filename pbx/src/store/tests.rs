@@ -30,7 +30,7 @@ fn rule(id: i64, prefix: &str, action: Action) -> Rule {
 }
 
 fn change<'a>(removed: &'a [Rule], added: &'a [Rule]) -> RuleChange<'a> {
-    RuleChange { removed, added, audit: &[], events: &[], pending: None }
+    RuleChange { removed, added, audit: &[], events: &[], pending: None, feed: None, released: None }
 }
 
 fn event(message: &str) -> NewEvent {
@@ -100,6 +100,8 @@ async fn a_change_is_stored_whole_or_not_at_all() {
             audit: &[audit("rule.import")],
             events: &[event("x")],
             pending: Some("x"),
+            feed: None,
+            released: None,
         })
         .await;
     assert!(failed.is_err());
@@ -262,4 +264,32 @@ async fn a_folder_that_cannot_be_made_and_a_file_that_is_no_database_are_named()
     assert!(inside_a_file.to_string().contains("data_dir"), "{inside_a_file}");
     let no_database = Store::open(&folder.path().join("file")).await.unwrap_err();
     assert!(no_database.to_string().contains("not a database"), "{no_database}");
+}
+
+#[tokio::test]
+async fn rules_of_an_older_layout_keep_their_ids_and_none_is_used_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/pbx.db");
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let mut older = sqlx::migrate!("./migrations");
+    older.migrations = older.migrations.iter().filter(|one| one.version < 4).cloned().collect::<Vec<_>>().into();
+    older.run(&pool).await.unwrap();
+    for (id, prefix) in [(3, "198.51.100.1"), (7, "198.51.100.2"), (9, "198.51.100.3")] {
+        sqlx::query("INSERT INTO rules VALUES (?, ?, 'block', 'any', 'manual', 'why', 5, 'root', NULL)")
+            .bind(id)
+            .bind(prefix)
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    sqlx::query("DELETE FROM rules WHERE id = 9").execute(&pool).await.unwrap();
+    pool.close().await;
+    let store = store(&folder).await;
+    let ids: Vec<i64> = store.rules().await.unwrap().iter().map(|rule| rule.id).collect();
+    assert_eq!((ids, store.next_rule_id().await.unwrap()), (vec![3, 7], 10));
+    let added = [rule(10, "198.51.100.4", Action::Block)];
+    store.change_rules(change(&[], &added)).await.unwrap();
+    assert_eq!(store.next_rule_id().await.unwrap(), 11);
 }

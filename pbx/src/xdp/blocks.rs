@@ -1,7 +1,7 @@
 //! Automatic blocks between the operations and the tables: what a detector's block is there, which of two stays, and
 //! what is said of those that are there. Both filters speak of them in this way.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use pbx_core::{guard::Detector, settings::Settings};
@@ -99,10 +99,10 @@ pub(super) fn described(source: Source, block: &Block, clocks: &Clocks) -> Autom
     }
 }
 
-/// Of each source the block that speaks for it, if one is live: one that drops before one that watches, one of all ports before
-/// one of the web.
-pub(super) fn live(blocks: Vec<(Source, Block)>, now: u64) -> HashMap<Source, Block> {
-    let mut live: HashMap<Source, Block> = HashMap::with_capacity(blocks.len());
+/// Of each source the block that speaks for it, if one is live: one that drops before one that watches, one of all ports
+/// before one of the web. In the same order each time: lists are read by the page.
+pub(super) fn live(blocks: Vec<(Source, Block)>, now: u64) -> BTreeMap<Source, Block> {
+    let mut live = BTreeMap::new();
     let weight = |block: &Block| (!block.is_monitored(), !block.is_web_only());
     for (source, block) in blocks.into_iter().filter(|(_, block)| now < block.expires) {
         let there = live.entry(source).or_insert(block);

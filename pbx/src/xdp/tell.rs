@@ -99,7 +99,11 @@ pub(super) fn explain(filter: &XdpFilter, addr: IpAddr) -> anyhow::Result<Kernel
         Said::Block => Some(Action::Block),
         Said::Nothing => None,
     };
-    view.manual = action.map(|action| manual(&filter.state().rules, addr, action, reading.now, &clocks));
+    {
+        let state = filter.state();
+        view.manual = action.map(|action| manual(&state.rules, addr, action, reading.now, &clocks));
+        view.connected = state.connected.iter().any(|network| network.contains(addr));
+    }
     view.known = filter.maps.known_budget(hi, lo).map(|budget| KnownSource { budget });
     for source in XdpFilter::sources_of(addr) {
         if let Some(block) = block_of(filter, source, reading.now) {

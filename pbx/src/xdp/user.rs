@@ -408,12 +408,14 @@ impl Filter for UserFilter {
             Said::Block => Some(Action::Block),
             Said::Own | Said::Nothing => None,
         };
+        let is_connected = self.state().connected.iter().any(|network| network.contains(addr));
         let budget = self.tables.known_budget(&known::Key { hi, lo, port: 0 });
         Ok(KernelView {
             own: matches!(said, Said::Own),
             manual: action.map(|action| tell::manual(&self.state().rules, addr, action, now, &clocks)),
             known: budget.map(|budget| KnownSource { budget }),
             automatic: block.map(|(source, block)| blocks::described(*source, block, &clocks)),
+            connected: is_connected,
             rate: rate.map(|(_, packets, start)| Rate { packets: packets as u32, since: clocks.wall(start) }),
         })
     }
@@ -530,7 +532,10 @@ impl Filter for UserFilter {
 
 #[cfg(test)]
 mod tests {
-    use pbx_core::rule::{Origin, Zone};
+    use pbx_core::{
+        guard::Detector,
+        rule::{Origin, Zone},
+    };
 
     use super::*;
 
@@ -590,5 +595,95 @@ mod tests {
         assert_eq!(filter.hits(&rule.prefix, Action::Block).packets, 0, "painted ranges count nobody");
         filter.apply(&Change::Remove(rule)).unwrap();
         assert!(filter.admits(socket("192.0.2.10:7000"), local, Protocol::Udp, 400));
+    }
+
+    fn new_block(prefix: &str, reason: Detector) -> NewBlock {
+        let now = Timestamp::from_millis(clock::wall_ms());
+        let expires_at = now.saturating_add(std::time::Duration::from_secs(60));
+        NewBlock { prefix: prefix.parse().unwrap(), reason, expires_at, enforced: true, web_only: false }
+    }
+
+    #[test]
+    fn a_detectors_block_is_in_force_at_once_and_comes_back_from_the_store() {
+        let before = filter(&[]);
+        let local = socket("192.0.2.1:5060");
+        let (one, phone) = (socket("198.51.100.9:7000"), socket("[2001:db8:9::1]:7000"));
+        before.block(&new_block("198.51.100.9", Detector::Agents)).unwrap();
+        before.block(&NewBlock { web_only: true, ..new_block("198.51.100.8", Detector::Web) }).unwrap();
+        before.block(&new_block("2001:db8:9::/64", Detector::Enumeration)).unwrap();
+        let web = SocketAddr::new(local.ip(), 8887);
+        let stored: Vec<StoredBlock> = before.automatic_blocks().unwrap().iter().map(StoredBlock::from).collect();
+        let after = || {
+            let mut settings = Settings::default();
+            settings.set("filter.mode", "enforce").unwrap();
+            let why = "attach = \"off\"".to_owned();
+            UserFilter::new(why, [3, 4], (&[], &settings, &[], 1), &stored, &Snapshot::default()).unwrap()
+        };
+        for filter in [before, after()] {
+            assert!(!filter.admits(one, local, Protocol::Udp, 400));
+            assert!(!filter.admits(phone, socket("[2001:db8::1]:5060"), Protocol::Udp, 400));
+            let guest = socket("198.51.100.8:7000");
+            assert!(filter.admits(guest, local, Protocol::Tcp, 60) && !filter.admits(guest, web, Protocol::Tcp, 60));
+            let block = filter.explain(one.ip()).unwrap().automatic.unwrap();
+            assert_eq!((block.reason, block.web_only), (Detector::Agents, false));
+            filter.known(&KnownChange::Are(vec![crate::filter::KnownAt { addr: one.ip(), port: None }])).unwrap();
+            assert!(filter.admits(one, local, Protocol::Udp, 400));
+            filter.known(&KnownChange::Are(Vec::new())).unwrap();
+            assert!(filter.remove_automatic(&"198.51.100.9".parse().unwrap()).unwrap());
+            assert!(filter.admits(one, local, Protocol::Udp, 400));
+        }
+    }
+
+    #[test]
+    fn a_block_made_while_its_detector_watched_ends_when_the_detector_enforces() {
+        let filter = filter(&[]);
+        let (remote, local) = (socket("198.51.100.9:7000"), socket("192.0.2.1:5060"));
+        filter.block(&NewBlock { enforced: false, ..new_block("198.51.100.9", Detector::Agents) }).unwrap();
+        assert!(filter.admits(remote, local, Protocol::Udp, 400));
+        let mut settings = Settings::default();
+        settings.set("filter.mode", "enforce").unwrap();
+        settings.set("guard.agents.enforcement", "monitor").unwrap();
+        filter.settings(&settings, &[], 2).unwrap();
+        assert_eq!(filter.automatic_blocks().unwrap().len(), 1);
+        settings.set("guard.agents.enforcement", "enforce").unwrap();
+        filter.settings(&settings, &[], 3).unwrap();
+        assert!(filter.automatic_blocks().unwrap().is_empty());
+    }
+
+    #[test]
+    fn default_deny_keeps_strangers_from_the_sockets() {
+        let filter = filter(&[]);
+        let mut settings = Settings::default();
+        for (key, value) in
+            [("filter.mode", "enforce"), ("filter.default_deny", "enforce"), ("network.local_networks", "10.0.0.0/8")]
+        {
+            settings.set(key, value).unwrap();
+        }
+        filter.settings(&settings, &[], 2).unwrap();
+        let local = socket("192.0.2.1:5060");
+        assert!(!filter.admits(socket("198.51.100.9:7000"), local, Protocol::Udp, 400));
+        assert!(filter.admits(socket("10.1.2.3:7000"), local, Protocol::Udp, 400));
+    }
+
+    #[tokio::test]
+    async fn whoever_looks_sees_the_headers_of_what_is_dropped_with_its_whole_length() {
+        let filter = filter(&[]);
+        let (remote, local) = (socket("198.51.100.9:7000"), socket("192.0.2.1:5060"));
+        filter.block(&new_block("198.51.100.9", Detector::Agents)).unwrap();
+        filter.admits(remote, local, Protocol::Udp, 400);
+        let mut follower = filter.follow_drops(Wanted::default()).unwrap();
+        filter.admits(remote, local, Protocol::Udp, 401);
+        let dropped = follower.next().await.unwrap().unwrap();
+        assert_eq!((dropped.reason, dropped.length, dropped.weight), ("automatic-block", 42 + 401, 1));
+        assert_eq!((dropped.source, dropped.bytes.len()), (Some(remote.ip()), 42));
+        assert_eq!(dropped.bytes[16..18], (28u16 + 401).to_be_bytes());
+        for _ in 0..2 * TAP_SAMPLES {
+            filter.admits(remote, local, Protocol::Udp, 400);
+        }
+        filter.sweep();
+        let mut lost = 0;
+        while lost == 0 {
+            lost = follower.next().await.unwrap().err().unwrap_or(0);
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The packet filter end to end: the real daemon between two neighbours, judged by the numbers that arrive.
 
 mod damage;
+mod deny;
+mod detectors;
+mod evidence;
 mod interfaces;
 mod media;
 mod modes;
@@ -10,6 +13,7 @@ mod refusals;
 mod rules;
 mod survival;
 mod takeover;
+mod tap;
 mod views;
 
 use std::net::{IpAddr, SocketAddr};

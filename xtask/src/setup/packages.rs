@@ -41,6 +41,7 @@ const PACKAGES: &[Package] = &[
         why: "the host's firewall; a filter to compare with",
         needed_by: &[Test, Bench],
     },
+    Package { name: "tcpdump", proof: "tcpdump", why: "reads the captures of dropped packets", needed_by: &[Test] },
     Package { name: "sip-tester", proof: "sipp", why: "phones by the thousand", needed_by: &[Test] },
     Package { name: "baresip", proof: "baresip", why: "a phone that nobody here wrote", needed_by: &[Test] },
     Package { name: "sipvicious", proof: "svwar", why: "the scanner that everybody meets", needed_by: &[Test] },

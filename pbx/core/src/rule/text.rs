@@ -65,16 +65,27 @@ pub struct ImportError {
 
 /// Reads a whole text; a line that names no action blocks.
 pub fn parse_import(text: &str, now: Timestamp) -> Result<Import, ImportError> {
+    let lines = text.lines().enumerate().filter_map(|(index, line)| {
+        let parsed = if index < MAX_LINES { parse_line(line, now) } else { Err(LineError::TooMany) };
+        Some((index + 1, parsed.map_err(|error| error.to_string()).transpose()?))
+    });
+    collect(lines)
+}
+
+/// Puts rules together that were read line by line, each with its number, and with whether host bits had to be cleared.
+/// Stops after [`MAX_LINES`].
+pub fn collect(
+    lines: impl IntoIterator<Item = (usize, Result<(NewRule, bool), String>)>,
+) -> Result<Import, ImportError> {
     let mut import = Import::default();
     let mut bad = Vec::new();
     let mut total = 0;
     let mut places = HashMap::new();
-    for (index, line) in text.lines().enumerate() {
-        let number = index + 1;
-        let outcome = if index < MAX_LINES { parse_line(line, now) } else { Err(LineError::TooMany) };
+    for (number, outcome) in lines {
+        let is_last = number > MAX_LINES;
+        let outcome = if is_last { Err(LineError::TooMany.to_string()) } else { outcome };
         match outcome {
-            Ok(None) => {}
-            Ok(Some((rule, cleared))) => {
+            Ok((rule, cleared)) => {
                 if cleared && import.remarks.len() < MAX_REPORTED {
                     let message = format!("has bits set behind its length: taken as {}", rule.prefix);
                     import.remarks.push(Remark { line: number, message });
@@ -93,9 +104,9 @@ pub fn parse_import(text: &str, now: Timestamp) -> Result<Import, ImportError> {
             Err(error) => {
                 total += 1;
                 if bad.len() < MAX_REPORTED {
-                    bad.push(BadLine { line: number, message: error.to_string() });
+                    bad.push(BadLine { line: number, message: error });
                 }
-                if matches!(error, LineError::TooMany) {
+                if is_last {
                     break;
                 }
             }

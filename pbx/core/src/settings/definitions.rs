@@ -373,6 +373,13 @@ static DEFINITIONS: &[Definition] = &[
     ),
     setting!(calls.drain_timeout, "", "30s", "How long a daemon that is stopped waits for calls to end"),
     setting!(calls.per_extension, "calls", "100", "Calls that one extension may be in at once"),
+    setting!(notify.interval, "", "5m", "How long after a digest the next one is sent at the earliest"),
+    setting!(
+        notify.about,
+        "",
+        "disk,certificate,flood,feed,block,unblock",
+        "What mail and webhook tell; `pbx notify show` says whether they are on"
+    ),
 ];
 
 /// The key that `typed` may be a misspelling of.

@@ -5,10 +5,12 @@ mod calls;
 mod definitions;
 mod guard;
 mod network;
+mod notify;
 mod profiles;
 mod sip;
 mod values;
 
+pub use crate::notify::Topics;
 pub use calls::CallSettings;
 pub use definitions::{Definition, definition, definitions};
 pub use guard::{
@@ -17,6 +19,7 @@ pub use guard::{
     ProvisioningSettings, RepeatSettings, ScannerSettings, SpreadSettings, WebSettings,
 };
 pub use network::NetworkSettings;
+pub use notify::NotifySettings;
 pub use profiles::{Profile, profile, profiles};
 pub use sip::{ChallengeSettings, ConnectionSettings, ExpiresSettings, SipSettings};
 pub use values::{
@@ -38,6 +41,8 @@ pub struct Settings {
     pub sip: SipSettings,
     /// What becomes of calls.
     pub calls: CallSettings,
+    /// What administrators are told.
+    pub notify: NotifySettings,
 }
 
 /// `filter.*`
@@ -150,6 +155,7 @@ impl Settings {
             network: NetworkSettings::lowest(),
             sip: SipSettings::lowest(),
             calls: CallSettings::lowest(),
+            notify: NotifySettings::lowest(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod ladder;
 mod numbers;
 mod patterns;
 mod sets;
+mod topics;
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -62,6 +63,11 @@ pub enum Kind {
     },
     /// An address of each family, or whom to ask for it.
     ExternalAddress,
+    /// Some of some words.
+    Words {
+        /// The words.
+        words: &'static [&'static str],
+    },
     /// What is dialled.
     Numbers {
         /// The most of them.
@@ -103,6 +109,7 @@ impl fmt::Display for Kind {
                 "an IPv4 address, an IPv6 address or both, and a name or a STUN server for a family without one, such \
                  as 203.0.113.7,2001:db8::7 or pbx.example.com or stun:stun.example.com, or nothing",
             ),
+            Self::Words { words } => write!(f, "some of {}, with commas between, or nothing", words.join(", ")),
             Self::Numbers { max_items } => {
                 write!(f, "up to {max_items} numbers of 2 to 15 digits, such as 112,911")
             }

@@ -10,13 +10,14 @@ use pbx_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MOST, csv,
+    MOST,
     draft::{Draft, Wrong},
     forwarding::{self, Forwards},
 };
 use crate::ops::{
     Context, OpError, Operations,
     accounts::{Account, AccountPlan, Accounts, Wording},
+    csv,
 };
 
 /// The columns, in the order in which an export writes them.

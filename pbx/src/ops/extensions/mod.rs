@@ -1,6 +1,5 @@
 //! Extensions: listed, made, changed, removed, and their passwords. What changes ends the registrations that it touches.
 
-mod csv;
 mod draft;
 mod forwarding;
 mod import;
@@ -10,7 +9,7 @@ use std::collections::HashMap;
 
 use pbx_core::directory::ExtensionId;
 
-pub(super) use self::{csv::cell, draft::leaves_numbers};
+pub(super) use self::draft::leaves_numbers;
 use self::{
     draft::{Draft, Wrong},
     forwarding::Forwards,

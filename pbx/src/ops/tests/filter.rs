@@ -83,7 +83,15 @@ async fn the_doctor_compares_memory_with_the_store() {
     let findings = bench.operations.doctor().await.unwrap();
     assert!(findings.iter().all(|finding| finding.severity == crate::filter::Severity::Ok), "{findings:?}");
     let rules = bench.store().rules().await.unwrap();
-    let change = crate::store::RuleChange { removed: &rules, added: &[], audit: &[], events: &[], pending: None };
+    let change = crate::store::RuleChange {
+        removed: &rules,
+        added: &[],
+        audit: &[],
+        events: &[],
+        pending: None,
+        feed: None,
+        released: None,
+    };
     bench.store().change_rules(change).await.unwrap();
     let findings = bench.operations.doctor().await.unwrap();
     assert!(

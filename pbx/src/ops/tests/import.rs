@@ -92,6 +92,8 @@ async fn an_import_cut_off_between_store_and_filter_is_finished_at_the_next_star
         audit: &[],
         events: &[],
         pending: Some("root imported a list: 2 rules new, 0 changed"),
+        feed: None,
+        released: None,
     };
     bench.store().change_rules(change).await.unwrap();
     let (bench, state) = bench.restarted().await;

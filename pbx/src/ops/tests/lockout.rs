@@ -3,7 +3,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 use pbx_core::{guard::Detector, lockout::Peer, rule::Action};
 
 use super::{super::*, *};
-use crate::host::ROOT_SERVICE;
+use crate::{
+    filter::KnownSource,
+    host::{OTHER_SERVICE, ROOT_SERVICE},
+};
 
 /// Connected over ssh on the bench.
 const ADMIN: &str = "203.0.113.50";
@@ -236,4 +239,43 @@ async fn a_block_of_a_level_that_does_not_enforce_is_not_shown_as_enforced() {
         (blocks[0].reason, blocks[0].enforced) = (Detector::Level2, true);
     }
     assert!(operations.blocks(&ListOptions::default()).await.unwrap().items[0].enforced);
+}
+
+#[tokio::test]
+async fn default_deny_shuts_nobody_out_who_is_connected_to_a_protected_port_unless_forced() {
+    let bench = Bench::new().await;
+    let operations = &bench.operations;
+    operations.set_settings(&admin(), forced(set("filter.mode", "enforce"))).await.unwrap();
+    // Nobody but strangers to protected ports: ssh and other ports are not denied.
+    bench.connect("198.51.100.3", ROOT_SERVICE, 2200);
+    let deny = || set("filter.default_deny", "enforce");
+    operations.set_settings(&admin(), SetSettings { dry_run: true, ..deny() }).await.unwrap();
+    bench.connect("198.51.100.1", ROOT_SERVICE, 8887);
+    bench.connect("198.51.100.2", OTHER_SERVICE, 5061);
+    for request in [deny(), SetSettings { dry_run: true, ..deny() }] {
+        let error = operations.set_settings(&admin(), request).await.unwrap_err();
+        assert_eq!(error.code, "NEEDS_FORCE");
+        for named in ["198.51.100.1", "198.51.100.2", "network.local_networks", "--force"] {
+            assert!(error.message.contains(named), "{error}");
+        }
+        assert!(!error.message.contains("198.51.100.3") && !error.message.contains(ADMIN), "{error}");
+    }
+    operations.set_settings(&admin(), set("filter.default_deny", "monitor")).await.unwrap();
+    // Whoever the filter knows, or who is local, is not shut out.
+    bench.filter.view.lock().unwrap().known = Some(KnownSource { budget: 5000 });
+    operations.set_settings(&admin(), SetSettings { dry_run: true, ..deny() }).await.unwrap();
+    bench.filter.view.lock().unwrap().known = None;
+    bench.filter.view.lock().unwrap().connected = true;
+    operations.set_settings(&admin(), deny()).await.unwrap();
+    let explained = operations.explain(&admin(), "198.51.100.1").await.unwrap();
+    assert!(explained.fate == Fate::Pass && explained.steps.iter().any(|step| step.says.contains("a local network")));
+    // Local networks that are named are the only ones.
+    let name = || set("network.local_networks", "198.51.100.2/31");
+    let error = operations.set_settings(&admin(), name()).await.unwrap_err();
+    assert!(error.message.contains("198.51.100.1") && !error.message.contains("198.51.100.2"), "{error}");
+    operations.set_settings(&admin(), forced(name())).await.unwrap();
+    let explained = operations.explain(&admin(), "198.51.100.1").await.unwrap();
+    assert_eq!((explained.fate, explained.undo.as_deref()), (Fate::Drop, Some("pbx allow add 198.51.100.1")));
+    assert!(explained.because.contains("default deny"), "{}", explained.because);
+    assert_eq!(operations.status().await.unwrap().default_deny, pbx_core::settings::Enforcement::Enforce);
 }

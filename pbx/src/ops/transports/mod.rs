@@ -170,8 +170,13 @@ impl Operations {
             let (pair, notes) = operations.certificate_pair(certificate, private_key).await?;
             let mut new = old.clone();
             operations.with_certificate(&mut new, pair)?;
+            let replaced = format!("{} replaced the certificate of TLS {}", context.actor, old.port);
             let plan = TransportPlan { old: Some(old), new: Some(new) };
-            operations.answered(&context, Did::Updated, plan, notes, dry_run).await
+            let answer = operations.answered(&context, Did::Updated, plan, notes, dry_run).await?;
+            if !dry_run {
+                operations.tell(EventKind::Certificate, replaced).await;
+            }
+            Ok(answer)
         })
         .await
     }

@@ -60,7 +60,7 @@ pub(super) fn quoted(field: &str) -> String {
 
 /// A field as it has to be written when strangers had a say in it: what a spreadsheet program would take for a formula
 /// has an apostrophe before it, which makes it a text.
-pub(in crate::ops) fn cell(field: &str) -> String {
+pub(super) fn cell(field: &str) -> String {
     if field.starts_with(['=', '+', '-', '@', '\t', '\r']) { quoted(&format!("'{field}")) } else { quoted(field) }
 }
 
