@@ -113,6 +113,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     if let Some(keeping) = sip.keep(store.clone(), operations.clone()) {
         parts.start("what keeps registrations and call records", keeping);
     }
+    parts.start("the relay of media", sip.relay_broken(ending.clone()));
     parts.start("the sweep of ended rules", follow::sweep_rules(operations.clone(), ending.clone()));
     parts.start("what tells administrators", tell::tell(operations.clone(), tell::PACE, ending.clone()));
     parts.start("what looks after disk and certificates", follow::look_after(operations.clone(), ending.clone()));

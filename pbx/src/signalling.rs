@@ -16,7 +16,7 @@ use pbx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::trace::Trace;
+use crate::{media::RelayStatus, trace::Trace};
 
 /// A transport as an administrator made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +136,8 @@ pub struct CallLeg {
     pub media_port: Option<u16>,
     /// Where its media come from, once some came.
     pub media_remote: Option<SocketAddr>,
-    /// Its codec, such as `PCMA/8000`.
-    pub codec: String,
+    /// Its codec, such as `PCMA/8000`; nothing yet if there is none.
+    pub codec: Option<String>,
     /// RTP packets from it.
     pub packets: u64,
     /// Bytes of them.
@@ -168,6 +168,9 @@ pub struct Load {
     pub calls: u64,
     /// Calls that were refused because no media port was free.
     pub calls_without_port: u64,
+    /// The relay of media.
+    #[serde(default)]
+    pub media: RelayStatus,
     /// Addresses from which a password was proved.
     pub known_sources: u64,
     /// Messages that were handled.

@@ -58,9 +58,13 @@ enum What {
         /// Fewer rounds and phones: less certain
         #[arg(long)]
         quick: bool,
-        /// Only the rows whose names contain this text: lexing, gate, stateless, registration, secrecy, calls
+        /// Only the rows whose names contain this text: lexing, gate, stateless, registration, secrecy, calls, flooded
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// Instead of the rows: calls for so many minutes, and what the daemon's memory does
+        #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "60", conflicts_with = "only",
+              value_parser = clap::value_parser!(u16).range(1..=1440))]
+        long: Option<u16>,
         /// So many rounds
         #[arg(long, value_name = "N")]
         rounds: Option<usize>,
@@ -96,9 +100,10 @@ fn main() -> ExitCode {
             effort.rounds = rounds.unwrap_or(effort.rounds).max(1);
             (filter(effort, only.as_deref()), json)
         }
-        What::Sip { json, quick, only, rounds } => {
+        What::Sip { json, quick, only, long, rounds } => {
             let mut effort = if quick { sip::Effort::QUICK } else { sip::Effort::FULL };
             effort.rounds = rounds.unwrap_or(effort.rounds).clamp(1, 100);
+            effort.long = long.map(usize::from);
             (sip(effort, only.as_deref()), json)
         }
         What::Relay { json, quick, rounds } => {

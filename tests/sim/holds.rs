@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    handset::{Got, Handset, USUAL},
+    handset::{Got, Handset, USUAL, inner},
     world::World,
 };
 
@@ -100,6 +100,67 @@ fn an_update_holds_as_well() {
     assert_eq!(world.expect(&alice, "200").body, "");
     world.expect_nothing(&bob);
     finish(&mut world, &mut alice, &mut bob);
+}
+
+#[test]
+fn an_update_that_waits_too_long_is_taken_by_nobody_and_the_other_phone_is_told_how_it_is() {
+    let (mut world, mut alice, mut bob) = World::talking();
+    let before = world.scene.media.legs.clone();
+    let sdp = alice.sdp(USUAL, "sendonly");
+    alice.request(&mut world, "UPDATE", &sdp, "");
+    let offered = world.expect(&bob, "INVITE");
+    // It asks its user, for longer than alice waits.
+    bob.reply(&mut world, &offered, "100", "", "");
+    world.wait(Duration::from_secs(40));
+    world.expect_nothing(&alice);
+    let sdp = bob.sdp(USUAL, "recvonly");
+    bob.reply(&mut world, &offered, "200", &sdp, "");
+    world.expect(&bob, "ACK");
+    let again = world.expect(&bob, "INVITE");
+    assert!(again.has_line("a=sendrecv"), "{}", again.body);
+    let sdp = bob.sdp(USUAL, "sendrecv");
+    bob.reply(&mut world, &again, "200", &sdp, "");
+    world.expect(&bob, "ACK");
+    world.expect_nothing(&alice);
+    let passed = |world: &World| {
+        let legs = world.scene.media.legs.values();
+        legs.map(|leg| leg.remote.as_ref().map(|remote| (remote.sends, remote.receives))).collect::<Vec<_>>()
+    };
+    let of_before = before.values().map(|leg| leg.remote.as_ref().map(|remote| (remote.sends, remote.receives)));
+    assert_eq!(passed(&world), of_before.collect::<Vec<_>>());
+    // And alice may offer again.
+    let sdp = alice.sdp(USUAL, "sendonly");
+    offer(&mut world, &mut alice, &mut bob, &sdp, "recvonly");
+    finish(&mut world, &mut alice, &mut bob);
+}
+
+#[test]
+fn an_offer_moves_the_target_and_the_signs_of_life_only_when_it_is_taken() {
+    let (mut world, mut alice, mut bob) = World::talking();
+    let (old, new) = (alice.phone.contact.clone(), "<sip:100@198.51.100.1:4711>".to_owned());
+    alice.phone.contact.clone_from(&new);
+    let video = alice.sdp(USUAL, "sendrecv").replace("m=audio", "m=video");
+    alice.request(&mut world, "INVITE", &video, "Session-Expires: 7200\r\nSupported: timer\r\n");
+    alice.answered(&mut world, "488");
+    alice.phone.contact.clone_from(&old);
+    // The sign of life is asked for when it was due, and where the phone was.
+    world.wait(Duration::from_secs(899));
+    assert!(!world.has_mail(&alice));
+    world.wait(Duration::from_secs(1));
+    for phone in [&mut alice, &mut bob] {
+        let refresh = world.expect(phone, "INVITE");
+        assert_eq!(refresh.uri(), inner(&phone.phone.contact));
+        let sdp = phone.sdp(USUAL, "sendrecv");
+        phone.reply(&mut world, &refresh, "200", &sdp, "");
+        world.expect(phone, "ACK");
+    }
+    alice.phone.contact.clone_from(&new);
+    let sdp = alice.sdp(USUAL, "sendrecv");
+    alice.request(&mut world, "INVITE", &sdp, "");
+    alice.answered(&mut world, "200");
+    bob.hang_up(&mut world);
+    assert_eq!(alice.released(&mut world).uri(), inner(&new));
+    world.check_nothing_left();
 }
 
 #[test]

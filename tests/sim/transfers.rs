@@ -299,6 +299,17 @@ fn who_called_and_was_transferred_may_call_as_often_as_before() {
 }
 
 #[test]
+fn the_relay_knows_who_will_speak_to_new_ports_before_the_phone_is_asked_to() {
+    let (mut world, [alice, mut bob, _, carol], replaces) = consultation(true);
+    refer(&mut world, &mut bob, &format!("<sip:102@one.example?Replaces={replaces}>"), "");
+    let offered = world.expect(&carol, "INVITE");
+    let leg = world.scene.media.at(offered.port()).expect("the leg is not there");
+    let remote = leg.remote.as_ref().expect("nobody is expected");
+    assert_eq!((remote.rtp.ip(), remote.formats.is_empty()), (carol.flow.remote.ip(), false));
+    assert_eq!(world.hears(offered.port()).unwrap().1.ip(), alice.flow.remote.ip());
+}
+
+#[test]
 fn an_attended_transfer_joins_both_calls() {
     let (mut world, [mut alice, mut bob, mut second, mut carol], replaces) = consultation(true);
     refer(&mut world, &mut bob, &format!("<sip:102@one.example?Replaces={replaces}>"), "");

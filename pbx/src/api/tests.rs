@@ -57,12 +57,12 @@ impl Served {
 
 /// Streams go on until somebody hangs up.
 fn is_stream(path: &str) -> bool {
-    matches!(path, "/api/events" | "/api/trace")
+    matches!(path, "/api/events" | "/api/trace" | "/api/trace/dropped")
 }
 
 /// What a viewer may not see.
 fn says_who_calls_whom(path: &str) -> bool {
-    path == "/api/trace" || path.starts_with("/api/sessions") || path.starts_with("/api/cdrs")
+    path.starts_with("/api/trace") || path.starts_with("/api/sessions") || path.starts_with("/api/cdrs")
 }
 
 /// A request that an administrator may make and that works on a bench with one rule.

@@ -21,7 +21,10 @@ use super::{
     failure::Failure,
     render::{Columns, ago, bytes, number, plain, say, say_json, span},
 };
-use crate::ops::{CallLegView, CallState, CallView, CdrDetail, CdrLegView, CdrView, LegMedia};
+use crate::{
+    ops::{CallState, CallView, CdrDetail, CdrLegView, CdrView, LegMedia},
+    signalling::CallLeg,
+};
 
 pub(super) async fn call(session: &Session, command: Call) -> Result<(), Failure> {
     match command {
@@ -226,13 +229,13 @@ fn call_lines(call: &CallView) -> Vec<String> {
 }
 
 /// caller 101, talking, over UDP from 198.51.100.7:5060, Call-ID a84b4c76e66710
-fn leg_line(leg: &CallLegView) -> String {
-    let CallLegView { kind, number, state, protocol, remote, call_id, .. } = leg;
+fn leg_line(leg: &CallLeg) -> String {
+    let CallLeg { kind, number, state, protocol, remote, call_id, .. } = leg;
     format!("{kind} {number}, {state}, over {protocol} from {remote}, Call-ID {call_id}")
 }
 
 /// PCMA/8000 at port 45000 from 198.51.100.7:4000: 3 050 packets, 512.3 KiB, 2 lost (0.1 %), jitter 0.1 ms
-fn media_line(leg: &CallLegView) -> String {
+fn media_line(leg: &CallLeg) -> String {
     let Some(port) = leg.media_port else { return "no media".to_owned() };
     let codec = leg.codec.as_deref().unwrap_or("no codec yet");
     let from = match leg.media_remote {

@@ -55,7 +55,7 @@ fn show(session: &Session, value: Value) -> Result<(), Failure> {
     }
     let NotifyView { interval, about, receivers } = typed(value)?;
     say(format!("one digest in {interval} at most, about {about}"));
-    say("  `pbx guard set notify.interval 10m notify.about block,disk` changes that");
+    say("  `pbx guard set notify.interval=10m notify.about=block,disk` changes that");
     receivers.iter().for_each(say_receiver);
     Ok(())
 }

@@ -91,8 +91,18 @@ fn calls(load: &Load) -> String {
         0 => String::new(),
         refused => format!(", {} REFUSED because no media port was free", number(refused)),
     };
+    // Whoever is turned away before that is no attempt yet: there is no record of it.
+    let turned_away = match load.shed.iter().find(|(class, _)| class == Class::NewCall.name()) {
+        Some((_, count)) => format!(", {} TURNED AWAY under load, without a record", number(*count)),
+        None => String::new(),
+    };
+    let withheld = match load.media.withheld {
+        0 => String::new(),
+        withheld => format!(", {} media packets withheld from where no phone was heard", number(withheld)),
+    };
+    let broken = if load.media.broken { ", THE RELAY OF MEDIA HAS BROKEN OFF" } else { "" };
     let noun = if load.calls == 1 { "call goes on" } else { "calls go on" };
-    format!("calls    {} {noun}{refused}", number(load.calls))
+    format!("calls    {} {noun}{refused}{turned_away}{withheld}{broken}", number(load.calls))
 }
 
 /// What the signalling side has to do, as lines under a heading.
@@ -220,11 +230,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_one_line_and_those_without_a_port_are_named() {
+    fn calls_are_one_line_and_those_without_a_port_or_a_record_are_named() {
         assert_eq!(calls(&Load::default()), "calls    0 calls go on");
         assert_eq!(calls(&Load { calls: 1, ..Load::default() }), "calls    1 call goes on");
         let full = Load { calls: 9999, calls_without_port: 3, ..Load::default() };
         assert_eq!(calls(&full), "calls    9 999 calls go on, 3 REFUSED because no media port was free");
+        let busy = Load {
+            shed: vec![("unauthenticated".into(), 9), ("new_call".into(), 1200)],
+            media: crate::media::RelayStatus { withheld: 17, broken: true, ..Default::default() },
+            ..Load::default()
+        };
+        assert_eq!(
+            calls(&busy),
+            "calls    0 calls go on, 1 200 TURNED AWAY under load, without a record, 17 media packets withheld from \
+             where no phone was heard, THE RELAY OF MEDIA HAS BROKEN OFF"
+        );
     }
 
     #[test]

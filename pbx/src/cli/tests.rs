@@ -51,6 +51,11 @@ async fn commands_end_with_the_code_that_says_what_happened() {
     std::fs::write(&file, "198.51.100.20\n198.51.100.21 allow\n").unwrap();
     let bad = machine.bench.folder.path().join("bad.txt");
     std::fs::write(&bad, "198.51.100.20\n10.0.0.300\n").unwrap();
+    // Nobody listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mail = format!(
+        "notify set mail --host localhost --port {closed} --security none --from pbx@example.com --to admin@example.com"
+    );
     let [csv, feed] = ["rules.csv", "feed.txt"].map(|name| machine.bench.folder.path().join(name));
     std::fs::write(&csv, "ip,action\n198.51.100.22,block\n").unwrap();
     std::fs::write(&feed, "198.51.100.30\n192.0.2.64/26 ; SBL1\n").unwrap();
@@ -144,6 +149,25 @@ async fn commands_end_with_the_code_that_says_what_happened() {
         (&format!("block import {csv} --csv --dry-run"), 0),
         (&format!("block import {csv}"), 2),
         ("block import --fail2ban=/nonexistent.sqlite3", 1),
+        ("notify show", 0),
+        ("notify show --json", 0),
+        ("notify test mail", 3),
+        ("notify set mail --host localhost --security none --from pbx@example.com", 2),
+        (&format!("{mail} --dry-run"), 0),
+        (&mail, 0),
+        ("notify set mail --security loud", 2),
+        ("notify test mail", 7),
+        ("notify on mail", 7),
+        ("notify off mail", 0),
+        ("notify set webhook ftp://example.com/", 2),
+        ("notify set webhook https://example.com/hook", 0),
+        ("notify set webhook --no-key", 0),
+        ("notify show", 0),
+        ("notify history", 0),
+        ("notify history --json", 0),
+        ("notify remove webhook --dry-run", 0),
+        ("notify remove webhook", 0),
+        ("notify remove webhook", 3),
         ("feed list", 0),
         (&format!("feed add listed {feed} --every 1h --dry-run"), 0),
         (&format!("feed add listed {feed} --every 1m"), 2),

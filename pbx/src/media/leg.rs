@@ -6,6 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use pbx_core::{
     media::{
         Leg, Payload, Remote,
+        credit::{Credit, is_doubtful},
         digits::Outgoing,
         latch::{Heard, Latch, Sign},
         quality::Quality,
@@ -40,6 +41,9 @@ pub(super) struct Line {
     pub(super) outgoing: Outgoing,
     quality: Quality,
     sides: [Option<Way>; 2],
+    credit: Credit,
+    /// Some of what was for its phone was withheld, and that was said.
+    withholds: bool,
     /// What the kernel had dropped at each port, when it said so last.
     pub(super) overflow: [u32; 2],
 }
@@ -48,6 +52,8 @@ pub(super) struct Line {
 struct Way {
     latch: Latch,
     target: Target,
+    /// Nothing shows that the phone is there.
+    doubtful: bool,
 }
 
 /// What becomes of a packet.
@@ -73,6 +79,8 @@ impl Line {
             outgoing,
             quality: Quality::default(),
             sides: [None, None],
+            credit: Credit::default(),
+            withholds: false,
             overflow: [0; 2],
         };
         line.set(leg);
@@ -89,7 +97,7 @@ impl Line {
                 none => {
                     let latch = Latch::new(described, remote.epoch);
                     let target = Target::new(self.ports.of(side), leg.local, described);
-                    *none = Some(Way { latch, target });
+                    *none = Some(Way { latch, target, doubtful: true });
                 }
             }
         }
@@ -97,9 +105,7 @@ impl Line {
             self.outgoing.silence();
         }
         self.leg = leg;
-        for side in [Side::Rtp, Side::Rtcp] {
-            self.aim(side);
-        }
+        self.aim();
     }
 
     /// Judges what came to one port. Whoever the packet is from has no mapped address.
@@ -147,16 +153,25 @@ impl Line {
         Some(if sends { Judged::Rtp(header, to) } else { Judged::Kept })
     }
 
-    /// Sends packets to the phone from this port; says how many went, and their bytes.
+    /// Sends packets to the phone from this port; says how many went, and their bytes. Where nothing shows that the
+    /// phone is there, no more go than its leg has credit for.
     pub(super) fn send<'a>(
-        &self,
+        &mut self,
         side: Side,
         packets: impl ExactSizeIterator<Item = &'a [u8]>,
         counts: &Counts,
     ) -> (u64, u64) {
-        let count = packets.len();
-        let Some(way) = self.sides[side as usize].as_ref().filter(|_| count > 0) else { return (0, 0) };
-        let (sent, bytes) = self.ports.of(side).send(&way.target, packets);
+        let asked = packets.len();
+        let Some(way) = self.sides[side as usize].as_ref().filter(|_| asked > 0) else { return (0, 0) };
+        let count = if way.doubtful { self.credit.draw(asked) } else { asked };
+        if count < asked {
+            counts.withheld.add((asked - count) as u64);
+            if !std::mem::replace(&mut self.withholds, true) {
+                let (leg, to) = (self.leg.id.0, way.latch.destination());
+                tracing::info!(leg, %to, "a phone is sent nothing more: nothing came from where it says that it is");
+            }
+        }
+        let (sent, bytes) = self.ports.of(side).send(&way.target, packets.take(count));
         if sent < count {
             counts.unsent.add((count - sent) as u64);
         }
@@ -188,16 +203,22 @@ impl Line {
                 if side == Side::Rtp {
                     self.live.latch(from);
                 }
-                self.aim(side);
+                self.aim();
                 true
             }
         }
     }
 
-    fn aim(&mut self, side: Side) {
-        let (port, local) = (self.ports.of(side), self.leg.local);
-        if let Some(way) = &mut self.sides[side as usize] {
-            way.target = Target::new(port, local, way.latch.destination());
+    /// Where the phone is spoken to from each port, and whether anything shows that it is there.
+    fn aim(&mut self) {
+        let heard: [Option<SocketAddr>; 2] =
+            std::array::from_fn(|side| self.sides[side].as_ref().and_then(|way| way.latch.latched()));
+        let Some(signalling) = self.leg.remote.as_ref().map(|remote| remote.signalling) else { return };
+        for (way, port) in self.sides.iter_mut().zip([&self.ports.rtp, &self.ports.rtcp]) {
+            let Some(way) = way else { continue };
+            let to = way.latch.destination();
+            way.target = Target::new(port, self.leg.local, to);
+            way.doubtful = is_doubtful(to.ip(), signalling, heard.into_iter().flatten());
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use pbx_core::media::{Stats, quality::Quality};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A number that one thread writes.
 #[derive(Debug, Default)]
@@ -107,6 +107,8 @@ pub(super) struct Counts {
     pub(super) overflow: Count,
     /// The kernel did not take what was to be sent.
     pub(super) unsent: Count,
+    /// Packets for where a phone says that it is and nothing was heard from.
+    pub(super) withheld: Count,
     /// Commands that waited because a worker's queue was full.
     pub(super) delayed: Count,
     /// Digits that were not sent.
@@ -118,7 +120,7 @@ pub(super) struct Counts {
 }
 
 /// The relay as a whole, for whoever shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayStatus {
     /// Legs that there are.
     pub legs: usize,
@@ -128,6 +130,8 @@ pub struct RelayStatus {
     pub receive_buffer_full: u64,
     /// Packets that the kernel did not take to send.
     pub not_sent: u64,
+    /// Packets that were not sent because nothing ever came from where the phone says that it is.
+    pub withheld: u64,
     /// Commands that waited for a worker.
     pub delayed: u64,
     /// Digits that the phone takes no events for, or that came too fast.
@@ -136,4 +140,6 @@ pub struct RelayStatus {
     pub taken: u64,
     /// How often the range was used up.
     pub used_up: u64,
+    /// A thread of it broke off: the daemon is about to end, and to be started again.
+    pub broken: bool,
 }

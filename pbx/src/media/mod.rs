@@ -10,6 +10,7 @@ mod desk;
 mod flows;
 mod keeper;
 mod leg;
+mod life;
 mod live;
 mod socket;
 #[cfg(test)]
@@ -26,7 +27,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use pbx_core::{
     media::{Command, LegId, Stats},
     pbx::Input,
@@ -38,6 +38,7 @@ use self::{
     desk::Desk,
     flows::Flows,
     keeper::{Keeper, Keeping, Stock},
+    life::Life,
     live::Counts,
     worker::{Common, Door, Worker},
 };
@@ -74,6 +75,7 @@ impl Options {
 /// A relay that runs. Dropping it ends it.
 pub struct Relay {
     common: Arc<Common>,
+    life: Life,
     desk: Arc<Desk>,
     doors: Vec<Arc<Door>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -96,6 +98,7 @@ impl Relay {
         let desk = Arc::new(Desk::new(doors.clone(), names));
         let relay = Self {
             common,
+            life: Life::default(),
             desk,
             doors,
             threads: Mutex::default(),
@@ -106,9 +109,7 @@ impl Relay {
         // On an error the drop of `relay` ends the threads that there are.
         for (index, door) in relay.doors.iter().enumerate() {
             let (common, door, epoll) = (Arc::clone(&relay.common), Arc::clone(door), door.epoll()?);
-            let thread = thread::Builder::new().name(format!("media-{index}"));
-            let thread = thread.spawn(move || Worker::new(common, door, epoll).run());
-            let thread = thread.context("cannot start a thread of the relay")?;
+            let thread = relay.life.start(format!("media-{index}"), move || Worker::new(common, door, epoll).run())?;
             relay.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         let keeping = Keeping {
@@ -117,8 +118,7 @@ impl Relay {
             events,
             stock: Stock::new(order),
         };
-        let thread = thread::Builder::new().name("media-ports".to_owned());
-        let thread = thread.spawn(move || keeping.run()).context("cannot start the keeper of the ports")?;
+        let thread = relay.life.start("media-ports".to_owned(), move || keeping.run())?;
         *relay.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(relay)
     }
@@ -130,8 +130,7 @@ impl Relay {
     /// The machine gives no thread.
     pub fn guard(&self, current: impl Fn() -> Arc<dyn Filter> + Send + 'static) -> anyhow::Result<()> {
         let flows = Arc::clone(&self.flows);
-        let thread = thread::Builder::new().name("media-filter".to_owned());
-        let thread = thread.spawn(move || flows.run(current)).context("cannot start what tells the filter of calls")?;
+        let thread = self.life.start("media-filter".to_owned(), move || flows.run(current))?;
         *self.telling.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
@@ -174,18 +173,30 @@ impl Relay {
         self.desk.seen(leg)
     }
 
+    /// Whether a thread of it broke off: calls have no media then, or will have none.
+    pub fn is_broken(&self) -> bool {
+        self.life.is_broken()
+    }
+
+    /// Waits until a thread of it breaks off; for ever, if none does.
+    pub fn broken(&self) -> impl Future<Output = ()> + use<> {
+        self.life.broken()
+    }
+
     /// The relay as a whole.
     pub fn status(&self) -> RelayStatus {
-        let Counts { overflow, unsent, delayed, digits, taken, used_up } = &self.common.counts;
+        let Counts { overflow, unsent, withheld, delayed, digits, taken, used_up } = &self.common.counts;
         RelayStatus {
             legs: self.desk.legs(),
             ready: self.desk.ready(),
             receive_buffer_full: overflow.read(),
             not_sent: unsent.read(),
+            withheld: withheld.read(),
             delayed: delayed.read(),
             digits_lost: digits.read(),
             taken: taken.read(),
             used_up: used_up.read(),
+            broken: self.is_broken(),
         }
     }
 

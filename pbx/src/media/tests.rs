@@ -7,7 +7,7 @@ use std::{
 };
 
 use pbx_core::{
-    media::{Leg, Pair, Payload, Remote},
+    media::{Leg, Pair, Payload, Remote, credit::UNHEARD},
     wire::rtp::Header,
 };
 
@@ -68,6 +68,7 @@ impl Scene {
         let remote = Remote {
             rtp: rtp.local_addr().unwrap(),
             rtcp: rtcp.local_addr().unwrap(),
+            signalling: address,
             mux: false,
             epoch: 1,
             sends: true,
@@ -360,6 +361,47 @@ fn a_phone_that_shares_a_port_is_joined_with_one_that_does_not() {
 }
 
 #[test]
+fn who_describes_a_third_party_as_its_own_has_it_sent_no_more_than_the_credit() {
+    let mut scene = scene("22600-22699", LONG);
+    let (mut one, other) = scene.call();
+    // Its signalling comes from elsewhere, and nothing at all from where it says that it is.
+    one.remote().signalling = "127.0.0.9".parse().unwrap();
+    scene.set(&one);
+    let told = |scene: &Scene| scene.relay.status().withheld;
+    for sequence in 0..UNHEARD as u16 {
+        other.says(sequence);
+        assert_eq!(one.hears().0.sequence, sequence);
+    }
+    other.says(1000);
+    scene.until(&other, |stats| stats.packets == u64::from(UNHEARD) + 1);
+    is_silent(&one.rtp);
+    // Saying it anew is no proof either.
+    one.remote().epoch += 1;
+    scene.set(&one);
+    other.says(1001);
+    scene.until(&other, |stats| stats.packets == u64::from(UNHEARD) + 2);
+    is_silent(&one.rtp);
+    assert_eq!((told(&scene), scene.relay.seen(one.leg.id).unwrap().0.sent), (2, u64::from(UNHEARD)));
+    // Who only listens says that it is there by RTCP.
+    one.rtcp.send_to(&rtcp(9), one.port(one.leg.pair.rtcp())).unwrap();
+    receive(&other.rtcp);
+    other.says(1002);
+    assert_eq!(one.hears().0.sequence, 1002);
+    assert_eq!(told(&scene), 2);
+}
+
+#[test]
+fn a_phone_that_never_speaks_is_spoken_to_where_its_signalling_comes_from() {
+    let mut scene = scene("22700-22799", LONG);
+    let (one, other) = scene.call();
+    for sequence in 0..2 * UNHEARD as u16 {
+        other.says(sequence);
+        assert_eq!(one.hears().0.sequence, sequence);
+    }
+    assert_eq!(scene.relay.status().withheld, 0);
+}
+
+#[test]
 fn payload_types_are_mapped_and_who_holds_is_not_spoken_to() {
     let mut scene = scene("22000-22099", LONG);
     let (mut one, mut other) = scene.call();
@@ -490,4 +532,26 @@ fn commands_over_the_room_of_a_queue_are_carried_out_later_and_none_is_lost() {
         assert!(Instant::now() < deadline);
     }
     scene.close(&one);
+}
+
+#[tokio::test]
+async fn a_thread_that_breaks_off_is_noticed_at_once_and_the_relay_can_still_be_stopped() {
+    let mut settings = Settings::default();
+    settings.set("filter.media_ports", "22800-22899").unwrap();
+    let options = Options { workers: 1, ..Options::new(&settings, [[1, 2], [3, 4]], Clock::start()) };
+    let relay = Relay::start(options, Box::new(|input| panic!("on purpose, by {input:?}"))).unwrap();
+    assert!(!relay.is_broken() && !relay.status().broken);
+    let broken = relay.broken();
+    relay.command(Command::Wanted(1));
+    tokio::time::timeout(PATIENCE, broken).await.expect("nobody noticed");
+    assert!(relay.is_broken() && relay.status().broken);
+    relay.stop();
+}
+
+#[tokio::test]
+async fn a_relay_that_ends_as_it_is_told_has_not_broken_off() {
+    let relay = scene("22900-22999", LONG).relay;
+    let broken = relay.broken();
+    drop(relay);
+    assert!(tokio::time::timeout(SHORT, broken).await.is_err());
 }

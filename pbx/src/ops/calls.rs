@@ -1,8 +1,6 @@
 //! Calls that go on: listed, shown, ended. Who calls whom is for administrators.
 
-use std::net::SocketAddr;
-
-use pbx_core::{call::CallId, time::Timestamp, transport::Protocol};
+use pbx_core::{call::CallId, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -52,40 +50,7 @@ pub struct CallView {
     /// The codec of the one that answered.
     pub codec: Option<String>,
     /// The phones that take part in it.
-    pub legs: Vec<CallLegView>,
-}
-
-/// A phone's part in a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallLegView {
-    /// Why it is there: `caller`, `branch`, `forward`, `transfer`.
-    pub kind: String,
-    /// Whose phone it is.
-    pub number: String,
-    /// `calling`, `ringing`, `talking` or `held`.
-    pub state: String,
-    /// The Call-ID of its messages.
-    pub call_id: String,
-    /// How they travel.
-    pub protocol: Protocol,
-    /// Where they come from.
-    pub remote: SocketAddr,
-    /// The local RTP port; RTCP is the one above.
-    pub media_port: Option<u16>,
-    /// Where its media come from, once some came.
-    pub media_remote: Option<SocketAddr>,
-    /// Its codec, such as `PCMA/8000`.
-    pub codec: Option<String>,
-    /// RTP packets from it.
-    pub packets: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Packets that are missing.
-    pub lost: u64,
-    /// Interarrival jitter (microseconds).
-    pub jitter_us: u64,
-    /// Packets to its ports that it may not send, or that somebody else sent.
-    pub refused: u64,
+    pub legs: Vec<CallLeg>,
 }
 
 impl Operations {
@@ -189,7 +154,7 @@ impl CallView {
         let Call { id, caller, caller_number, dialled, callee_number, started, answered, legs } = call;
         // One that is gone meanwhile has no name any more.
         let account = accounts.extension(caller).map(|account| account.extension.as_ref());
-        let codec = legs.iter().skip(1).find(|leg| !leg.codec.is_empty()).map(|leg| leg.codec.clone());
+        let codec = legs.iter().skip(1).find_map(|leg| leg.codec.clone());
         Self {
             id,
             tenant: account.map(|one| accounts.tenant_name(one)),
@@ -201,45 +166,7 @@ impl CallView {
             started_at: started,
             answered_at: answered,
             codec,
-            legs: legs.into_iter().map(CallLegView::from).collect(),
-        }
-    }
-}
-
-impl From<CallLeg> for CallLegView {
-    fn from(leg: CallLeg) -> Self {
-        let CallLeg {
-            kind,
-            number,
-            state,
-            call_id,
-            protocol,
-            remote,
-            media_port,
-            media_remote,
-            codec,
-            packets,
-            bytes,
-            lost,
-            jitter_us,
-            refused,
-        } = leg;
-        let codec = Some(codec).filter(|codec| !codec.is_empty());
-        Self {
-            kind,
-            number,
-            state,
-            call_id,
-            protocol,
-            remote,
-            media_port,
-            media_remote,
-            codec,
-            packets,
-            bytes,
-            lost,
-            jitter_us,
-            refused,
+            legs,
         }
     }
 }

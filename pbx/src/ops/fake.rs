@@ -34,6 +34,7 @@ use crate::{
     notify::Security,
     secrets::Secrets,
     store::Store,
+    trace::dropped::{Drops, Follower, Wanted},
     web::{
         Limits, Web,
         tests::{Server, status},
@@ -53,6 +54,8 @@ pub(crate) struct FakeFilter {
     pub(crate) calls: Mutex<Vec<String>>,
     pub(crate) automatic: Mutex<Vec<AutomaticBlock>>,
     pub(crate) view: Mutex<KernelView>,
+    /// Packets that somebody looks at; none comes.
+    drops: Drops,
     settings: Mutex<(Option<Settings>, i64)>,
     /// The ports of transports, as last told.
     pub(crate) transports: Mutex<Vec<u16>>,
@@ -141,6 +144,10 @@ impl Filter for FakeFilter {
         let message = format!("nobody reserves {media}");
         let open = self.unreserved.load(Ordering::Relaxed);
         if open { Err(Uncovered { message, command: format!("reserve {media}") }) } else { Ok(()) }
+    }
+
+    fn follow_drops(&self, wanted: Wanted) -> anyhow::Result<Follower> {
+        Ok(self.drops.follow(wanted)?)
     }
 
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {

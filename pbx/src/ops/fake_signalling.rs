@@ -89,7 +89,7 @@ impl FakeSignalling {
             remote: "198.51.100.77:5062".parse().unwrap(),
             media_port: Some(port),
             media_remote: Some("198.51.100.77:4000".parse().unwrap()),
-            codec: "PCMA/8000".into(),
+            codec: Some("PCMA/8000".into()),
             packets: 50,
             bytes: 8600,
             lost: 1,

@@ -56,7 +56,7 @@ pub use self::{
     automatic::Recorded,
     blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
     book::Book,
-    calls::{CallLegView, CallState, CallView},
+    calls::{CallState, CallView},
     cdrs::{CdrDetail, CdrLegView, CdrView, ExportCdrs, ExportFormat, LegMedia},
     error::{Kind, OpError},
     evidence::{BlockShown, CounterView, EvidenceView, OffenceView, PairView},

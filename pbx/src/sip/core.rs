@@ -380,6 +380,7 @@ impl Core {
             known_sources: self.pbx.known_keys().count() as u64,
             calls: calls as u64,
             calls_without_port,
+            media: self.relay.status(),
             handled: counts.admitted.iter().sum(),
             shed: shed.map(|(class, count)| (class.name().to_owned(), count)).collect(),
             unsaved: self.pending.unsaved(),

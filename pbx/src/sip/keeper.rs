@@ -306,7 +306,8 @@ impl Keeper {
         match self.store.sweep_calls(CALLS_KEPT - CALLS_SWEPT).await {
             Ok(0) => {}
             Ok(swept) => {
-                let message = format!("the oldest {swept} call records were removed: {CALLS_KEPT} are kept");
+                let message =
+                    format!("the oldest {swept} call records of who has most were removed: {CALLS_KEPT} are kept");
                 let at = super::wall();
                 let event = NewEvent { at, kind: EventKind::Calls, prefix: None, interface: None, message };
                 self.operations.record(vec![event]).await;

@@ -36,7 +36,10 @@ use pbx_core::{
     time::Timestamp,
     transport::{Protocol, TransportId},
 };
-use tokio::{runtime::Runtime, sync::mpsc};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, watch},
+};
 
 use self::{
     core::{Command, Core, Renewal},
@@ -258,8 +261,22 @@ impl Sip {
         Ok(())
     }
 
-    /// Whether the core thread does its rounds.
+    /// Waits until a thread of the relay breaks off, or until `ending` says so: a part of the daemon.
+    pub fn relay_broken(&self, mut ending: watch::Receiver<bool>) -> impl Future<Output = ()> + use<> {
+        let broken = self.relay.broken();
+        async move {
+            tokio::select! {
+                () = broken => {}
+                _ = ending.wait_for(|ends| *ends) => {}
+            }
+        }
+    }
+
+    /// Whether the core thread does its rounds, and all threads of the relay are there.
     pub fn is_alive(&self) -> bool {
+        if self.relay.is_broken() {
+            return false;
+        }
         let last = Moment::from_micros(self.shared.last_round.load(Relaxed));
         self.shared.clock.now().since(last) < PATIENCE
     }

@@ -61,7 +61,7 @@ pub(super) fn call(call: call::Seen, relay: &Relay) -> Call {
             remote,
             media_port: pair.map(|pair| pair.rtp),
             media_remote,
-            codec: codec.to_string(),
+            codec: Some(codec.as_ref()).filter(|codec| !codec.is_empty()).map(str::to_owned),
             packets: stats.packets,
             bytes: stats.bytes,
             lost: stats.lost,

@@ -3,7 +3,7 @@
 
 mod selection;
 
-use std::{borrow::Borrow, sync::Arc, time::Duration};
+use std::{borrow::Borrow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use pbx_core::{
     call::{CallId, Disposition, EndedBy, LegKind, Record, RecordLeg},
@@ -18,8 +18,10 @@ use super::{Store, StoreError, millis};
 
 /// Records that are kept.
 pub const CALLS_KEPT: u64 = 1_000_000;
-/// Records that come in between one sweep and the next, and that go in one transaction of it.
-pub const CALLS_SWEPT: u64 = 10_000;
+/// Records that come in between one sweep and the next, which reads them all.
+pub const CALLS_SWEPT: u64 = 50_000;
+/// Records that are deleted at once.
+const DELETED: u64 = 10_000;
 /// Rows of a statement, the most first. The statements stay prepared: there are only these.
 const ROWS: [usize; 3] = [64, 8, 1];
 /// What a record says of a call that the daemon's end cut off.
@@ -136,21 +138,41 @@ impl Store {
         self.read_calls(query).await
     }
 
-    /// Forgets the oldest records, all but `keep` of them, and says how many went.
+    /// Forgets records until at most `keep` are left, and says how many went: the oldest of whoever has most, first by
+    /// tenant, then by extension within it. So nobody's calls, however many, push out the records of others.
     pub async fn sweep_calls(&self, keep: u64) -> Result<u64, StoreError> {
-        let all = self.count_calls(&Condition::All(Vec::new())).await?;
-        let mut left = all.saturating_sub(keep);
-        // A transaction keeps everybody else who writes waiting.
-        while left > 0 {
-            let some = left.min(CALLS_SWEPT);
-            sqlx::query("DELETE FROM cdrs WHERE id IN (SELECT id FROM cdrs ORDER BY started, id LIMIT ?)")
-                .bind(some.cast_signed())
-                .execute(&self.writer)
+        if self.count_calls(&Condition::All(Vec::new())).await? <= keep {
+            return Ok(0);
+        }
+        let counts: Vec<(i64, i64, i64)> =
+            sqlx::query_as("SELECT tenant, caller, count(*) FROM cdrs GROUP BY tenant, caller")
+                .fetch_all(&self.readers)
                 .await
                 .map_err(|error| self.failed(error))?;
-            left -= some;
+        let counts = counts.into_iter().map(|(tenant, caller, count)| ((tenant, caller), count.cast_unsigned()));
+        let mut gone = 0;
+        for ((tenant, caller), mut left) in surplus(&counts.collect(), keep) {
+            // A transaction keeps everybody else who writes waiting, so it only deletes, and not too much.
+            while left > 0 {
+                let some = left.min(DELETED);
+                let oldest = "SELECT id FROM cdrs WHERE tenant = ? AND caller = ? ORDER BY started, id LIMIT ?";
+                let oldest: Vec<i64> = sqlx::query_scalar(oldest)
+                    .bind(tenant)
+                    .bind(caller)
+                    .bind(some.cast_signed())
+                    .fetch_all(&self.readers)
+                    .await
+                    .map_err(|error| self.failed(error))?;
+                let deleted = sqlx::query("DELETE FROM cdrs WHERE id IN (SELECT value FROM json_each(?))")
+                    .bind(serde_json::to_string(&oldest).unwrap_or_default())
+                    .execute(&self.writer)
+                    .await
+                    .map_err(|error| self.failed(error))?;
+                gone += deleted.rows_affected();
+                left -= some;
+            }
         }
-        Ok(all.saturating_sub(keep))
+        Ok(gone)
     }
 
     async fn read_calls(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<Record>, StoreError> {
@@ -251,6 +273,35 @@ fn chunks<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
         list = rest;
         Some(chunk)
     })
+}
+
+/// How many of each extension's records are too many for all to fit into `room`.
+fn surplus(counts: &BTreeMap<(i64, i64), u64>, room: u64) -> Vec<((i64, i64), u64)> {
+    let mut tenants: BTreeMap<i64, Vec<((i64, i64), u64)>> = BTreeMap::new();
+    for (key, count) in counts {
+        tenants.entry(key.0).or_default().push((*key, *count));
+    }
+    let of_tenant = |callers: &Vec<(_, u64)>| callers.iter().map(|(_, count)| *count).sum::<u64>();
+    let share = share(tenants.values().map(of_tenant).collect(), room);
+    let over = |callers: Vec<((i64, i64), u64)>| {
+        let share = self::share(callers.iter().map(|(_, count)| *count).collect(), share);
+        callers.into_iter().map(move |(key, count)| (key, count.saturating_sub(share))).filter(|(_, over)| *over > 0)
+    };
+    tenants.into_values().flat_map(over).collect()
+}
+
+/// What each may have at most so that all fit into `room`: whoever has less leaves the rest to the others.
+fn share(mut counts: Vec<u64>, room: u64) -> u64 {
+    counts.sort_unstable();
+    let (mut left, mut many) = (room, counts.len() as u64);
+    for count in counts {
+        if count > left / many {
+            return left / many;
+        }
+        left -= count;
+        many -= 1;
+    }
+    room
 }
 
 async fn keep_records(connection: &mut SqliteConnection, records: &[impl Borrow<Record>]) -> Result<(), sqlx::Error> {

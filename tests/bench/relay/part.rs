@@ -64,6 +64,7 @@ fn ours(calls: u16, first: u16) -> Result<()> {
         let remote = Remote {
             rtp: phone,
             rtcp: phone,
+            signalling: phone.ip(),
             mux: true,
             epoch: 1,
             sends: true,

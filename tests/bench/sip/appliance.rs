@@ -21,12 +21,18 @@ pub(crate) struct Appliance {
 impl Appliance {
     /// Starts it with these extensions, and with limits for strangers that this bench does not reach.
     pub(crate) fn start(directory: &Path, extensions: impl IntoIterator<Item = u32>) -> Result<Self> {
+        let appliance = Self::start_as_set(directory, extensions)?;
+        appliance.installation.pbx("guard set sip.challenges.source=1000000 sip.challenges.total=1000000")?;
+        Ok(appliance)
+    }
+
+    /// Starts it with these extensions, and settings as they are by default.
+    pub(crate) fn start_as_set(directory: &Path, extensions: impl IntoIterator<Item = u32>) -> Result<Self> {
         let installation = Installation::at(directory, &directory.join("bpf"), &[])?;
         installation.set("attach", "\"off\"")?;
         let mut daemon = installation.start()?;
         // That nothing is attached is what was asked for, and the bench asserts nothing.
         daemon.expect("");
-        installation.pbx("guard set sip.challenges.source=1000000 sip.challenges.total=1000000")?;
         let mut list = String::from("number,name,password\n");
         for number in extensions {
             writeln!(list, "{number},Phone {number},{PASSWORD}")?;
@@ -49,6 +55,13 @@ impl Appliance {
         let of = |one: &serde_json::Value| (one[0] == reason).then(|| one[1].as_u64()).flatten();
         // A reason that never counted is left out.
         Ok(counted.iter().filter_map(of).sum())
+    }
+
+    /// How many messages its UDP transport refused, or answered without state, for whatever reason.
+    pub(crate) fn turned_away(&self) -> Result<u64> {
+        let status = self.installation.pbx("transport status udp:5060")?;
+        let counted = status["items"][0]["dropped"].as_array().context("a status without what was dropped")?;
+        Ok(counted.iter().filter_map(|one| one[1].as_u64()).sum())
     }
 
     /// How many calls go on.

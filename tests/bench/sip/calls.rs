@@ -25,12 +25,12 @@ use super::{
 use crate::report::{Compared, Report, Spread};
 
 /// Who calls, and who is called.
-const CALLERS: u32 = 200_000;
-const CALLEES: u32 = 210_000;
-const PHONES: u32 = 50;
+pub(super) const CALLERS: u32 = 200_000;
+pub(super) const CALLEES: u32 = 210_000;
+pub(super) const PHONES: u32 = 50;
 /// Where they are.
-const CALLER: ([u8; 4], u16) = ([127, 4, 0, 1], 6100);
-const CALLEE: ([u8; 4], u16) = ([127, 4, 0, 2], 6200);
+pub(super) const CALLER: ([u8; 4], u16) = ([127, 4, 0, 1], 6100);
+pub(super) const CALLEE: ([u8; 4], u16) = ([127, 4, 0, 2], 6200);
 /// Calls that begin in a second.
 const RATE: u32 = 200;
 /// Calls in progress at once, for the memory that they take.

@@ -3,7 +3,9 @@
 
 mod appliance;
 mod calls;
+mod flooded;
 mod gate;
+mod growth;
 mod kamailio;
 mod lexing;
 pub(crate) mod process;
@@ -27,18 +29,23 @@ pub(crate) struct Effort {
     pub(crate) strangers: u32,
     /// Registrations in all, and users of each kind.
     pub(crate) phones: u32,
+    /// Instead of all else: calls for so many minutes.
+    pub(crate) long: Option<usize>,
 }
 
 impl Effort {
-    pub(crate) const FULL: Self = Self { rounds: 20, strangers: 1_000_000, phones: 10_000 };
-    pub(crate) const QUICK: Self = Self { rounds: 3, strangers: 60_000, phones: 1_500 };
+    pub(crate) const FULL: Self = Self { rounds: 20, strangers: 1_000_000, phones: 10_000, long: None };
+    pub(crate) const QUICK: Self = Self { rounds: 3, strangers: 60_000, phones: 1_500, long: None };
 }
 
 /// The rows, by name.
-const ROWS: [&str; 6] = ["lexing", "gate", "stateless", "registration", "secrecy", "calls"];
+const ROWS: [&str; 7] = ["lexing", "gate", "stateless", "registration", "secrecy", "calls", "flooded"];
 
 /// Measures the rows whose names contain `only`.
 pub(crate) fn measure(sandbox: &Sandbox, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
+    if let Some(minutes) = effort.long {
+        return growth::measure(sandbox.directory(), minutes, report).context("the long run");
+    }
     let rows: Vec<_> = ROWS.into_iter().filter(|row| only.is_none_or(|text| row.contains(text))).collect();
     ensure!(!rows.is_empty(), "no row is called {:?}: there are {}", only.unwrap_or_default(), ROWS.join(", "));
     for row in rows {
@@ -50,6 +57,7 @@ pub(crate) fn measure(sandbox: &Sandbox, effort: Effort, only: Option<&str>, rep
             "stateless" => stateless::measure(&directory, effort, report),
             "registration" => registration::measure(&directory, effort, report),
             "calls" => calls::measure(&directory, effort, report),
+            "flooded" => flooded::measure(&directory, effort, report),
             _ => secrecy::measure(&directory, effort, report),
         };
         measured.with_context(|| format!("the row {row}"))?;

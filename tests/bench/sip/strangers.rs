@@ -63,7 +63,8 @@ impl Strangers {
     }
 }
 
-fn write_request(out: &mut Vec<u8>, local: SocketAddr, server: SocketAddr, number: u64) -> Result<()> {
+/// A REGISTER without credentials, of a user and a call that `number` names.
+pub(super) fn write_request(out: &mut Vec<u8>, local: SocketAddr, server: SocketAddr, number: u64) -> Result<()> {
     let user = 200_000 + number % 100_000;
     write!(
         out,

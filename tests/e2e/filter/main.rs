@@ -4,6 +4,7 @@ mod damage;
 mod deny;
 mod detectors;
 mod evidence;
+mod feeds;
 mod interfaces;
 mod media;
 mod modes;

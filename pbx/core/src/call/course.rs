@@ -30,6 +30,14 @@ pub(crate) struct Call {
     pub(crate) shown: Identity,
 }
 
+impl Call {
+    /// The legs that talk, and those that ring.
+    pub(crate) fn legs(&self) -> impl Iterator<Item = LegKey> {
+        let rings = self.hunt.iter().flat_map(|hunt| hunt.branches.iter().copied());
+        std::iter::once(self.near).chain(self.far).chain(rings)
+    }
+}
+
 /// How a caller is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {

@@ -173,6 +173,41 @@ impl Media {
 }
 
 impl Leg {
+    /// The caller's leg of a call, at the beginning of its course; a leg that rings differs in what its maker says.
+    pub(crate) fn new(
+        call: CallId,
+        extension: ExtensionId,
+        number: Arc<str>,
+        flow: Flow,
+        (tag, dialog): (u64, Dialog),
+        state: State,
+    ) -> Self {
+        Self {
+            call,
+            kind: LegKind::Caller,
+            place: 0,
+            extension,
+            number,
+            flow,
+            binding: None,
+            tag,
+            dialog,
+            state,
+            media: None,
+            peer: None,
+            success: None,
+            reliable: None,
+            acknowledged: None,
+            exchange: Exchange::Idle,
+            align: false,
+            ends: false,
+            session: None,
+            again: None,
+            timer: None,
+            can_update: false,
+        }
+    }
+
     /// When something is due.
     pub(crate) fn due(&self) -> Option<Moment> {
         let reliable = self.reliable.as_ref().and_then(|reliable| reliable.waits.as_ref());

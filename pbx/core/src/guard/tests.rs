@@ -345,7 +345,7 @@ fn a_failed_sign_in_closes_the_web_alone() {
 #[test]
 fn points_of_odd_requests_add_up() {
     let mut scene = Scene::new();
-    (0..4).for_each(|call| scene.sign(ATTACKER, false, What::Points { call, points: 4 }));
+    (1..5).for_each(|call| scene.sign(ATTACKER, false, What::Points { call, points: 4 }));
     (0..9).for_each(|_| scene.sign(ATTACKER, false, What::Points { call: 1, points: 4 }));
     assert_eq!(scene.blocks(), []);
     scene.sign(ATTACKER, false, What::Malformed { points: 4 });

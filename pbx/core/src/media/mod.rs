@@ -4,6 +4,7 @@
 //! A *leg* is one phone's side of a call: a pair of local ports that only this phone may send to. Two legs that are each
 //! other's peers are a conversation.
 
+pub mod credit;
 pub mod digits;
 pub mod dtmf;
 pub mod formats;
@@ -83,6 +84,8 @@ pub struct Remote {
     pub rtp: SocketAddr,
     /// Where it wants RTCP; the same as `rtp` when both share a port (RFC 5761).
     pub rtcp: SocketAddr,
+    /// Where its signalling comes from: media may go there although nothing was heard from it ([`credit`]).
+    pub signalling: IpAddr,
     /// RTP and RTCP share a port.
     pub mux: bool,
     /// Grows each time that the phone may be somewhere else: another address is believed again, once.

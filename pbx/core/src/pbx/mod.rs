@@ -524,6 +524,11 @@ impl Pbx {
                         transaction::Event::TransportFailed(Owner::Client(client)) => {
                             self.call_unanswered(client, 503, at)
                         }
+                        // Whoever sent it waits no more: an offer that is answered now would be taken by nobody.
+                        transaction::Event::NotAnswered(server) => {
+                            self.withdrawn(server, at.0);
+                            true
+                        }
                         // Nobody waits for the outcome of an answer.
                         _ => true,
                     };

@@ -92,7 +92,7 @@ fn a_record_is_shown_in_words() {
 
 #[test]
 fn a_call_says_who_takes_part_and_what_flows() {
-    let leg = CallLegView {
+    let leg = CallLeg {
         kind: "caller".into(),
         number: "101".into(),
         state: "talking".into(),
@@ -113,8 +113,8 @@ fn a_call_says_who_takes_part_and_what_flows() {
         media_line(&leg),
         "PCMA/8000 at port 45000, from 198.51.100.7:4000: 50 packets, 8.4 KiB, 50 lost (50.0 %), jitter 1.2 ms, 7 refused"
     );
-    assert_eq!(media_line(&CallLegView { media_port: None, ..leg.clone() }), "no media");
-    let silent = CallLegView { media_remote: None, codec: None, ..leg };
+    assert_eq!(media_line(&CallLeg { media_port: None, ..leg.clone() }), "no media");
+    let silent = CallLeg { media_remote: None, codec: None, ..leg };
     assert!(
         media_line(&silent).starts_with("no codec yet at port 45000, nothing came yet: "),
         "{}",

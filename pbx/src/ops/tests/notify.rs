@@ -149,8 +149,9 @@ async fn a_disk_that_fills_up_is_told_once_and_again_when_there_is_room() {
 async fn a_certificate_that_ends_is_told_at_30_days_7_days_1_day_and_its_end() {
     let bench = Bench::new().await;
     let pair = crate::net::certificate::self_signed("pbx", &["pbx.example.com".to_owned()], &[]).unwrap();
-    let own =
-        SetCertificate { certificate: Some(pair.chain), private_key: Some(pair.key), ..SetCertificate::default() };
+    // What the signalling side of the tests takes for the key.
+    let key = Some(format!("PRIVATE {}", pair.chain));
+    let own = SetCertificate { certificate: Some(pair.chain), private_key: key, ..SetCertificate::default() };
     bench.operations.set_certificate(&admin(), "3", own).await.unwrap();
     let replaced = bench.events_of(EventKind::Certificate).await;
     assert_eq!(replaced, ["root replaced the certificate of TLS 5061"]);

@@ -181,6 +181,33 @@ async fn the_oldest_records_go_with_their_legs() {
 }
 
 #[tokio::test]
+async fn who_calls_without_end_pushes_out_no_record_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let of = |ids: std::ops::Range<u64>, tenant: u32, caller: u32| {
+        ids.map(move |id| Record { tenant: TenantId(tenant), caller: ExtensionId(caller), ..ended(id, id) })
+    };
+    // The flood is the newest, so that by age alone it would be all that is left.
+    let records: Vec<Record> = of(0..10, 1, 1).chain(of(10..40, 1, 2)).chain(of(40..60, 2, 3)).collect();
+    store.keep_calls(&records).await.unwrap();
+    store.keep_calls(&of(100..900, 2, 4).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(store.sweep_calls(100).await.unwrap(), 760);
+    let left = all(&store).await;
+    let many = |caller| left.iter().filter(|record| record.caller == ExtensionId(caller)).count();
+    assert_eq!([1, 2, 3, 4].map(many), [10, 30, 20, 40]);
+    assert_eq!(left[0].id, CallId(899), "and of who has too many the newest are left");
+    // A tenant with many extensions that do so takes no more than one with few.
+    let first = |caller: u32| 1000 + 50 * u64::from(caller);
+    let many: Vec<Record> = (5..25).flat_map(|caller| of(first(caller)..first(caller + 1), 2, caller)).collect();
+    store.keep_calls(&many).await.unwrap();
+    store.sweep_calls(80).await.unwrap();
+    let left = all(&store).await;
+    let of_tenant = |tenant| left.iter().filter(|record| record.tenant == TenantId(tenant)).count();
+    assert_eq!(of_tenant(1), 40);
+    assert!((20..=40).contains(&of_tenant(2)), "{}", of_tenant(2));
+}
+
+#[tokio::test]
 async fn a_newest_page_and_the_calls_of_a_number_are_found_by_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Now, Pbx, branch::number_of, ring};
+use super::{Now, Pbx, branch::number_of, ring, say};
 use crate::{
     call::{
-        CallId, Disposition, EndedBy, LegKind, Record, RecordLeg,
+        CallId, Disposition, EndedBy, LegKind, Record,
         cause::q850,
         course::{Call, Hunt, Identity, Purpose},
-        leg::{Exchange, Leg, State},
+        leg::{Leg, Reliable, State},
     },
     dialog::{Dialog, MIN_SE},
     directory::Extension,
@@ -103,34 +103,20 @@ impl Pbx {
         media.offer = offer.map(Box::new);
         let binding = self.binding_of(extension.id, &incoming.flow);
         let needs_reliable = message.lists(Name::Require, "100rel");
+        let state = State::Incoming { id, invite: Arc::new(message.borrowed().into_owned()), told: 0 };
+        let number = Arc::clone(&record.caller_number);
         let leg = Leg {
-            call,
-            kind: LegKind::Caller,
-            place: 0,
-            extension: extension.id,
-            number: Arc::clone(&record.caller_number),
-            flow: incoming.flow,
             binding,
-            tag,
-            dialog,
-            state: State::Incoming { id, invite: Arc::new(message.borrowed().into_owned()), told: 0 },
             media: Some(media),
-            peer: None,
-            success: None,
-            reliable: needs_reliable.then_some(crate::call::leg::Reliable { rseq: 0, waits: None, later: None }),
-            acknowledged: None,
-            exchange: Exchange::Idle,
-            align: false,
-            ends: false,
-            session: None,
-            again: None,
-            timer: None,
+            reliable: needs_reliable.then_some(Reliable { rseq: 0, waits: None, later: None }),
             can_update: message.lists(Name::Allow, "UPDATE"),
+            ..Leg::new(call, extension.id, number, incoming.flow, (tag, dialog), state)
         };
         let near = self.calls.insert_leg(leg);
         self.calls.servers.insert(id, near);
         let mut record = record.clone();
-        record.legs.push(self.record_leg(LegKind::Caller, &record.caller_number, incoming));
+        let row = ring::record_leg(LegKind::Caller, &record.caller_number, incoming.flow.remote, incoming.wall);
+        record.legs.push(row);
         let shown = Identity { number: Arc::clone(&record.caller_number), name: Arc::clone(&record.caller_name) };
         self.outputs.push_back(Output::Store(Stored::Call(Box::new(record.clone()))));
         let dialled = Arc::clone(&record.dialled);
@@ -155,7 +141,8 @@ impl Pbx {
     fn record(&mut self, incoming: &Incoming<'_>, extension: &Extension) -> Record {
         let id = CallId(self.calls.next_call);
         self.calls.next_call += 1;
-        let dialled: Arc<str> = dialled(incoming.message).into();
+        let user = incoming.message.request_uri().ok().and_then(|uri| uri.user).unwrap_or_default();
+        let dialled: Arc<str> = dialable(user).into();
         let Identity { number, name } = Identity::of(extension);
         Record {
             id,
@@ -180,10 +167,6 @@ impl Pbx {
         }
     }
 
-    pub(super) fn record_leg(&self, kind: LegKind, number: &Arc<str>, incoming: &Incoming<'_>) -> RecordLeg {
-        ring::record_leg(kind, number, incoming.flow.remote, incoming.wall)
-    }
-
     /// An attempt that makes no leg: answered, and its record is whole at once.
     fn refuse_attempt(&mut self, id: ServerId, incoming: &Incoming<'_>, record: Record, status: u16, why: &str) {
         let mut out = self.buffer();
@@ -192,7 +175,7 @@ impl Pbx {
         match status {
             503 => reply.header("Retry-After", "5").finish(),
             422 => reply.header_fmt("Min-SE", format_args!("{MIN_SE}")).finish(),
-            415 => reply.header("Accept", super::say::SDP).finish(),
+            415 => reply.header("Accept", say::SDP).finish(),
             _ => reply.finish(),
         }
         self.respond(id, status, out, incoming.now);
@@ -239,7 +222,7 @@ fn offer(message: &Message<Box<[u8]>>) -> Result<Option<Description>, Refused> {
     if message.body().is_empty() {
         return Ok(None);
     }
-    if !message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(super::say::SDP.as_bytes())) {
+    if !say::is_sdp(message) {
         return Err(refused(415, "the body is no SDP"));
     }
     match Description::parse(message.body()) {
@@ -255,11 +238,9 @@ fn speaks(audio: &Audio) -> bool {
     audio.formats.iter().any(|format| format.codec.is_speech())
 }
 
-/// The number that was dialled, without what cannot be in one.
-fn dialled(message: &Message<Box<[u8]>>) -> String {
-    let user = message.request_uri().ok().and_then(|uri| uri.user).unwrap_or_default();
-    let digits = unescaped(user).take(LONGEST_NUMBER).filter(|byte| byte.is_ascii_graphic());
-    digits.map(char::from).collect()
+/// The number that the user of a URI is, without what cannot be in one.
+pub(super) fn dialable(user: &[u8]) -> String {
+    unescaped(user).take(LONGEST_NUMBER).filter(u8::is_ascii_graphic).map(char::from).collect()
 }
 
 fn number(value: &[u8]) -> Option<u32> {

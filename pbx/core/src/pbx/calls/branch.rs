@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Now, Pbx, end::CLEARING, ring::Wishes, say};
+use super::{Asked, Now, Pbx, begin::dialable, end::CLEARING, ring::Wishes, say};
 use crate::{
     call::{
         course::Purpose,
@@ -14,7 +14,7 @@ use crate::{
     transaction::{Bytes, ClientId},
     wire::{
         sdp::Direction,
-        sip::{Contact, Message, Method, Name, Refresher, unescaped},
+        sip::{Contact, Message, Method, Name, Refresher},
     },
 };
 
@@ -113,7 +113,7 @@ impl Pbx {
         let _ = leg.dialog.answered(message);
         let cseq = message.cseq().map_or(1, |cseq| cseq.number);
         let is_elsewhere = self.calls.leg(key).is_some_and(|leg| self.calls.calls.contains_key(&leg.call));
-        self.acknowledge(key, cseq, b"");
+        self.acknowledge(key, cseq);
         self.bye(key, if is_elsewhere { say::ELSEWHERE } else { CLEARING }, now);
     }
 
@@ -130,7 +130,7 @@ impl Pbx {
         if let Some(media) = self.calls.leg_mut(key).and_then(|leg| leg.media.as_mut()) {
             media.theirs = audio.or(media.theirs.take());
         }
-        self.acknowledge(key, cseq, b"");
+        self.acknowledge(key, cseq);
         let described = self.calls.leg(key).is_some_and(|leg| leg.media.as_ref().is_some_and(|m| m.theirs.is_some()));
         if !usable || !described {
             // It answered what nobody asked (RFC 3264 §6), or cannot be spoken to.
@@ -201,7 +201,7 @@ impl Pbx {
             }
             _ => None,
         };
-        if let Some(wishes) = wishes.filter(|wishes| !retried && wishes.session.is_none_or(|min| min <= 86_400))
+        if let Some(wishes) = wishes.filter(|wishes| !retried && wishes.session.is_none_or(|min| min <= MAX_SE))
             && self.send_invite(key, wishes, at.0)
         {
             return;
@@ -238,8 +238,7 @@ pub(super) fn number_of(tag: &[u8]) -> Option<u64> {
 /// The number that a phone sends the caller to.
 fn redirected(message: &Response) -> Option<String> {
     let Some(Ok(Contact::Address(contact))) = message.contacts().next() else { return None };
-    let user = contact.uri().ok()?.user?;
-    let number: String = unescaped(user).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
+    let number = dialable(contact.uri().ok()?.user?);
     (!number.is_empty()).then_some(number)
 }
 

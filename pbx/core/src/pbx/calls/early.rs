@@ -87,8 +87,7 @@ impl Pbx {
 
     /// What can be used of the SDP of a response, as the answer to our offer.
     pub(super) fn answer_in(&self, key: LegKey, message: &Response) -> Option<Audio> {
-        let is_sdp = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(say::SDP.as_bytes()));
-        let body = Some(message.body()).filter(|body| is_sdp && !body.is_empty())?;
+        let body = Some(message.body()).filter(|body| say::is_sdp(message) && !body.is_empty())?;
         let description = Description::parse(body).ok()?;
         let media = self.calls.leg(key)?.media.as_ref()?;
         media.session.check(&description).ok().map(|accepted| accepted.audio)
@@ -102,9 +101,7 @@ impl Pbx {
         let offer = media.offer.clone()?;
         let audio = offer.audio.clone()?;
         if media.theirs.is_some() {
-            return Some(self.describe(near, |media, out, _| {
-                media.session.repeat(out);
-            }));
+            return Some(self.described_again(near));
         }
         let formats = common(&audio.formats, &theirs.formats);
         if formats.is_empty() {
@@ -143,9 +140,7 @@ impl Pbx {
             reliable.rseq
         });
         let body = match early {
-            true => self.describe(near, |media, out, _| {
-                media.session.repeat(out);
-            }),
+            true => self.described_again(near),
             false => Vec::new(),
         };
         let Some(flow) = self.calls.leg(near).map(|leg| leg.flow) else { return };
@@ -158,10 +153,7 @@ impl Pbx {
                 Some(rseq) => reply.header("Require", "100rel").header_fmt("RSeq", format_args!("{rseq}")),
                 None => reply,
             };
-            match body.is_empty() {
-                true => reply.finish(),
-                false => reply.finish_with(say::SDP, &body),
-            }
+            say::finish(reply, &body);
         });
         if let (Some(_), Some(bytes)) = (rseq, sent)
             && let Some(Reliable { waits, .. }) = self.calls.leg_mut(near).and_then(|leg| leg.reliable.as_mut())

@@ -28,23 +28,15 @@ pub(super) enum Next {
 impl Pbx {
     /// Looks for whoever has `number`, for the hunt that the call has; follows forwards that need no phone.
     pub(super) fn hunt(&mut self, id: CallId, number: Arc<str>, at: Now) {
-        let mut number = number;
-        loop {
-            match self.lead(id, &number, at) {
-                Next::Rings => return,
-                Next::Over(status, why) => return self.hunt_over(id, status, &why, at),
-                Next::Forward(to, by) => {
-                    if !self.may_forward(id, &by) {
-                        return self.hunt_over(id, 482, "forwarded more often than a call may be", at);
-                    }
-                    number = to;
-                }
-            }
+        match self.lead(id, &number, at) {
+            Next::Rings => {}
+            Next::Over(status, why) => self.hunt_over(id, status, &why, at),
+            Next::Forward(to, by) => self.forward(id, to, &by, at),
         }
     }
 
-    /// Follows a forward, once more for this call.
-    pub(super) fn forward(&mut self, id: CallId, to: Arc<str>, by: &Arc<Extension>, at: Now) {
+    /// Follows a forward, once more for this call; so it comes back here [`Forwarding::MOST`] times at most.
+    fn forward(&mut self, id: CallId, to: Arc<str>, by: &Arc<Extension>, at: Now) {
         match self.may_forward(id, by) {
             true => self.hunt(id, to, at),
             false => self.hunt_over(id, 482, "forwarded more often than a call may be", at),

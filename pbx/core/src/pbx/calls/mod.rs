@@ -39,12 +39,16 @@ use crate::{
     time::Timestamp,
     timer::Timers,
     transaction::{ClientId, ServerId},
+    wire::sip::Message,
 };
 
 pub(in crate::pbx) use say::ack_of;
 
 /// The time by both clocks.
 pub(super) type Now = (Moment, Timestamp);
+
+/// A request of a phone's and the transaction in which it is answered.
+type Of<'a> = (ServerId, &'a Arc<Message<Box<[u8]>>>);
 
 /// What a request of ours was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,9 +245,7 @@ impl Pbx {
     }
 
     fn seen(&self, id: CallId, call: &Call) -> Seen {
-        let rings = call.hunt.iter().flat_map(|hunt| hunt.branches.iter().copied());
-        let keys = [Some(call.near), call.far].into_iter().flatten().chain(rings);
-        let legs = keys.filter_map(|key| self.calls.leg(key)).map(|leg| SeenLeg {
+        let legs = call.legs().filter_map(|key| self.calls.leg(key)).map(|leg| SeenLeg {
             media: leg.media.as_ref().map_or(media::LegId(u64::MAX), |media| media.id),
             kind: leg.kind,
             number: Arc::clone(&leg.number),
@@ -304,15 +306,10 @@ impl Pbx {
             return;
         }
         let Some(flow) = self.registrar.binding(binding.id).and_then(Binding::flow) else { return };
-        let rung = |call: &Call| call.hunt.as_ref().map(|hunt| hunt.branches.clone()).unwrap_or_default();
-        let of = |call: &Call| [Some(call.near), call.far].into_iter().flatten().chain(rung(call));
-        let keys: Vec<LegKey> = self.calls.calls.values().flat_map(|call| of(call).collect::<Vec<_>>()).collect();
-        for key in keys {
-            let moves = |leg: &Leg| leg.binding == Some(binding.id) && leg.flow != flow;
-            if self.calls.leg(key).is_some_and(moves) {
-                self.moved(key, flow);
-            }
-        }
+        let moves = |leg: &Leg| leg.binding == Some(binding.id) && leg.flow != flow;
+        let legs = self.calls.calls.values().flat_map(Call::legs);
+        let keys: Vec<LegKey> = legs.filter(|key| self.calls.leg(*key).is_some_and(moves)).collect();
+        keys.into_iter().for_each(|key| self.moved(key, flow));
     }
 
     /// All that is ever known of a call is known.

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Asked, Now, Pbx, branch::BOTH, say};
+use super::{Asked, Now, Of, Pbx, branch::BOTH, say};
 use crate::{
     call::{
         EndedBy,
@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-type Of<'a> = (ServerId, &'a Arc<Message<Box<[u8]>>>);
+/// When an offer for which there was no room is tried again.
+const NO_ROOM: Duration = Duration::from_secs(5);
 
 /// What a phone can do, as far as it has said: its unanswered offer, or what was agreed on.
 pub(super) fn what_can(leg: Option<&Leg>) -> Option<Vec<Format>> {
@@ -39,7 +40,7 @@ impl Pbx {
     pub(super) fn offered(&mut self, of: Of<'_>, key: LegKey, method: Method<'_>, at: Now) {
         let (id, message) = of;
         let (now, _) = at;
-        let Some(leg) = self.calls.leg_mut(key) else { return };
+        let Some(leg) = self.calls.leg(key) else { return };
         let retry = match &leg.exchange {
             // Both offered at once (RFC 3261 §14.2).
             Exchange::Ours { .. } => Some(491),
@@ -51,30 +52,25 @@ impl Pbx {
             self.answer_within((id, message), key, status, now, |reply| reply.header("Retry-After", "2").finish());
             return;
         }
-        leg.dialog.refresh_target(message);
-        if leg.session.is_some() {
-            let agreed = self.timer_for(message, now);
-            if let Some(leg) = self.calls.leg_mut(key) {
-                leg.session = Some(agreed.timer);
-            }
-        }
         if message.body().is_empty() {
             return match method {
                 // We offer, and the ACK answers.
                 Method::Invite => {
                     let formats = what_can(self.calls.leg(key)).unwrap_or_default();
                     let body = self.offer_body(key, &formats, BOTH);
-                    self.accept(of, key, method, &body, now);
-                    if let Some(leg) = self.calls.leg_mut(key) {
+                    if self.accept(of, key, method, &body, now)
+                        && let Some(leg) = self.calls.leg_mut(key)
+                    {
                         leg.exchange = Exchange::InAck;
                     }
                 }
-                _ => self.accept(of, key, method, b"", now),
+                _ => {
+                    self.accept(of, key, method, b"", now);
+                }
             };
         }
-        let is_sdp = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(say::SDP.as_bytes()));
         let offer = match Description::parse(message.body()) {
-            _ if !is_sdp => return self.say((id, message), key, 415, now),
+            _ if !say::is_sdp(message) => return self.say((id, message), key, 415, now),
             Ok(offer) => offer,
             Err(fault) => return self.say((id, message), key, fault.status(), now),
         };
@@ -94,8 +90,7 @@ impl Pbx {
                     self.answer_within((id, message), key, 491, now, |reply| reply.finish());
                     return;
                 }
-                let body = self.offer_body(other, &audio.formats, audio.direction);
-                if self.offer(other, Offered::Relayed(key), body, now)
+                if self.offer_anew(other, Offered::Relayed(key), &audio.formats, audio.direction, now)
                     && let Some(leg) = self.calls.leg_mut(key)
                 {
                     leg.exchange = Exchange::Theirs { id, message: Arc::clone(message), offer: Box::new(offer) };
@@ -112,7 +107,7 @@ impl Pbx {
         }
     }
 
-    /// Answers a phone's offer, and takes over what it says.
+    /// Answers a phone's offer, and takes over what it says; `false`: it waits no more, and nothing has changed.
     #[expect(clippy::too_many_arguments, reason = "an offer, its answer and whose they are")]
     fn settle_offer(
         &mut self,
@@ -123,44 +118,62 @@ impl Pbx {
         formats: &[Format],
         way: Direction,
         now: Moment,
-    ) {
+    ) -> bool {
+        let before = self.calls.leg(key).and_then(|leg| leg.media.clone());
         let body = self.describe(key, |media, out, us| {
             media.session.answer(out, offer, us, formats, way);
             media.ours = way;
             media.theirs = Some(Audio { formats: common(formats, &audio.formats), ..audio });
             media.epoch += 1;
         });
-        self.accept(of, key, method, &body, now);
+        if !self.accept(of, key, method, &body, now) {
+            if let Some(leg) = self.calls.leg_mut(key) {
+                leg.media = before;
+            }
+            return false;
+        }
         match self.calls.leg(key).and_then(|leg| leg.peer) {
             Some(peer) => self.connect(key, peer),
             None => self.tell_media(key),
         }
+        true
     }
 
-    /// 200 to an offer or a sign of life.
-    fn accept(&mut self, of: Of<'_>, key: LegKey, method: Method<'_>, body: &[u8], now: Moment) {
+    /// 200 to an offer or a sign of life, by which what it says of the phone's Contact and of its signs of life is in
+    /// force (RFC 6141 §4.3, RFC 4028 §9); whether it went out.
+    fn accept(&mut self, of: Of<'_>, key: LegKey, method: Method<'_>, body: &[u8], now: Moment) -> bool {
         let (id, message) = of;
-        let Some(leg) = self.calls.leg(key) else { return };
-        let (contact, session) = (self.contact(&leg.flow), leg.session);
-        let supported = message.lists(crate::wire::sip::Name::Supported, "timer");
+        let Some(leg) = self.calls.leg(key) else { return false };
+        let contact = self.contact(&leg.flow);
+        let agreed = leg.session.is_some().then(|| self.timer_for(message, now));
         let sent = self.answer_within((id, message), key, 200, now, |reply| {
             let reply =
                 reply.header("Contact", &contact).header("Allow", say::allow()).header("Supported", say::SUPPORTED);
-            let reply = match session {
-                Some(timer) => super::answer::Agreed { timer, supported }.headers(reply),
+            let reply = match &agreed {
+                Some(agreed) => agreed.headers(reply),
                 None => reply,
             };
-            match body.is_empty() {
-                true => reply.finish(),
-                false => reply.finish_with(say::SDP, body),
-            }
+            say::finish(reply, body);
         });
-        if let (Method::Invite, Some(bytes), Ok(cseq)) = (method, sent, message.cseq())
-            && let Some(leg) = self.calls.leg_mut(key)
-        {
+        let (Some(bytes), Some(leg)) = (sent, self.calls.leg_mut(key)) else { return false };
+        leg.dialog.refresh_target(message);
+        leg.session = agreed.map(|agreed| agreed.timer);
+        if let (Method::Invite, Ok(cseq)) = (method, message.cseq()) {
             leg.success = Some(Repeat::success(cseq.number, bytes, now));
         }
         self.calls.retime(key);
+        true
+    }
+
+    /// Offers a phone these formats in this direction by INVITE; when that does not go out, nothing has changed.
+    fn offer_anew(&mut self, key: LegKey, why: Offered, formats: &[Format], way: Direction, now: Moment) -> bool {
+        let before = self.calls.leg(key).and_then(|leg| leg.media.clone());
+        let body = self.offer_body(key, formats, way);
+        let goes = self.offer(key, why, body, now);
+        if let Some(leg) = self.calls.leg_mut(key).filter(|_| !goes) {
+            leg.media = before;
+        }
+        goes
     }
 
     /// Offers something to a phone by INVITE; whether it went out.
@@ -190,9 +203,7 @@ impl Pbx {
             return;
         }
         if !can_update {
-            let body = self.describe(key, |media, out, _| {
-                media.session.repeat(out);
-            });
+            let body = self.described_again(key);
             self.offer(key, Offered::Refresh, body, now);
             return;
         }
@@ -219,11 +230,12 @@ impl Pbx {
         let Some(formats) = what_can(self.calls.leg(other)) else { return };
         let theirs = self.calls.leg(other).and_then(|leg| leg.media.as_ref()?.theirs.as_ref());
         let way = theirs.map_or(BOTH, |theirs| theirs.direction);
-        let body = self.offer_body(key, &formats, way);
+        let goes = self.offer_anew(key, Offered::Aligned, &formats, way, now);
         if let Some(leg) = self.calls.leg_mut(key) {
-            leg.align = false;
+            leg.align = !goes;
+            leg.again = (!goes).then(|| now + NO_ROOM);
         }
-        self.offer(key, Offered::Aligned, body, now);
+        self.calls.retime(key);
     }
 
     /// What became of an offer of ours; `message`: none came.
@@ -243,7 +255,7 @@ impl Pbx {
             if let Some(leg) = self.calls.leg_mut(key) {
                 leg.dialog.refresh_target(message);
             }
-            self.acknowledge(key, cseq, b"");
+            self.acknowledge(key, cseq);
         }
         let Some(leg) = self.calls.leg_mut(key) else { return };
         let exchange = std::mem::replace(&mut leg.exchange, Exchange::Idle);
@@ -317,19 +329,15 @@ impl Pbx {
         leg.session = leg.session.map(|session| SessionTimer::new(session.seconds, session.ours, now));
     }
 
-    /// A phone takes back a re-INVITE that waits for the other phone (RFC 3261 §9.2).
-    pub(super) fn withdrawn(&mut self, invite: ServerId, now: Moment) {
-        let of = |call: &Call| [Some(call.near), call.far].into_iter().flatten();
+    /// A phone takes back a re-INVITE that waits for the other phone (RFC 3261 §9.2), or its UPDATE has waited too long.
+    pub(in crate::pbx) fn withdrawn(&mut self, invite: ServerId, now: Moment) {
         let waits = |key: &LegKey| {
             let exchange = self.calls.leg(*key).map(|leg| &leg.exchange);
             matches!(exchange, Some(Exchange::Theirs { id, .. }) if *id == invite)
         };
-        let key = self.calls.calls.values().flat_map(of).find(waits);
-        let Some(leg) = key.and_then(|key| self.calls.leg_mut(key)) else { return };
-        if let (Some(key), Exchange::Theirs { id, message, .. }) =
-            (key, std::mem::replace(&mut leg.exchange, Exchange::Idle))
-        {
-            self.say((id, &message), key, 487, now);
+        let key = self.calls.calls.values().flat_map(Call::legs).find(waits);
+        if let Some(key) = key {
+            self.refuse_exchange(key, now);
         }
     }
 
@@ -351,7 +359,10 @@ impl Pbx {
             .map(|(answer, asked)| (common(&asked.formats, &answer.formats), answer.direction, asked));
         match agreed.filter(|(formats, ..)| !formats.is_empty()) {
             Some((formats, way, asked)) => {
-                self.settle_offer((id, &message), from, method, (&offer, asked), &formats, way, now);
+                if !self.settle_offer((id, &message), from, method, (&offer, asked), &formats, way, now) {
+                    // Whoever offered waits no more, and stays as it was; whoever took it is told.
+                    return self.agree_anew(by, now);
+                }
                 self.connect(from, by);
                 if let Some(call) = self.calls.leg(from).map(|leg| leg.call) {
                     self.note_codec(call, from);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Now, Pbx, offer, ring};
+use super::{Asked, Now, Of, Pbx, begin::dialable, offer, ring};
 use crate::{
     call::{
         EndedBy, LegKind,
@@ -12,17 +12,14 @@ use crate::{
     },
     media::payloads,
     moment::Moment,
-    transaction::ServerId,
     wire::{
         sdp::{Audio, Direction},
-        sip::{Message, Method, Name, Replaces, reason, replaces_in, unescaped},
+        sip::{Message, Method, Name, Replaces, reason, replaces_in},
     },
 };
 
 /// Transfers of one call at most: what goes in circles ends.
 const MOST: u32 = 5;
-
-type Of<'a> = (ServerId, &'a Arc<Message<Box<[u8]>>>);
 
 impl Pbx {
     /// A phone wants the one that it talks to to talk to somebody else.
@@ -186,17 +183,18 @@ impl Pbx {
         let Some(call) = self.calls.leg(stays).map(|leg| leg.call) else { return };
         let formats = offer::what_can(self.calls.leg(stays)).unwrap_or_default();
         let ready = self.calls.leg(to).is_some_and(Leg::may_offer);
-        let media = if ready { self.open_media(call.0) } else { None };
-        let session = self.calls.leg(to).and_then(|leg| leg.media.as_ref()).map(|media| media.session.clone());
-        let (Some(mut media), Some(session)) = (media, session) else {
+        let now_has = self.calls.leg(to).filter(|_| ready).and_then(|leg| leg.media.as_ref());
+        let Some((session, theirs)) = now_has.map(|media| (media.session.clone(), media.theirs.clone())) else {
             return self.notify(referral, 503, true, now);
         };
+        let Some(mut media) = self.new_media(call.0) else { return self.notify(referral, 503, true, now) };
         // The same session of the phone's, elsewhere.
-        media.session = session;
+        (media.session, media.theirs) = (session, theirs);
         let Some(flow) = self.calls.leg(to).map(|leg| leg.flow) else { return };
         let us = crate::media::Us { ip: self.us(&flow).ip(), pair: media.pair };
         let mut body = Vec::new();
         media.session.offer(&mut body, us, &formats, Direction::SendRecv, true, None);
+        self.announce_move(to, stays, &mut media);
         if let Some(call) = self.calls.calls.get_mut(&call) {
             let mut hunt = Hunt::new(Purpose::Transfer(referral), LegKind::Transfer, crate::directory::ExtensionId(0));
             hunt.called = 1;
@@ -219,6 +217,7 @@ impl Pbx {
             return self.end_call(consulted, EndedBy::System, 200, "the transfer came too late", at);
         }
         media.theirs = Some(audio);
+        media.epoch += 1;
         // Out of the call with the transferor ...
         self.note_end(key, 200, at);
         self.close_media(key);
@@ -283,7 +282,7 @@ impl Pbx {
 fn referred_to(message: &Message<Box<[u8]>>) -> Option<(Arc<str>, Option<Vec<u8>>)> {
     let to = message.address(Name::ReferTo).ok()?;
     let uri = to.uri().ok().filter(|uri| uri.is_sip())?;
-    let number: String = unescaped(uri.user?).take(64).filter(u8::is_ascii_graphic).map(char::from).collect();
+    let number = dialable(uri.user?);
     let replaces = uri.headers.and_then(replaces_in);
     (!number.is_empty()).then(|| (number.into(), replaces))
 }

@@ -6,7 +6,7 @@ use super::{Asked, Due, Now, Pbx, hunt::Next, offer, say};
 use crate::{
     call::{
         CallId, LegKind, RecordLeg,
-        leg::{Exchange, Leg, LegKey, State},
+        leg::{Leg, LegKey, State},
     },
     dialog::MIN_SE,
     directory::Extension,
@@ -110,28 +110,11 @@ impl Pbx {
         let number: Arc<str> = target.number.as_str().into();
         let row = record_leg(kind, &number, flow.remote, wall);
         let key = self.calls.insert_leg(Leg {
-            call: id,
             kind,
             place,
-            extension: target.id,
-            number,
-            flow,
             binding: Some(binding.id),
-            tag,
-            dialog,
-            state: State::Cancelled,
             media: Some(media),
-            peer: None,
-            success: None,
-            reliable: None,
-            acknowledged: None,
-            exchange: Exchange::Idle,
-            align: false,
-            ends: false,
-            session: None,
-            again: None,
-            timer: None,
-            can_update: false,
+            ..Leg::new(id, target.id, number, flow, (tag, dialog), State::Cancelled)
         });
         if let Some(call) = self.calls.calls.get_mut(&id) {
             call.record.legs.push(row);

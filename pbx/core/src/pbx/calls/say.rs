@@ -1,11 +1,11 @@
 //! What calls say: requests within their dialogs, the INVITE that rings a phone, and answers. Each names the address
 //! that its peer reaches us by, and nothing of the other side.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::{net::SocketAddr, sync::LazyLock};
 
 use super::{Asked, Calls, Pbx};
 use crate::{
-    call::leg::{Leg, LegKey, Media, State},
+    call::leg::{LegKey, Media, State},
     dialog::{Dialog, MIN_SE},
     gate::{ALLOWED, hex},
     media::{self, Us, candidate, event, payloads},
@@ -14,7 +14,7 @@ use crate::{
     transaction::{Bytes, ClientId, ServerId},
     transport::Flow,
     wire::{
-        sdp::{Audio, Direction},
+        sdp::Direction,
         sip::{Message, Method, Name, Origin, Reply, Request},
     },
 };
@@ -84,17 +84,13 @@ impl Pbx {
     }
 
     /// Sends the ACK of a 2xx to an INVITE of `cseq` (RFC 3261 §13.2.2.4), and keeps it for when that comes again.
-    pub(super) fn acknowledge(&mut self, key: LegKey, cseq: u32, body: &[u8]) {
+    pub(super) fn acknowledge(&mut self, key: LegKey, cseq: u32) {
         let branch = self.branch();
         let Some(flow) = self.calls.leg(key).map(|leg| leg.flow) else { return };
         let us = self.us(&flow);
         let mut out = self.buffer();
         if let Some(leg) = self.calls.leg_mut(key) {
-            let ack = leg.dialog.request(&mut out, Method::Ack, cseq, 70, (flow.protocol.token(), us, &*branch));
-            match body.is_empty() {
-                true => ack.finish(),
-                false => ack.finish_with(SDP, body),
-            }
+            leg.dialog.request(&mut out, Method::Ack, cseq, 70, (flow.protocol.token(), us, &*branch)).finish();
             let bytes = Bytes::from(&out[..]);
             leg.acknowledged = Some((cseq, bytes.clone()));
             self.outputs.push_back(Output::Send { flow, bytes, owner: None });
@@ -102,7 +98,8 @@ impl Pbx {
         self.scratch = out;
     }
 
-    /// Begins an answer to a leg's INVITE, UPDATE or other request; `write` adds headers and the end.
+    /// Begins an answer to a leg's INVITE, UPDATE or other request; `write` adds headers and the end. Nothing when
+    /// whoever asked waits no more.
     pub(super) fn answer_within(
         &mut self,
         (id, message): (ServerId, &Message<Box<[u8]>>),
@@ -117,7 +114,7 @@ impl Pbx {
         write(Reply::start(&mut out, message, status, remote, Some(&tag)));
         let bytes = Bytes::from(&out[..]);
         self.scratch = out;
-        let _ = self.layer.respond(id, status, bytes.clone(), now);
+        self.layer.respond(id, status, bytes.clone(), now).ok()?;
         Some(bytes)
     }
 
@@ -138,25 +135,19 @@ impl Pbx {
         body
     }
 
+    /// What a leg's phone was told last, as it was.
+    pub(super) fn described_again(&mut self, key: LegKey) -> Vec<u8> {
+        self.describe(key, |media, out, _| {
+            media.session.repeat(out);
+        })
+    }
+
     /// Tells the relay how a leg is now.
     pub(super) fn tell_media(&mut self, key: LegKey) {
         let Some(leg) = self.calls.leg(key) else { return };
         let Some(media) = &leg.media else { return };
         let peer = leg.peer.and_then(|peer| self.calls.leg(peer)?.media.as_ref());
-        let remote = media.theirs.as_ref().filter(|theirs| !self.is_ours(leg, theirs)).map(|theirs| {
-            let source = leg.flow.remote.ip().to_canonical();
-            let takes = peer.and_then(|peer| peer.theirs.as_ref());
-            media::Remote {
-                rtp: candidate(theirs.rtp, source),
-                rtcp: candidate(theirs.rtcp, source),
-                mux: theirs.mux,
-                epoch: media.epoch,
-                sends: theirs.direction.sends(),
-                receives: theirs.direction.receives(),
-                formats: takes.map(|takes| payloads(media.session.formats(), &takes.formats)).unwrap_or_default(),
-                event: event(&theirs.formats),
-            }
-        });
+        let remote = self.remote_of(&leg.flow, media, peer);
         let peer = peer.map(|peer| peer.id);
         let leg = media::Leg { remote, peer, local: leg.flow.local.ip().to_canonical(), ..self.unconnected(media) };
         self.outputs.push_back(Output::Media(media::Command::Set(leg)));
@@ -165,24 +156,50 @@ impl Pbx {
         }
     }
 
-    /// Whether a phone describes ports of the appliance's as its own: what is sent there would go round without end.
-    fn is_ours(&self, leg: &Leg, theirs: &Audio) -> bool {
-        let us = self.us(&leg.flow).ip();
-        let own = [Some(leg.flow.local.ip().to_canonical()), Some(us), self.reach.external_v4.map(Into::into)];
-        let own = own.into_iter().chain([self.reach.external_v6.map(Into::into)]).flatten().collect::<Vec<_>>();
-        let described = [theirs.rtp, theirs.rtcp].map(|addr| candidate(addr, leg.flow.remote.ip().to_canonical()));
-        if !described.iter().any(|addr| own.contains(&addr.ip())) {
+    /// The relay, and so the filter, hears of a phone's next ports before the phone does: it will speak to them from where
+    /// it is, and `to` hears it at once.
+    pub(super) fn announce_move(&mut self, key: LegKey, to: LegKey, media: &mut Media) {
+        let Some(flow) = self.calls.leg(key).map(|leg| leg.flow) else { return };
+        let peer = self.calls.leg(to).and_then(|leg| leg.media.as_ref());
+        let (remote, peer) = (self.remote_of(&flow, media, peer), peer.map(|peer| peer.id));
+        let leg = media::Leg { remote, peer, local: flow.local.ip().to_canonical(), ..self.unconnected(media) };
+        self.outputs.push_back(Output::Media(media::Command::Set(leg)));
+        media.told = true;
+    }
+
+    /// Where a phone is, and what it may send and is sent by its peer, as far as both are described.
+    fn remote_of(&self, flow: &Flow, media: &Media, peer: Option<&Media>) -> Option<media::Remote> {
+        let theirs = media.theirs.as_ref()?;
+        let source = flow.remote.ip().to_canonical();
+        let [rtp, rtcp] = [theirs.rtp, theirs.rtcp].map(|described| candidate(described, source));
+        if self.is_ours(flow, rtp) || self.is_ours(flow, rtcp) {
+            return None;
+        }
+        let takes = peer.and_then(|peer| peer.theirs.as_ref());
+        Some(media::Remote {
+            rtp,
+            rtcp,
+            signalling: source,
+            mux: theirs.mux,
+            epoch: media.epoch,
+            sends: theirs.direction.sends(),
+            receives: theirs.direction.receives(),
+            formats: takes.map(|takes| payloads(media.session.formats(), &takes.formats)).unwrap_or_default(),
+            event: event(&theirs.formats),
+        })
+    }
+
+    /// Whether what a phone describes as its own is a port of the appliance's: what is sent there would go round without
+    /// end.
+    fn is_ours(&self, flow: &Flow, described: SocketAddr) -> bool {
+        let external = [self.reach.external_v4.map(Into::into), self.reach.external_v6.map(Into::into)];
+        let own = [Some(flow.local.ip().to_canonical()), Some(self.us(flow).ip())];
+        if !own.into_iter().chain(external).any(|own| own == Some(described.ip())) {
             return false;
         }
         // A phone may run on the same machine; only a port that a leg holds is ours.
-        let held = |port: u16| {
-            self.calls
-                .legs
-                .iter()
-                .filter_map(|leg| leg.media.as_ref())
-                .any(|media| [media.pair.rtp, media.pair.rtcp()].contains(&port))
-        };
-        described.iter().any(|addr| own.contains(&addr.ip()) && held(addr.port()))
+        let mut held = self.calls.legs.iter().filter_map(|leg| leg.media.as_ref()).map(|media| media.pair);
+        held.any(|pair| [pair.rtp, pair.rtcp()].contains(&described.port()))
     }
 
     /// A leg that hears nobody.
@@ -212,14 +229,26 @@ impl Pbx {
     }
 }
 
-/// The headers that every INVITE of ours, and every 2xx to one, has.
-pub(super) fn allow() -> String {
-    let mut text = String::new();
-    for method in ALLOWED.iter().filter(|method| **method != Method::Register) {
-        let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{separator}{method}");
+/// Ends an answer with a description, if there is one.
+pub(super) fn finish(reply: Reply<'_, '_, Box<[u8]>>, body: &[u8]) {
+    match body.is_empty() {
+        true => reply.finish(),
+        false => reply.finish_with(SDP, body),
     }
-    text
+}
+
+/// Whether the body of a message is said to be an offer or an answer.
+pub(super) fn is_sdp(message: &Message<Box<[u8]>>) -> bool {
+    message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(SDP.as_bytes()))
+}
+
+/// The methods that a leg takes: `Allow` of every INVITE of ours, and of every 2xx to one.
+pub(super) fn allow() -> &'static str {
+    static ALLOW: LazyLock<String> = LazyLock::new(|| {
+        let taken = ALLOWED.iter().filter(|method| **method != Method::Register);
+        taken.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    });
+    &ALLOW
 }
 
 /// `Session-Expires` and `Min-SE` of a request of ours.

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Asked, Now, Pbx, answer::same_flow};
+use super::{Asked, Now, Of, Pbx, answer::same_flow};
 use crate::{
     auth::Reuse,
     call::leg::{LegKey, State},
@@ -12,7 +12,7 @@ use crate::{
     media::{Command, dtmf},
     pbx::Incoming,
     transaction::{Holder, ServerId},
-    wire::sip::{Message, Method},
+    wire::sip::Method,
 };
 
 impl Pbx {
@@ -79,7 +79,7 @@ impl Pbx {
         }
     }
 
-    fn carry_out_within(&mut self, of: (ServerId, &Arc<Message<Box<[u8]>>>), key: LegKey, method: Method<'_>, at: Now) {
+    fn carry_out_within(&mut self, of: Of<'_>, key: LegKey, method: Method<'_>, at: Now) {
         let (id, message) = of;
         let (now, _) = at;
         let state = self.calls.leg(key).map(|leg| &leg.state);
@@ -116,7 +116,7 @@ impl Pbx {
     }
 
     /// A digit by INFO goes on as a telephone event where the other phone takes those, else as it came.
-    fn info(&mut self, of: (ServerId, &Arc<Message<Box<[u8]>>>), key: LegKey, (now, _): Now) {
+    fn info(&mut self, of: Of<'_>, key: LegKey, (now, _): Now) {
         let message = of.1;
         let kind = message.content_type().unwrap_or_default();
         let Some((digit, duration)) = dtmf::of_info(kind, message.body()) else {
