@@ -93,6 +93,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let operations = Operations::new(store.clone(), state, accounts, environment);
     // Without the filter, what an earlier daemon had begun waits for it.
     operations.started(pending.filter(|_| filter.is_held()), &refused).await?;
+    operations.roll_back_if_due().await;
     operations.record(told.into_iter().map(|told| told.event(now())).collect()).await;
     if interrupted > 0 {
         operations.record(vec![interrupted_calls(interrupted)]).await;

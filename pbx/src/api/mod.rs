@@ -29,7 +29,7 @@ pub use self::{
     identity::{ADMIN_GROUP, Authority, VIEW_GROUP, system_authority},
     listener::{Server, bind},
     rules::FlushRequest,
-    security::{AttachRequest, ModeRequest, ResetRequest},
+    security::{AttachRequest, ModeRequest, PendingAnswer, ResetRequest},
 };
 use crate::ops::Operations;
 
@@ -69,6 +69,10 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/security/settings"),
     ("POST", "/api/security/settings"),
     ("POST", "/api/security/settings/reset"),
+    ("GET", "/api/security/settings/diff"),
+    ("GET", "/api/security/settings/pending"),
+    ("POST", "/api/security/settings/pending/confirm"),
+    ("POST", "/api/security/settings/pending/rollback"),
     ("GET", "/api/security/profiles"),
     ("POST", "/api/security/profiles/{name}"),
     ("POST", "/api/security/mode"),
@@ -153,6 +157,10 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/security/surroundings", get(security::surroundings))
         .route("/api/security/settings", get(security::settings).post(security::set_settings))
         .route("/api/security/settings/reset", post(security::reset_settings))
+        .route("/api/security/settings/diff", get(security::settings_diff))
+        .route("/api/security/settings/pending", get(security::pending))
+        .route("/api/security/settings/pending/confirm", post(security::confirm))
+        .route("/api/security/settings/pending/rollback", post(security::roll_back))
         .route("/api/security/profiles", get(security::profiles))
         .route("/api/security/profiles/{name}", post(security::apply_profile))
         .route("/api/security/mode", post(security::mode))

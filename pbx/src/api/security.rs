@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     filter::{FilterStatus, Finding, InterfaceCounters, Talker},
-    ops::{Explanation, How, SetSettings, SettingsAnswer, SettingsView, Status, TestReport},
+    ops::{
+        Explanation, PendingChange, SetSettings, SettingsAnswer, SettingsDiff, SettingsHow, SettingsView, Status,
+        TestReport,
+    },
 };
 
 /// A list without pages.
@@ -47,7 +50,7 @@ pub(super) struct ProfileView {
 }
 
 /// What the filter is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModeRequest {
     /// enforce, monitor or off.
@@ -58,6 +61,9 @@ pub struct ModeRequest {
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
+    /// Take it back unless somebody confirms it in that time (`2m`; 10 s to 1 h).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<String>,
 }
 
 /// Which settings go back to their defaults.
@@ -70,6 +76,21 @@ pub struct ResetRequest {
     pub force: bool,
     /// Only say what would change.
     pub dry_run: bool,
+    /// As of [`ModeRequest`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<String>,
+}
+
+/// What waits to be confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingAnswer {
+    /// The change; nothing when none waits.
+    pub pending: Option<PendingChange>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Diff {
+    profile: Option<String>,
 }
 
 /// Options of a change that needs nothing else.
@@ -129,8 +150,31 @@ pub(super) async fn reset_settings(
     Caller(context): Caller,
     OptionalBody(request): OptionalBody<ResetRequest>,
 ) -> Result<Json<SettingsAnswer>, ApiError> {
-    let ResetRequest { keys, force, dry_run } = request;
-    Ok(Json(api.operations.reset_settings(&context, keys, How { force, dry_run }).await?))
+    let ResetRequest { keys, force, dry_run, confirm_within } = request;
+    let how = SettingsHow { force, dry_run, confirm_within };
+    Ok(Json(api.operations.reset_settings(&context, keys, how).await?))
+}
+
+pub(super) async fn settings_diff(
+    State(api): State<Api>,
+    Query(diff): Query<Diff>,
+) -> Result<Json<SettingsDiff>, ApiError> {
+    Ok(Json(api.operations.settings_diff(diff.profile.as_deref())?))
+}
+
+pub(super) async fn pending(State(api): State<Api>) -> Json<PendingAnswer> {
+    Json(PendingAnswer { pending: api.operations.pending_change() })
+}
+
+pub(super) async fn confirm(State(api): State<Api>, Caller(context): Caller) -> Result<Json<PendingChange>, ApiError> {
+    Ok(Json(api.operations.confirm_settings(&context).await?))
+}
+
+pub(super) async fn roll_back(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Result<Json<SettingsAnswer>, ApiError> {
+    Ok(Json(api.operations.roll_settings_back(&context).await?))
 }
 
 pub(super) async fn profiles() -> Json<Items<ProfileView>> {
@@ -149,7 +193,7 @@ pub(super) async fn apply_profile(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    OptionalBody(how): OptionalBody<How>,
+    OptionalBody(how): OptionalBody<SettingsHow>,
 ) -> Result<Json<SettingsAnswer>, ApiError> {
     Ok(Json(api.operations.apply_profile(&context, &name, how).await?))
 }
@@ -157,10 +201,11 @@ pub(super) async fn apply_profile(
 pub(super) async fn mode(
     State(api): State<Api>,
     Caller(context): Caller,
-    Body(ModeRequest { mode, force, dry_run }): Body<ModeRequest>,
+    Body(ModeRequest { mode, force, dry_run, confirm_within }): Body<ModeRequest>,
 ) -> Result<Json<SettingsAnswer>, ApiError> {
     let values = BTreeMap::from([("filter.mode".to_owned(), mode.to_string())]);
-    Ok(Json(api.operations.set_settings(&context, SetSettings { values, force, dry_run }).await?))
+    let request = SetSettings { values, force, dry_run, confirm_within };
+    Ok(Json(api.operations.set_settings(&context, request).await?))
 }
 
 pub(super) async fn attach(

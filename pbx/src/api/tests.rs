@@ -57,12 +57,12 @@ impl Served {
 
 /// Streams go on until somebody hangs up.
 fn is_stream(path: &str) -> bool {
-    matches!(path, "/api/events" | "/api/trace")
+    matches!(path, "/api/events" | "/api/trace" | "/api/trace/dropped")
 }
 
 /// What a viewer may not see.
 fn says_who_calls_whom(path: &str) -> bool {
-    path == "/api/trace" || path.starts_with("/api/sessions") || path.starts_with("/api/cdrs")
+    path.starts_with("/api/trace") || path.starts_with("/api/sessions") || path.starts_with("/api/cdrs")
 }
 
 /// A request that an administrator may make and that works on a bench with one rule.
@@ -126,6 +126,11 @@ async fn every_route_asks_who_it_is() {
                 served.bench.operations.add_rule(&context, rule).await.unwrap();
             }
             served.bench.fill().await;
+            if path.contains("pending/") {
+                let request = json!({ "values": { "guard.level1.packets": "300" }, "confirm_within": "2m" });
+                let request = serde_json::from_value(request).unwrap();
+                served.bench.operations.set_settings(&crate::ops::Context::daemon(), request).await.unwrap();
+            }
             served.bench.list().await;
             let peer = served.bench.receivers().await;
             let audited = served.bench.store().audit_rows(100).await.unwrap().len();

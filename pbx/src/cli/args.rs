@@ -166,11 +166,8 @@ pub enum Firewall {
     Mode {
         /// What the filter is to do
         mode: Mode,
-        /// Do it although it cuts established connections
-        #[arg(long)]
-        force: bool,
         #[command(flatten)]
-        change: Change,
+        tuning: Tuning,
     },
     /// Attach the filter to an interface
     Attach {
@@ -308,11 +305,8 @@ pub enum Guard {
         /// KEY VALUE or KEY=VALUE…
         #[arg(required = true, value_name = "KEY VALUE")]
         values: Vec<String>,
-        /// Do it although it cuts established connections
-        #[arg(long)]
-        force: bool,
         #[command(flatten)]
-        change: Change,
+        tuning: Tuning,
     },
     /// Set settings back to their defaults
     Reset {
@@ -322,21 +316,27 @@ pub enum Guard {
         /// All but the filter's mode
         #[arg(long, conflicts_with = "keys")]
         all: bool,
-        /// Do it although it cuts established connections
-        #[arg(long)]
-        force: bool,
         #[command(flatten)]
-        change: Change,
+        tuning: Tuning,
     },
+    /// In what the settings differ from those of a new installation
+    Diff {
+        /// From this profile instead, in what it decides
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+    },
+    /// The change that is taken back unless it is confirmed
+    Pending,
+    /// Keep the change that waits to be confirmed
+    Confirm,
+    /// Take the change that waits to be confirmed back, now
+    Rollback,
     /// Take the limits of a profile over; without a name, list them
     Profile {
         /// Its name
         name: Option<String>,
-        /// Do it although it cuts established connections
-        #[arg(long)]
-        force: bool,
         #[command(flatten)]
-        change: Change,
+        tuning: Tuning,
     },
 }
 
@@ -391,6 +391,20 @@ pub struct Add {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Change {
     /// Say what would change, change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Options of every change of settings.
+#[derive(Clone, Debug, Args)]
+pub struct Tuning {
+    /// Do it although it cuts established connections, or another change waits to be confirmed
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Take it back unless `pbx guard confirm` comes in that time (10s to 1h)
+    #[arg(long, value_name = "SPAN")]
+    pub(super) confirm_within: Option<String>,
+    /// Say what would change and what the last 24 hours would have been, change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Session,
-    args::{Change, Firewall, Mode},
+    args::{Change, Firewall, Mode, Tuning},
     block::read,
     client::{encoded, typed},
     failure::Failure,
@@ -24,13 +24,13 @@ const LISTED: usize = 50;
 pub(super) async fn run(session: &Session, command: Firewall) -> Result<(), Failure> {
     match command {
         Firewall::Status(watch) => session.watched(&watch, || status(session)).await,
-        Firewall::Mode { mode, force, change } => {
+        Firewall::Mode { mode, tuning: Tuning { force, confirm_within, dry_run } } => {
             let mode = match mode {
                 Mode::Enforce => Enforcement::Enforce,
                 Mode::Monitor => Enforcement::Monitor,
                 Mode::Off => Enforcement::Off,
             };
-            let request = ModeRequest { mode, force, dry_run: change.dry_run };
+            let request = ModeRequest { mode, force, dry_run, confirm_within };
             guard::answer(session, session.client.post("/api/security/mode", &request).await?)
         }
         Firewall::Attach { interface, change } => place(session, &interface, "attach", change).await,

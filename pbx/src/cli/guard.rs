@@ -2,36 +2,52 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Session,
-    args::{Change, Guard},
-    client::{encoded, typed},
+    args::{Guard, Tuning},
+    client::{encoded, query, typed},
     failure::Failure,
-    render::{Columns, say, say_json},
+    render::{Columns, ago, left, number, say, say_json, span},
 };
 use crate::{
-    api::ResetRequest,
-    ops::{How, SetSettings, SettingsAnswer, SettingsView},
+    api::{PendingAnswer, ResetRequest},
+    ops::{
+        PendingChange, RehearsalView, Rehearsed, SetSettings, SettingDifference, SettingsAnswer, SettingsDiff,
+        SettingsHow, SettingsView,
+    },
 };
+
+/// Sources that a rehearsal names; `--json` has more.
+const LISTED: usize = 10;
 
 pub(super) async fn run(session: &Session, command: Guard) -> Result<(), Failure> {
     match command {
         Guard::List { changed } => list(session, changed).await,
         Guard::Get { key } => get(session, &key).await,
-        Guard::Set { values, force, change } => {
-            let request = SetSettings { values: pairs(values)?, force, dry_run: change.dry_run };
+        Guard::Set { values, tuning: Tuning { force, confirm_within, dry_run } } => {
+            let request = SetSettings { values: pairs(values)?, force, dry_run, confirm_within };
             answer(session, session.client.post("/api/security/settings", &request).await?)
         }
-        Guard::Reset { keys, all, force, change } => {
-            let request = ResetRequest { keys: (!all).then_some(keys), force, dry_run: change.dry_run };
+        Guard::Reset { keys, all, tuning: Tuning { force, confirm_within, dry_run } } => {
+            let request = ResetRequest { keys: (!all).then_some(keys), force, dry_run, confirm_within };
             answer(session, session.client.post("/api/security/settings/reset", &request).await?)
         }
+        Guard::Diff { profile } => diff(session, profile.as_deref()).await,
+        Guard::Pending => pending(session).await,
+        Guard::Confirm => {
+            let value = session.client.post("/api/security/settings/pending/confirm", &json!({})).await?;
+            confirmed(session, value)
+        }
+        Guard::Rollback => {
+            answer(session, session.client.post("/api/security/settings/pending/rollback", &json!({})).await?)
+        }
         Guard::Profile { name: None, .. } => profiles(session).await,
-        Guard::Profile { name: Some(name), force, change: Change { dry_run } } => {
+        Guard::Profile { name: Some(name), tuning: Tuning { force, confirm_within, dry_run } } => {
             let path = format!("/api/security/profiles/{}", encoded(&name));
-            answer(session, session.client.post(&path, &How { force, dry_run }).await?)
+            let how = SettingsHow { force, dry_run, confirm_within };
+            answer(session, session.client.post(&path, &how).await?)
         }
     }
 }
@@ -42,7 +58,7 @@ pub(super) fn answer(session: &Session, value: Value) -> Result<(), Failure> {
         say_json(&value);
         return Ok(());
     }
-    let SettingsAnswer { dry_run, revision, changes, notes } = typed(value)?;
+    let SettingsAnswer { dry_run, revision, changes, notes, pending, rehearsal } = typed(value)?;
     if changes.is_empty() {
         say(format!("nothing to change (revision {revision})"));
     }
@@ -52,6 +68,101 @@ pub(super) fn answer(session: &Session, value: Value) -> Result<(), Failure> {
     }
     for note in notes {
         say(format!("  {note}"));
+    }
+    if let Some(PendingChange { until, .. }) = pending {
+        let left = left(Some(until));
+        say(format!("  taken back in {left}, at {until}, unless `pbx guard confirm` comes first"));
+    }
+    rehearsal.iter().flat_map(rehearsed).for_each(say);
+    Ok(())
+}
+
+/// What the last 24 hours would have been.
+fn rehearsed(rehearsal: &RehearsalView) -> Vec<String> {
+    let RehearsalView { since, until, more, more_count, fewer, fewer_count, same, notes } = rehearsal;
+    let known_for = span(until.saturating_since(*since));
+    let mut lines = vec![
+        String::new(),
+        format!("What the last {known_for} would have been (since {since}, when counting began or a day ago):"),
+        format!("  more     {} sources would have been blocked that were not", number(*more_count as u64)),
+    ];
+    lines.extend(sources(more, *more_count));
+    lines.push(format!("  fewer    {} sources would not have been blocked", number(*fewer_count as u64)));
+    lines.extend(sources(fewer, *fewer_count));
+    lines.push(format!("  the same {} sources blocked either way", number(*same as u64)));
+    lines.extend(notes.iter().map(|note| format!("  {note}")));
+    lines
+}
+
+fn sources(sources: &[Rehearsed], count: usize) -> Vec<String> {
+    let line = |one: &Rehearsed| {
+        let Rehearsed { cidr, detector, count, limit_before, limit_after, last, only_told, registered, known } = one;
+        let limit = if limit_before == limit_after {
+            format!("{limit_after}")
+        } else {
+            format!("{limit_after} instead of {limit_before}")
+        };
+        let ours = match (registered.as_slice(), known) {
+            ([], false) => String::new(),
+            ([], true) => ", KNOWN: a password was proved there".to_owned(),
+            (numbers, _) => format!(", REGISTERED: {}", numbers.join(", ")),
+        };
+        let told = if *only_told { ", only told" } else { "" };
+        format!("           {cidr}  {} {count}, limit {limit}{told}, last {}{ours}", detector.label(), ago(*last))
+    };
+    let mut lines: Vec<String> = sources.iter().take(LISTED).map(line).collect();
+    if count > lines.len() {
+        lines.push(format!("           … and {} more (--json lists {})", count - lines.len(), sources.len()));
+    }
+    lines
+}
+
+fn confirmed(session: &Session, value: Value) -> Result<(), Failure> {
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let PendingChange { changes, .. } = typed(value)?;
+    changes.iter().for_each(|change| say(format!("{} stays {}", change.key, shown(&change.after))));
+    Ok(())
+}
+
+async fn pending(session: &Session) -> Result<(), Failure> {
+    let value = session.client.get("/api/security/settings/pending").await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let PendingAnswer { pending } = typed(value)?;
+    let Some(PendingChange { at, by, until, changes, .. }) = pending else {
+        say("no change of settings waits to be confirmed");
+        return Ok(());
+    };
+    for change in &changes {
+        say(format!("{} is {} (was {})", change.key, shown(&change.after), shown(&change.before)));
+    }
+    say(format!("  changed by {by} {}, taken back in {} (at {until})", ago(at), left(Some(until))));
+    say("  `pbx guard confirm` keeps it, `pbx guard rollback` takes it back now");
+    Ok(())
+}
+
+async fn diff(session: &Session, profile: Option<&str>) -> Result<(), Failure> {
+    let pairs: Vec<(&str, &str)> = profile.iter().map(|name| ("profile", *name)).collect();
+    let value = session.client.get(&format!("/api/security/settings/diff{}", query(&pairs))).await?;
+    if session.json {
+        say_json(&value);
+        return Ok(());
+    }
+    let SettingsDiff { profile, items } = typed(value)?;
+    let there = profile.map_or("default".to_owned(), |name| format!("profile {name}"));
+    let mut table = Columns::new(&["setting", "value", &there], &[]);
+    for SettingDifference { key, value, there } in items {
+        table.row([key, shown(&value).to_owned(), shown(&there).to_owned()]);
+    }
+    if table.is_empty() {
+        say(format!("every setting is that of the {there}"));
+    } else {
+        say(&table);
     }
     Ok(())
 }

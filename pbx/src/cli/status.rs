@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pbx_core::{overload::Class, settings::Enforcement};
+use pbx_core::{guard::Detector, overload::Class, settings::Enforcement};
 
 use super::{
     Session,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     filter::{Finding, InterfaceCounters, Outcome, Severity, Talker},
+    guard::GuardStatus,
     ops::{Status, TransportState, TransportStatusView},
     signalling::Load,
 };
@@ -54,11 +55,34 @@ pub(super) async fn status(session: &Session) -> Result<(), Failure> {
     say(format!("         {}", status.transports.iter().map(transport).collect::<Vec<_>>().join(", ")));
     status.load.iter().map(calls).for_each(say);
     status.load.iter().flat_map(load).for_each(say);
+    guard(&status).into_iter().for_each(say);
     say_filter(&status.filter);
     for warning in status.warnings.iter().filter(|warning| Some(*warning) != status.filter.problem.as_ref()) {
         say(format!("warning  {warning}"));
     }
     Ok(())
+}
+
+/// What the guard does, as lines under a heading; loudly when it blocks nobody.
+fn guard(status: &Status) -> Vec<String> {
+    let GuardStatus { signs, shed, lost, sources, evicted, pairs, left_out: _ } = status.guard;
+    let count = |what: &str, count: u64| if count == 0 { String::new() } else { format!(", {} {what}", number(count)) };
+    let mut lines = vec![
+        format!("guard    {} signs counted{}{}", number(signs), count("SHED", shed), count("LOST", lost)),
+        format!(
+            "         {} sources watched{}{}",
+            number(sources as u64),
+            count("gave way to others", evicted),
+            count("accounts not heard from known sources", pairs as u64)
+        ),
+    ];
+    let names: Vec<&str> = status.monitoring.iter().map(|detector| detector.label()).collect();
+    if names.len() == Detector::ALL.len() {
+        lines.push("         BLOCKS NOBODY: what detectors see is only told".to_owned());
+    } else if !names.is_empty() {
+        lines.push(format!("         blocks nobody for: {}", names.join(", ")));
+    }
+    lines
 }
 
 /// How many calls there are, and how many there were not.

@@ -36,7 +36,7 @@ pub(super) async fn follow_blocks(operations: &Operations) {
     }
 }
 
-/// Takes expired rules out of the store.
+/// Takes expired rules out of the store, and settings back that nobody confirmed.
 pub(super) async fn sweep_rules(operations: Operations, mut ending: watch::Receiver<bool>) {
     let mut tick = interval(SWEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -44,6 +44,7 @@ pub(super) async fn sweep_rules(operations: Operations, mut ending: watch::Recei
         tokio::select! {
             () = ended(&mut ending) => return,
             _ = tick.tick() => {
+                operations.roll_back_if_due().await;
                 if let Err(error) = operations.sweep(now()).await {
                     tracing::warn!(error = %error.message, "expired rules stay in the store; the kernel no longer heeds them");
                 }
@@ -139,6 +140,7 @@ pub(super) async fn follow(filter: Arc<XdpFilter>, operations: Operations, mut e
                 if let Ok(Some(told)) = tokio::task::spawn_blocking(move || looking.look_at_media()).await {
                     operations.record(vec![told.event(now())]).await;
                 }
+                operations.note_rates().await;
                 follow_blocks(&operations).await;
             }
         }
@@ -161,6 +163,7 @@ pub(super) async fn follow_user(filter: Arc<UserFilter>, operations: Operations,
             _ = stepped(&mut steps) => filter.clock_was_set(),
             _ = tick.tick() => {
                 filter.sweep();
+                operations.note_rates().await;
                 follow_blocks(&operations).await;
             }
         }

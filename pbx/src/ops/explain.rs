@@ -26,7 +26,7 @@ use crate::{
 /// Events about the address that are shown.
 const EVENTS: u32 = 5;
 /// What a tier says that has nothing to say.
-const NOTHING: [&str; 3] = ["no", "none", "none covers it"];
+const NOTHING: [&str; 4] = ["no", "none", "none covers it", "off"];
 
 /// What becomes of packets from an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

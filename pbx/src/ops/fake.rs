@@ -34,6 +34,7 @@ use crate::{
     notify::Security,
     secrets::Secrets,
     store::Store,
+    trace::dropped::{Drops, Follower, Wanted},
     web::{
         Limits, Web,
         tests::{Server, status},
@@ -53,6 +54,8 @@ pub(crate) struct FakeFilter {
     pub(crate) calls: Mutex<Vec<String>>,
     pub(crate) automatic: Mutex<Vec<AutomaticBlock>>,
     pub(crate) view: Mutex<KernelView>,
+    /// Packets that somebody looks at; none comes.
+    drops: Drops,
     settings: Mutex<(Option<Settings>, i64)>,
     /// The ports of transports, as last told.
     pub(crate) transports: Mutex<Vec<u16>>,
@@ -94,6 +97,11 @@ impl Filter for FakeFilter {
         anyhow::ensure!(refused.as_deref() != Some(transports), "the map of ports is gone");
         *self.transports.lock().unwrap() = transports.to_vec();
         *self.settings.lock().unwrap() = (Some(settings.clone()), revision);
+        // What was made in monitor ends when its detector enforces.
+        let enforces = |block: &AutomaticBlock| {
+            block.reason.enforcement(&settings.guard).under(settings.filter.mode) == Enforcement::Enforce
+        };
+        self.automatic.lock().unwrap().retain(|block| block.enforced || !enforces(block));
         Ok(())
     }
 
@@ -136,6 +144,10 @@ impl Filter for FakeFilter {
         let message = format!("nobody reserves {media}");
         let open = self.unreserved.load(Ordering::Relaxed);
         if open { Err(Uncovered { message, command: format!("reserve {media}") }) } else { Ok(()) }
+    }
+
+    fn follow_drops(&self, wanted: Wanted) -> anyhow::Result<Follower> {
+        Ok(self.drops.follow(wanted)?)
     }
 
     fn explain(&self, _: IpAddr) -> anyhow::Result<KernelView> {

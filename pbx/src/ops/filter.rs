@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use pbx_core::{overload::Class, settings::Enforcement};
+use pbx_core::{guard::Detector, overload::Class, settings::Enforcement};
 use serde::{Deserialize, Serialize};
 
-use super::{Context, OpError, Operations, TransportState, TransportStatusView, enforcement, pcap};
+use super::{Context, OpError, Operations, PendingChange, TransportState, TransportStatusView, enforcement, pcap};
 use crate::{
     config::is_interface_name,
     filter::{
         Filter, FilterStatus, Finding, InterfaceCounters, NoSuchInterface, Outcome, Severity, Talker, TestVerdict,
     },
+    guard::GuardStatus,
     signalling::Load,
     store::EventKind,
 };
@@ -51,6 +52,15 @@ pub struct Status {
     /// How much the signalling side has to do; nothing when it does not say.
     #[serde(default)]
     pub load: Option<Load>,
+    /// What the guard does.
+    #[serde(default)]
+    pub guard: GuardStatus,
+    /// Detectors that enforce nothing now, by their own switches or because nothing does.
+    #[serde(default)]
+    pub monitoring: Vec<Detector>,
+    /// A change of settings that is taken back unless somebody confirms it.
+    #[serde(default)]
+    pub pending: Option<PendingChange>,
     /// The filter.
     pub filter: FilterStatus,
     /// What somebody should do something about, one sentence each.
@@ -133,6 +143,13 @@ impl Operations {
                 None
             }
         };
+        let guard = self.guard().status();
+        warnings.extend(guard_warnings(&guard));
+        warnings.extend(self.pending_warning());
+        let monitoring = Detector::ALL
+            .into_iter()
+            .filter(|detector| enforcement::of_detector(*detector, &settings) != Enforcement::Enforce)
+            .collect();
         warnings.extend(self.feed_warnings().await);
         warnings.extend(self.notify_warnings());
         warnings.extend(self.disk_warning());
@@ -151,6 +168,9 @@ impl Operations {
             registrations: load.as_ref().map(|load| load.registrations),
             transports,
             load,
+            guard,
+            monitoring,
+            pending: self.pending_change(),
             filter,
             warnings,
         })
@@ -248,6 +268,21 @@ impl Operations {
             verdicts,
         })
     }
+}
+
+/// What the guard could not do.
+fn guard_warnings(guard: &GuardStatus) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if guard.shed > 0 {
+        warnings.push(format!(
+            "{} signs of attacks came faster than they were counted, since the start; what they led to came later",
+            guard.shed
+        ));
+    }
+    if guard.lost > 0 {
+        warnings.push(format!("{} decisions of the guard are in force and not kept: why is not known", guard.lost));
+    }
+    warnings
 }
 
 /// What a level of overload means to whoever phones.

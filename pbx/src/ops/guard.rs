@@ -9,6 +9,7 @@ use pbx_core::{
 
 use super::{Context, OpError, Operations, blocks::undo};
 use crate::{
+    filter::Talker,
     host::Snapshot,
     store::{Counter, EventKind, Evidence, EvidenceMessage, NewEvent},
     trace::masked,
@@ -17,12 +18,36 @@ use crate::{
 
 /// Registered phones that are named in a suggestion.
 const NAMED: usize = 3;
+/// Sources whose rate is looked at.
+const LOUDEST: usize = 64;
 
 impl Operations {
     /// Whether a live rule allows all of a range: then nobody blocks it automatically.
     pub(crate) fn is_allowed(&self, prefix: &Prefix) -> bool {
         let now = self.now();
         self.book().covering(prefix, now).first().is_some_and(|rule| rule.action == Action::Allow)
+    }
+
+    /// Takes the loudest sources into what rehearsals know. To be called about once a second.
+    pub(crate) async fn note_rates(&self) {
+        let (settings, _) = self.current_settings();
+        // Less is not remembered.
+        let least = settings.guard.level1.packets.get() / 5;
+        let Ok(talkers) = self.with_filter(|filter| filter.top(LOUDEST)).await else { return };
+        let loud: Vec<Talker> = talkers.into_iter().filter(|talker| talker.packets_per_second >= least).collect();
+        if loud.is_empty() {
+            return;
+        }
+        let known = self.with_signalling(move |signalling| {
+            let is_known = |prefix: &Prefix| {
+                prefix.is_host() && signalling.known(prefix.addr()).is_ok_and(|known| !known.is_empty())
+            };
+            loud.into_iter().map(|talker| (is_known(&talker.source), talker)).collect::<Vec<_>>()
+        });
+        let Ok(loud) = known.await else { return };
+        for (known, Talker { source, packets_per_second, .. }) in loud {
+            self.guard().rate(source, packets_per_second, known);
+        }
     }
 
     /// Takes over what changed of the machine's networks.

@@ -28,8 +28,10 @@ mod ip_filter;
 mod lockout;
 mod notify;
 mod pcap;
+mod pending;
 mod query;
 mod registrations;
+mod rehearsal;
 mod rules;
 mod rules_csv;
 mod settings;
@@ -48,6 +50,7 @@ use std::{
 use pbx_core::{address::Prefix, lockout::Surroundings, settings::Settings, time::Timestamp};
 use tokio::sync::broadcast;
 
+use self::pending::Waiting;
 pub use self::{
     accounts::Accounts,
     automatic::Recorded,
@@ -67,9 +70,14 @@ pub use self::{
     import::{ImportAnswer, ImportFormat, ImportRequest},
     ip_filter::{AddRule, Did, How, IpFilter, RuleAnswer, UpdateRule},
     notify::{Delivery, Message, NotifyAnswer, NotifyView, ReceiverView, SetMail, SetWebhook},
+    pending::PendingChange,
     query::{ListOptions, PAGE, Page},
     registrations::{PingView, RegistrationView, UserStatus},
-    settings::{SetSettings, SettingView, SettingsAnswer, SettingsView},
+    rehearsal::{RehearsalView, Rehearsed},
+    settings::{
+        SetSettings, SettingChange, SettingDifference, SettingView, SettingsAnswer, SettingsDiff, SettingsHow,
+        SettingsView,
+    },
     state::State,
     tenants::{AddTenant, TenantAnswer, TenantView, UpdateTenant},
     trace::{DroppedPackets, DroppedView, MessageView, Messages},
@@ -181,6 +189,8 @@ struct Inner {
     kept: Mutex<HashMap<Prefix, StoredBlock>>,
     /// Automatic blocks that the store should have and has not.
     unsaved: AtomicUsize,
+    /// A change of settings that waits to be confirmed, as the store has it.
+    waiting: Mutex<Waiting>,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
     /// Held by whoever reads a feed: one after the other.
@@ -201,7 +211,7 @@ struct Inner {
 impl Operations {
     /// The operations on a loaded state; the filter already has it. Signalling gets its own by `start_signalling`.
     pub fn new(store: Store, state: State, accounts: Accounts, environment: Environment) -> Self {
-        let State { rules, next_rule_id, settings, settings_revision, automatic, .. } = state;
+        let State { rules, next_rule_id, settings, settings_revision, settings_pending, automatic, .. } = state;
         let kept = automatic.into_iter().map(|block| (block.prefix, block)).collect();
         Self {
             inner: Arc::new(Inner {
@@ -213,6 +223,7 @@ impl Operations {
                 accounts: RwLock::new(accounts),
                 kept: Mutex::new(kept),
                 unsaved: AtomicUsize::new(0),
+                waiting: Mutex::new(Waiting { change: settings_pending, failed: None }),
                 changing: tokio::sync::Mutex::new(()),
                 reading: tokio::sync::Mutex::new(()),
                 feeds_changed: tokio::sync::Notify::new(),
@@ -269,6 +280,10 @@ impl Operations {
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Prefix, StoredBlock>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a change to its end, even when whoever waits for it goes away.

@@ -10,7 +10,11 @@ use pbx_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddRule, Context, Did, How, OpError, Operations, extensions::leaves_numbers, lockout::SSH, transports::leaves_ports,
+    AddRule, Context, Did, How, OpError, Operations, PendingChange, RehearsalView,
+    extensions::leaves_numbers,
+    lockout::SSH,
+    pending::{self, Waiting},
+    transports::leaves_ports,
 };
 use crate::store::{Audit, EventKind, NewEvent, SettingsChange};
 
@@ -29,6 +33,28 @@ pub struct SetSettings {
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
+    /// Take it back unless somebody confirms it in that time (`2m`; 10 s to 1 h).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<String>,
+}
+
+/// How settings are changed, where the values are said elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsHow {
+    /// Do it although connections are cut, or another change waits to be confirmed.
+    pub force: bool,
+    /// Only say what would change, and what the last 24 hours would have been.
+    pub dry_run: bool,
+    /// As of [`SetSettings`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<String>,
+}
+
+impl From<How> for SettingsHow {
+    fn from(How { force, dry_run }: How) -> Self {
+        Self { force, dry_run, confirm_within: None }
+    }
 }
 
 /// One setting as the API shows it.
@@ -68,8 +94,28 @@ pub struct SettingChange {
     pub after: String,
 }
 
-/// The answer to a change of settings.
+/// A setting that has another value than somewhere else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingDifference {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Its value there.
+    pub there: String,
+}
+
+/// In what the settings differ from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsDiff {
+    /// From which profile; none: from a new installation.
+    pub profile: Option<String>,
+    /// In the order in which a person reads them.
+    pub items: Vec<SettingDifference>,
+}
+
+/// The answer to a change of settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsAnswer {
     /// Nothing was changed.
     pub dry_run: bool,
@@ -79,6 +125,41 @@ pub struct SettingsAnswer {
     pub changes: Vec<SettingChange>,
     /// What is worth knowing about it.
     pub notes: Vec<String>,
+    /// It is taken back unless somebody confirms it.
+    #[serde(default)]
+    pub pending: Option<PendingChange>,
+    /// Of a dry run: what the last 24 hours would have been.
+    #[serde(default)]
+    pub rehearsal: Option<RehearsalView>,
+}
+
+/// How a change of settings is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Keeping {
+    /// For the audit.
+    pub(super) verb: &'static str,
+    /// For the events.
+    pub(super) did: &'static str,
+    /// Enforcement begins.
+    pub(super) begins: bool,
+    /// What waits to be confirmed from now on.
+    pub(super) pending: Option<PendingChange>,
+    /// What waited, and is confirmed by it.
+    pub(super) confirms: Option<PendingChange>,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { verb: "setting.set", did: "set", begins: false, pending: None, confirms: None }
+    }
+}
+
+impl SettingChange {
+    /// What is different in `after`.
+    pub(super) fn between(before: &Settings, after: &Settings) -> Vec<Self> {
+        let differences = before.differences(after).into_iter();
+        differences.map(|(key, before, after)| Self { key: key.to_owned(), before, after }).collect()
+    }
 }
 
 impl Operations {
@@ -100,8 +181,8 @@ impl Operations {
             let may = self.with_filter(move |filter| filter.may_close(&ports)).await?;
             may.map_err(|open| OpError::usage(format!("{MEDIA}: {open}")))?;
         }
-        let how = How { force: request.force, dry_run: request.dry_run };
-        self.take_over(context, request.values, how).await
+        let SetSettings { values, force, dry_run, confirm_within } = request;
+        self.take_over(context, values, SettingsHow { force, dry_run, confirm_within }).await
     }
 
     /// Sets some, or all, back to their defaults.
@@ -109,7 +190,7 @@ impl Operations {
         &self,
         context: &Context,
         keys: Option<Vec<String>>,
-        how: How,
+        how: impl Into<SettingsHow>,
     ) -> Result<SettingsAnswer, OpError> {
         let values = match keys {
             None => {
@@ -128,28 +209,42 @@ impl Operations {
                 })
                 .collect::<Result<_, _>>()?,
         };
-        self.take_over(context, values, how).await
+        self.take_over(context, values, how.into()).await
     }
 
     /// Takes the values of a profile over.
-    pub async fn apply_profile(&self, context: &Context, name: &str, how: How) -> Result<SettingsAnswer, OpError> {
-        let Some(values) = settings::profile(name) else {
-            let names: Vec<&str> = settings::profiles().iter().map(|profile| profile.name).collect();
-            return Err(OpError::not_found(format!(
-                "there is no profile {:.40}; there are {}",
-                name.escape_debug().to_string(),
-                names.join(", ")
-            )));
-        };
-        let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.take_over(context, values, how).await
+    pub async fn apply_profile(
+        &self,
+        context: &Context,
+        name: &str,
+        how: impl Into<SettingsHow>,
+    ) -> Result<SettingsAnswer, OpError> {
+        let values = profile(name)?.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.take_over(context, values, how.into()).await
+    }
+
+    /// In what the settings differ from those of a new installation, or from a profile, in what that decides.
+    pub fn settings_diff(&self, name: Option<&str>) -> Result<SettingsDiff, OpError> {
+        let (settings, _) = self.current_settings();
+        let mut there = settings.clone();
+        match name {
+            None => there = Settings::default(),
+            Some(name) => {
+                for (key, value) in profile(name)? {
+                    there.set(key, value).map_err(|error| OpError::internal(error.to_string()))?;
+                }
+            }
+        }
+        let differences = settings.differences(&there).into_iter();
+        let items = differences.map(|(key, value, there)| SettingDifference { key: key.to_owned(), value, there });
+        Ok(SettingsDiff { profile: name.map(str::to_owned), items: items.collect() })
     }
 
     async fn take_over(
         &self,
         context: &Context,
         values: BTreeMap<String, String>,
-        how: How,
+        how: SettingsHow,
     ) -> Result<SettingsAnswer, OpError> {
         context.may_change()?;
         let (operations, context) = (self.clone(), context.clone());
@@ -164,9 +259,10 @@ impl Operations {
         &self,
         context: &Context,
         values: BTreeMap<String, String>,
-        how: How,
+        how: SettingsHow,
     ) -> Result<SettingsAnswer, OpError> {
-        let How { force, dry_run } = how;
+        let SettingsHow { force, dry_run, confirm_within } = how;
+        let within = pending::within(confirm_within.as_deref())?;
         let (old, revision) = self.current_settings();
         let mut new = old.clone();
         for (key, value) in &values {
@@ -177,15 +273,13 @@ impl Operations {
         if new.sip.emergency_numbers != old.sip.emergency_numbers {
             leaves_numbers(&new, &self.accounts())?;
         }
-        let changes: Vec<SettingChange> = old
-            .differences(&new)
-            .into_iter()
-            .map(|(key, before, after)| SettingChange { key: key.to_owned(), before, after })
-            .collect();
-        let mut answer = SettingsAnswer { dry_run, revision, changes, notes: Vec::new() };
+        let changes = SettingChange::between(&old, &new);
+        let mut answer = SettingsAnswer { dry_run, revision, changes, ..SettingsAnswer::default() };
         if answer.changes.is_empty() {
             return Ok(answer);
         }
+        let waited = self.while_waiting(force)?;
+        answer.notes.extend(waited.as_ref().map(|_| "the change that waited is confirmed by this one".to_owned()));
         self.under_control()?;
         answer.notes.extend(self.only_sockets());
         let begins = new.filter.mode == Enforcement::Enforce && old.filter.mode != Enforcement::Enforce;
@@ -195,9 +289,14 @@ impl Operations {
         if first {
             self.let_administrators_in(context, dry_run, &mut answer.notes).await?;
         }
-        if !dry_run {
-            answer.revision = self.write_settings(context, old, new, &answer.changes, begins).await?;
+        if dry_run {
+            answer.rehearsal = self.rehearse(&old, &new, &answer.changes).await?;
+            return Ok(answer);
         }
+        let pending = within.map(|within| PendingChange::new(context, self.now(), within, &answer.changes));
+        let keeping = Keeping { begins, pending: pending.clone(), confirms: waited, ..Keeping::default() };
+        answer.revision = self.write_settings(context, old, new, &answer.changes, &keeping).await?;
+        answer.pending = pending;
         Ok(answer)
     }
 
@@ -250,21 +349,25 @@ impl Operations {
         Ok(())
     }
 
-    async fn write_settings(
+    /// Stores and projects settings; on an error the old ones stand. The caller holds the lock on changes.
+    pub(super) async fn write_settings(
         &self,
         context: &Context,
         old: Settings,
         new: Settings,
         changes: &[SettingChange],
-        begins: bool,
+        keeping: &Keeping,
     ) -> Result<i64, OpError> {
-        let revision = self.store_settings(context, &new, changes, begins).await?;
+        let revision = self.store_settings(context, &new, changes, keeping).await?;
         if let Err(error) = self.project(new.clone(), revision).await {
             let back: Vec<SettingChange> = changes
                 .iter()
                 .map(|one| SettingChange { key: one.key.clone(), before: one.after.clone(), after: one.before.clone() })
                 .collect();
-            return Err(match self.store_settings(context, &old, &back, false).await {
+            // What waited before goes on waiting.
+            let waits = keeping.confirms.clone().or(self.pending_change());
+            let restore = Keeping { pending: waits, ..Keeping::default() };
+            return Err(match self.store_settings(context, &old, &back, &restore).await {
                 Ok(revision) => {
                     // The filter may hold a part of the new ones.
                     let restored = self.project(old, revision).await;
@@ -278,6 +381,12 @@ impl Operations {
                     "the filter did not take the settings: {error}; the store was not put back ({second}): they take effect when the daemon starts again"
                 )),
             });
+        }
+        *self.waiting() = Waiting { change: keeping.pending.clone(), failed: None };
+        if changes.iter().any(|change| change.key.ends_with(".enforcement"))
+            && let Err(error) = self.follow_switches().await
+        {
+            tracing::warn!(error = %error.message, "blocks of a detector that was switched may go on until they end");
         }
         Ok(revision)
     }
@@ -299,9 +408,10 @@ impl Operations {
         context: &Context,
         settings: &Settings,
         changes: &[SettingChange],
-        begins: bool,
+        keeping: &Keeping,
     ) -> Result<i64, OpError> {
         let at = self.now();
+        let Keeping { verb, did, begins, pending, confirms } = keeping;
         let values: Vec<(String, Option<String>)> = changes
             .iter()
             .map(|change| {
@@ -310,18 +420,17 @@ impl Operations {
                 (change.key.clone(), value)
             })
             .collect();
-        let audit: Vec<Audit> = changes
-            .iter()
-            .map(|change| Audit {
-                at,
-                actor: context.actor.clone(),
-                origin: context.origin.to_owned(),
-                what: "setting.set".to_owned(),
-                object: change.key.clone(),
-                before: serde_json::to_string(&change.before).ok(),
-                after: serde_json::to_string(&change.after).ok(),
-            })
-            .collect();
+        let mut audit: Vec<Audit> = confirms.iter().map(|waited| waited.confirmed(context, at)).collect();
+        let rows = changes.iter().map(|change| Audit {
+            at,
+            actor: context.actor.clone(),
+            origin: context.origin.to_owned(),
+            what: (*verb).to_owned(),
+            object: change.key.clone(),
+            before: serde_json::to_string(&change.before).ok(),
+            after: serde_json::to_string(&change.after).ok(),
+        });
+        audit.extend(rows);
         let events: Vec<NewEvent> = changes
             .iter()
             .map(|change| NewEvent {
@@ -329,16 +438,32 @@ impl Operations {
                 kind: EventKind::Settings,
                 prefix: None,
                 interface: None,
-                message: format!("{} set {} from {} to {}", context.actor, change.key, change.before, change.after),
+                message: format!("{} {did} {} from {} to {}", context.actor, change.key, change.before, change.after),
             })
             .collect();
+        let pending = pending.as_ref().map(serde_json::to_string).transpose();
+        let pending = pending.map_err(|error| OpError::internal(format!("what waits cannot be written: {error}")))?;
         let (revision, events) = self
             .store()
-            .change_settings(SettingsChange { values: &values, audit: &audit, events: &events, enforced: begins })
+            .change_settings(SettingsChange {
+                values: &values,
+                audit: &audit,
+                events: &events,
+                enforced: *begins,
+                pending: pending.as_deref(),
+            })
             .await?;
         self.publish(events);
         Ok(revision)
     }
+}
+
+fn profile(name: &str) -> Result<&'static [(&'static str, &'static str)], OpError> {
+    settings::profile(name).ok_or_else(|| {
+        let names: Vec<&str> = settings::profiles().iter().map(|profile| profile.name).collect();
+        let name = name.escape_debug().to_string();
+        OpError::not_found(format!("there is no profile {name:.40}; there are {}", names.join(", ")))
+    })
 }
 
 fn view(definition: &Definition, settings: &Settings) -> SettingView {

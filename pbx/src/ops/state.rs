@@ -6,7 +6,7 @@ use pbx_core::{
     time::Timestamp,
 };
 
-use super::Operations;
+use super::{Operations, PendingChange};
 use crate::store::{EventKind, Store, StoreError, StoredBlock};
 
 /// The stored state at a start.
@@ -20,6 +20,8 @@ pub struct State {
     pub settings: Settings,
     /// Their revision.
     pub settings_revision: i64,
+    /// A change of settings that waits to be confirmed.
+    pub settings_pending: Option<PendingChange>,
     /// The ports of the transports, which the filter protects.
     pub transports: Vec<u16>,
     /// Stored settings that this version does not take; it uses their defaults.
@@ -34,12 +36,18 @@ impl State {
     /// Reads everything. The transports of a new installation are there once [`super::Accounts::load`] was called.
     pub async fn load(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
         let stored = store.settings().await?;
-        let (settings, refused_settings) = settings(&stored.values);
+        let (settings, mut refused_settings) = settings(&stored.values);
+        let waits = store.settings_pending().await?;
+        let settings_pending = waits.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        if waits.is_some() && settings_pending.is_none() {
+            refused_settings.push("what waits to be confirmed cannot be read, so it stays".to_owned());
+        }
         Ok(Self {
             rules: store.rules().await?,
             next_rule_id: store.next_rule_id().await?,
             settings,
             settings_revision: stored.revision,
+            settings_pending,
             transports: store.transport_ports().await?,
             refused_settings,
             automatic: store.automatic(now).await?,
@@ -58,6 +66,9 @@ impl Operations {
         }
         for what in refused_settings {
             self.tell(EventKind::Settings, format!("a stored setting is not taken, its default is used: {what}")).await;
+        }
+        if let Err(error) = self.follow_switches().await {
+            tracing::warn!(error = %error.message, "blocks of a detector that was switched may go on until they end");
         }
         Ok(())
     }

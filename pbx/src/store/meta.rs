@@ -10,6 +10,8 @@ pub(super) const SETTINGS_REVISION: &str = "settings_revision";
 pub(super) const ENFORCED: &str = "enforced";
 /// A bulk change that is committed here and perhaps not yet in the kernel tables.
 pub(super) const PENDING: &str = "projection_pending";
+/// A change of settings that is taken back unless somebody confirms it, as JSON.
+pub(super) const SETTINGS_PENDING: &str = "settings_pending";
 /// A text sealed with the key of the secrets, in hexadecimal: tells the right key from a wrong one.
 const SECRET_CHECK: &str = "secret_check";
 
@@ -65,5 +67,10 @@ pub(super) async fn set(connection: &mut SqliteConnection, key: &str, value: &st
         .bind(value)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+pub(super) async fn remove(connection: &mut SqliteConnection, key: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM meta WHERE key = ?").bind(key).execute(connection).await?;
     Ok(())
 }

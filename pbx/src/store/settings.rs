@@ -24,6 +24,8 @@ pub struct SettingsChange<'a> {
     pub events: &'a [NewEvent],
     /// Remember that the filter has enforced at least once.
     pub enforced: bool,
+    /// What has to be confirmed from now on, as the operations write it; nothing: nothing has.
+    pub pending: Option<&'a str>,
 }
 
 impl Store {
@@ -68,6 +70,10 @@ impl Store {
             if change.enforced {
                 meta::set(&mut transaction, meta::ENFORCED, "yes").await?;
             }
+            match change.pending {
+                Some(pending) => meta::set(&mut transaction, meta::SETTINGS_PENDING, pending).await?,
+                None => meta::remove(&mut transaction, meta::SETTINGS_PENDING).await?,
+            }
             for row in change.audit {
                 row.insert(&mut transaction).await?;
             }
@@ -77,5 +83,24 @@ impl Store {
         .map_err(|error| self.failed(error))?;
         self.commit(transaction).await?;
         Ok((revision, events))
+    }
+
+    /// The change that waits to be confirmed, as it was written.
+    pub async fn settings_pending(&self) -> Result<Option<String>, StoreError> {
+        self.meta(meta::SETTINGS_PENDING).await
+    }
+
+    /// Nothing waits to be confirmed any more; returns the events with their ids.
+    pub async fn confirm_settings(&self, audit: &Audit, events: &[NewEvent]) -> Result<Vec<Event>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let events = async {
+            meta::remove(&mut transaction, meta::SETTINGS_PENDING).await?;
+            audit.insert(&mut transaction).await?;
+            super::events::insert(&mut transaction, events).await
+        }
+        .await
+        .map_err(|error| self.failed(error))?;
+        self.commit(transaction).await?;
+        Ok(events)
     }
 }

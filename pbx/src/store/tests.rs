@@ -150,7 +150,11 @@ async fn settings_keep_their_revision_and_defaults_are_not_stored() {
     let set = |key: &str, value: Option<&str>| vec![(key.to_owned(), value.map(str::to_owned))];
     let write = async |values: &[(String, Option<String>)], enforced| {
         let audit = [audit("setting.set")];
-        store.change_settings(SettingsChange { values, audit: &audit, events: &[], enforced }).await.unwrap().0
+        store
+            .change_settings(SettingsChange { values, audit: &audit, events: &[], enforced, pending: None })
+            .await
+            .unwrap()
+            .0
     };
     assert_eq!(store.settings().await.unwrap(), StoredSettings::default());
     assert!(!store.has_enforced().await.unwrap());

@@ -3,6 +3,7 @@
 mod damage;
 mod deny;
 mod detectors;
+mod evidence;
 mod feeds;
 mod interfaces;
 mod media;

@@ -27,7 +27,11 @@ fn user() -> Arc<UserFilter> {
 }
 
 fn enforce() -> SetSettings {
-    SetSettings { values: [("filter.mode".to_owned(), "enforce".to_owned())].into(), dry_run: false, force: true }
+    SetSettings {
+        values: [("filter.mode".to_owned(), "enforce".to_owned())].into(),
+        force: true,
+        ..SetSettings::default()
+    }
 }
 
 fn remove(address: &str) -> RemoveBlock {

@@ -103,8 +103,7 @@ async fn no_number_becomes_an_emergency_number_while_calls_are_forwarded_to_it()
     bench.set(always("333")).await.unwrap();
     let request = SetSettings {
         values: [("sip.emergency_numbers".to_owned(), "112,33".to_owned())].into(),
-        force: false,
-        dry_run: false,
+        ..SetSettings::default()
     };
     let error = bench.operations.set_settings(&admin(), request).await.unwrap_err();
     assert!(error.message.contains("101 of default, forwarded to 333 (33)"), "{error}");

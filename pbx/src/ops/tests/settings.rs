@@ -30,6 +30,11 @@ async fn wrong_settings_change_nothing_and_the_error_names_key_and_range() {
         (&[("guard.level2.packets", "500")][..], "guard.level1.packets (500)"),
         (&[("guard.level1.packet", "5")][..], "did you mean guard.level1.packets"),
         (&[("guard.level1.packets", "700"), ("filter.mode", "fast")][..], "filter.mode"),
+        (&[("guard.agents.list", "/(unclosed/")][..], "guard.agents.list: \"/(unclosed/\""),
+        (&[("guard.agents.list", "/(unclosed/")][..], "unclosed group"),
+        (&[("guard.agents.list", "/((a{100}){100}){100}/")][..], "too costly"),
+        (&[("guard.authentication.failures", "0")][..], "guard.authentication.failures: \"0\""),
+        (&[("guard.enumeration.targets", "33")][..], "from 2 to 32"),
     ] {
         let error = bench.operations.set_settings(&admin(), set(pairs)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
@@ -92,11 +97,47 @@ async fn a_profile_is_taken_over_and_an_unknown_one_is_not_found() {
 }
 
 #[tokio::test]
+async fn what_differs_from_a_new_installation_and_from_a_profile_is_told() {
+    let bench = Bench::new().await;
+    assert!(bench.operations.settings_diff(None).unwrap().items.is_empty());
+    let request = set(&[("guard.level1.packets", "400"), ("calls.ring_time", "30s")]);
+    bench.operations.set_settings(&admin(), request).await.unwrap();
+    let keys = |profile: Option<&str>| -> Vec<String> {
+        let items = bench.operations.settings_diff(profile).unwrap().items;
+        items.into_iter().map(|one| format!("{} {} {}", one.key, one.value, one.there)).collect()
+    };
+    assert_eq!(keys(None), ["guard.level1.packets 400 500", "calls.ring_time 30s 1m"]);
+    // A profile says nothing of calls.
+    assert_eq!(keys(Some("default")), ["guard.level1.packets 400 500"]);
+    assert!(keys(Some("portsip")).contains(&"guard.level1.packets 400 2000".to_owned()));
+    assert_eq!(bench.operations.settings_diff(Some("lax")).unwrap_err().kind(), Kind::NotFound);
+    bench.operations.apply_profile(&admin(), "strict", How::default()).await.unwrap();
+    assert!(keys(Some("strict")).is_empty());
+}
+
+#[tokio::test]
+async fn every_change_of_a_setting_is_in_the_audit_with_before_and_after() {
+    let bench = Bench::new().await;
+    bench.operations.set_settings(&admin(), set(&[("guard.spread.sources", "9")])).await.unwrap();
+    bench.operations.apply_profile(&admin(), "strict", How::default()).await.unwrap();
+    bench.operations.reset_settings(&admin(), Some(vec!["guard.spread.sources".into()]), How::default()).await.unwrap();
+    let rows = bench.store().audit_rows(100).await.unwrap();
+    let of = |row: &crate::store::AuditRow| (row.before.clone().unwrap(), row.after.clone().unwrap());
+    let spread: Vec<_> = rows.iter().filter(|row| row.object == "guard.spread.sources").map(of).collect();
+    let pair = |before: &str, after: &str| (format!("\"{before}\""), format!("\"{after}\""));
+    assert_eq!(spread, [pair("5", "8"), pair("9", "5"), pair("8", "9")]);
+    assert!(rows.iter().all(|row| row.actor == "root" && row.what == "setting.set"));
+    let changed = bench.operations.settings_diff(None).unwrap().items.len();
+    assert_eq!(rows.len(), changed + 3);
+}
+
+#[tokio::test]
 async fn a_stored_setting_of_another_version_falls_back_to_its_default_and_is_told() {
     let bench = Bench::new().await;
     let values = [("guard.gone", "5"), ("guard.level1.packets", "0"), ("guard.known.budget", "20")]
         .map(|(k, v)| (k.to_owned(), Some(v.to_owned())));
-    let change = crate::store::SettingsChange { values: &values, audit: &[], events: &[], enforced: false };
+    let change =
+        crate::store::SettingsChange { values: &values, audit: &[], events: &[], enforced: false, pending: None };
     bench.store().change_settings(change).await.unwrap();
     let (bench, state) = bench.restarted().await;
     assert_eq!(state.refused_settings.len(), 2);
