@@ -1,10 +1,9 @@
 //! Why somebody is blocked, told by the real daemon; and settings that take themselves back, over a crash too.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, UdpSocket};
 
 use anyhow::Result;
-use pbx_tests::daemon::find;
-use pbx_tests::flood::{Plan, Sender};
+use pbx_tests::daemon::{DEADLINE, find};
 
 use super::{Site, on_site};
 
@@ -13,12 +12,13 @@ const SIGNALLING: u16 = 5060;
 /// More than `guard.malformed.messages`, and fewer than level 1 lets pass.
 const BROKEN: u64 = 80;
 
-/// Datagrams that are no SIP, from the bad neighbour to where phones register.
+/// Datagrams that are no SIP and look as if they were, from the bad neighbour to where phones register.
 fn send_rubbish(site: &Site) -> Result<()> {
     let bad = &site.lab.bad;
-    let from = SocketAddr::new(bad.v4().into(), 0);
-    let to = SocketAddr::new(bad.appliance_v4().into(), SIGNALLING);
-    Sender::udp(&bad.network, from, to, 1, Plan::burst(BROKEN))?.finish()?;
+    let socket = bad.network.enter(|| Ok(UdpSocket::bind((bad.v4(), 0))?))?;
+    for number in 0..BROKEN {
+        socket.send_to(format!("HELLO {number}\r\n\r\n").as_bytes(), (bad.appliance_v4(), SIGNALLING))?;
+    }
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn a_switch_of_a_detector_reaches_the_blocks_that_are_live() {
         site.pbx.pbx("guard set guard.malformed.enforcement monitor")?;
         assert_eq!(site.pbx.wait_blocked(bad.v4())?["enforced"], false);
         site.burst(bad, bad.v4(), 2, 100)?;
-        site.receiver.wait(pbx_tests::daemon::DEADLINE, |seen| seen.of(bad.v4(), 2).count() == 100)?;
+        site.receiver.wait(DEADLINE, |seen| seen.of(bad.v4(), 2).count() == 100)?;
         site.pbx.pbx("guard set guard.malformed.enforcement enforce")?;
         let list = site.pbx.pbx("block list")?;
         assert!(find(&list, &bad.v4().to_string()).is_none(), "{list:#}");
