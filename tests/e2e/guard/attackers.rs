@@ -128,7 +128,7 @@ fn svcrack_with_its_user_agent_changed_is_blocked() {
 }
 
 #[test]
-fn a_block_outlives_a_daemon_that_is_killed_and_a_repeat_offender_is_blocked_for_longer() {
+fn a_block_outlives_a_daemon_that_is_killed_with_its_evidence() {
     on_site(|site, daemon| {
         from_elsewhere(site)?;
         let attacker = site.lab.bad.v4();
