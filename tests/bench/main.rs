@@ -1,12 +1,13 @@
 //! `pbx-bench filter`: the packet filter measured against xdp-filter, LPM tries, an LRU hash and nftables;
 //! `pbx-bench sip`: messages and registrations, against rsip and Kamailio; `pbx-bench relay`: media, against a bare
-//! tokio relay and rtpengine. Each in one run, in namespaces of its own.
+//! tokio relay and rtpengine; `pbx-bench guard`: what attacks cost the guard, and how soon they end. Each in one run, in namespaces of its own.
 //! Measures and says what was aimed at; asserts nothing.
 
 mod allocations;
 mod cases;
 mod changes;
 mod flood;
+mod guard;
 mod pairs;
 mod population;
 mod programs;
@@ -81,6 +82,15 @@ enum What {
         #[arg(long, value_name = "N")]
         rounds: Option<usize>,
     },
+    /// The guard: what counting costs a message, what it takes up, and how soon the kernel drops
+    Guard {
+        /// The figures as JSON on standard output
+        #[arg(long)]
+        json: bool,
+        /// Fewer rounds: less certain
+        #[arg(long)]
+        quick: bool,
+    },
     /// A relay as a process of its own
     #[command(hide = true)]
     RelayPart {
@@ -110,6 +120,10 @@ fn main() -> ExitCode {
             let mut effort = if quick { relay::Effort::QUICK } else { relay::Effort::FULL };
             effort.rounds = rounds.unwrap_or(effort.rounds).clamp(1, 100);
             (media(effort), json)
+        }
+        What::Guard { json, quick } => {
+            let effort = if quick { guard::Effort::QUICK } else { guard::Effort::FULL };
+            (guarded(effort), json)
         }
         What::RelayPart { kind, calls, first } => {
             let ran = relay::part::run(kind, calls, first);
@@ -157,6 +171,22 @@ fn media(effort: relay::Effort) -> Result<Report> {
         conditions.extend(relay::conditions(effort));
         let mut report = Report { unit: "a packet", conditions, ..Report::default() };
         relay::measure(sandbox.directory(), effort, &mut report)?;
+        Ok(report)
+    })
+}
+
+fn guarded(effort: guard::Effort) -> Result<Report> {
+    Sandbox::run(|sandbox| {
+        let conditions = vec![
+            format!("{}; load average {}", machine(), load_average()),
+            format!(
+                "counting: CPU time of a pinned thread, {} rounds of {} signs with 600 bytes of message each; the first \
+                 drop: {} attackers one after the other, over veth, a packet each 0.2 ms, the last answered one counts",
+                effort.rounds, effort.signs, effort.rounds
+            ),
+        ];
+        let mut report = Report { unit: "a message", conditions, ..Report::default() };
+        guard::measure(sandbox, effort, &mut report)?;
         Ok(report)
     })
 }

@@ -64,6 +64,13 @@ impl Site<'_> {
         Ok(())
     }
 
+    /// Switches the detectors off: for what a test sends that they would block, and that is not about them.
+    pub fn without_detectors(&self) -> Result<()> {
+        let names = ["authentication", "accounts", "challenges", "enumeration", "malformed", "agents", "scanner"];
+        let off: Vec<String> = names.iter().map(|name| format!("guard.{name}.enforcement=off")).collect();
+        self.pbx.pbx(&format!("guard set {}", off.join(" "))).map(|_| ())
+    }
+
     /// Starts a baresip beside the appliance; `over` is `;transport=tcp` or the like, and may have a port before it.
     pub fn baresip(&self, neighbour: &Neighbour, number: &str, password: &str, over: &str) -> Result<Baresip> {
         let registrar = format!("{}{over}", neighbour.appliance_v4());

@@ -90,7 +90,7 @@ impl Demo {
 
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// What to measure: `filter`, `sip` or `relay`
+    /// What to measure: `filter`, `sip`, `relay` or `guard`
     name: String,
     /// The figures as JSON on standard output
     #[arg(long)]

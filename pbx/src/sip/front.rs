@@ -56,7 +56,13 @@ impl Receiver for Front {
             }
             // Those of streams were answered where the stream is cut (RFC 5626 §4.4.1).
             Content::KeepAlive | Content::Empty => {}
-            Content::Zrtp | Content::Dtls | Content::TurnChannel | Content::Rtp | Content::Unknown => {
+            Content::Unknown => {
+                of.other.fetch_add(1, Relaxed);
+                let noted = Noted { what: Some(What::Malformed { points: 0 }), ..Noted::default() };
+                self.tell(flow, bytes, noted);
+            }
+            // A phone that sends its media to the wrong port is no attacker.
+            Content::Zrtp | Content::Dtls | Content::TurnChannel | Content::Rtp => {
                 of.other.fetch_add(1, Relaxed);
             }
         }

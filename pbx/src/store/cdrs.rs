@@ -275,15 +275,18 @@ fn chunks<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
+/// A caller: tenant and extension.
+type CallerKey = (i64, i64);
+
 /// How many of each extension's records are too many for all to fit into `room`.
-fn surplus(counts: &BTreeMap<(i64, i64), u64>, room: u64) -> Vec<((i64, i64), u64)> {
-    let mut tenants: BTreeMap<i64, Vec<((i64, i64), u64)>> = BTreeMap::new();
+fn surplus(counts: &BTreeMap<CallerKey, u64>, room: u64) -> Vec<(CallerKey, u64)> {
+    let mut tenants: BTreeMap<i64, Vec<(CallerKey, u64)>> = BTreeMap::new();
     for (key, count) in counts {
         tenants.entry(key.0).or_default().push((*key, *count));
     }
     let of_tenant = |callers: &Vec<(_, u64)>| callers.iter().map(|(_, count)| *count).sum::<u64>();
     let share = share(tenants.values().map(of_tenant).collect(), room);
-    let over = |callers: Vec<((i64, i64), u64)>| {
+    let over = |callers: Vec<(CallerKey, u64)>| {
         let share = self::share(callers.iter().map(|(_, count)| *count).collect(), share);
         callers.into_iter().map(move |(key, count)| (key, count.saturating_sub(share))).filter(|(_, over)| *over > 0)
     };

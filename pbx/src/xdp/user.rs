@@ -102,10 +102,10 @@ impl UserFilter {
         let own = snapshot.addresses.iter().map(|address| address.addr);
         let compiled = RuleTables::adopt(Arc::clone(&tables), seed, entries, own)?;
         for block in blocks {
-            if let (Some(source), Some(block)) = (source_of(&block.prefix), super::blocks::restored(block, &clocks)) {
-                if !tables.add_block(source, block) {
-                    tracing::warn!(prefix = %prefix_of(source), "no room for an automatic block of an earlier daemon");
-                }
+            if let (Some(source), Some(block)) = (source_of(&block.prefix), super::blocks::restored(block, &clocks))
+                && !tables.add_block(source, block)
+            {
+                tracing::warn!(prefix = %prefix_of(source), "no room for an automatic block of an earlier daemon");
             }
         }
         let state = State {

@@ -13,7 +13,7 @@ mod registration;
 mod secrecy;
 mod stateless;
 mod strangers;
-mod timed;
+pub(crate) mod timed;
 
 use anyhow::{Context as _, Result, ensure};
 use pbx_tests::sandbox::Sandbox;

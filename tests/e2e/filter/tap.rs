@@ -103,9 +103,10 @@ fn a_flood_is_looked_at_within_a_budget_and_what_was_not_taken_is_said() {
         site.pbx.pbx(&format!("block add {}", bad.v4()))?;
         let flood = site.send(bad, bad.v4(), 1, Plan::steady(40_000, DEADLINE * 3))?;
         let shown = samples(site, "--count 6000")?;
-        assert!(shown.lines().any(|line| line.starts_with('…')), "nothing was lost: {} lines", shown.lines().count());
-        // Each of the others stands for more than itself by then.
-        assert!(shown.lines().any(|line| line.contains("(1 of")), "1 in 1 was taken for as long as it lasted");
+        // Packets that stand for others, or a line that says how many were lost: which of the two depends on how fast
+        // the machine floods.
+        let said = shown.lines().any(|line| line.starts_with('…') || line.contains("(1 of"));
+        assert!(said, "every packet of a flood was taken: {} lines", shown.lines().count());
         flood.stop()?;
         daemon.stop()
     });

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use md5::{Digest as _, Md5};
 
 /// The `Authorization` line, with its end, of a REGISTER for `domain` that answers the MD5 challenge in `challenge`.
-pub(super) fn authorization(number: &str, password: &str, domain: &str, challenge: &str) -> Result<String> {
+pub fn authorization(number: &str, password: &str, domain: &str, challenge: &str) -> Result<String> {
     let challenges = challenge.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: "));
     let credentials = credentials(challenges, "REGISTER", &format!("sip:{domain}"), number, password)?;
     Ok(format!("Authorization: {credentials}\r\n"))

@@ -13,6 +13,7 @@ pub mod sipp;
 pub mod tone;
 
 pub use baresip::{Baresip, Sound};
+pub use digest::authorization;
 pub use handset::{Call, Handset, number_of};
 pub use line::{Heard, Line, Request};
 pub use media::Media;
