@@ -106,7 +106,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let router = api::router(operations.clone(), api::system_authority(), ending.clone());
     let held = Arc::new(OnceLock::new());
     let mut parts = Parts::default();
-    if let Some(keeping) = guard.start(operations.clone(), ending.clone())? {
+    if let Some(keeping) = guard.start(operations.clone())? {
         parts.start("what keeps why sources are blocked", keeping);
     }
     parts.start("the API's server", api::Server::new(listener, router, ending.clone()).run());

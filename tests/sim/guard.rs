@@ -29,7 +29,7 @@ impl Scene {
     }
 
     fn blocks(&self) -> Vec<&Block> {
-        let of = |output| if let &Output::Block(ref block) = output { Some(&**block) } else { None };
+        let of = |output| if let Output::Block(block) = output { Some(&**block) } else { None };
         self.decided.iter().filter_map(of).collect()
     }
 
@@ -55,12 +55,12 @@ fn svwar_with_its_user_agent_changed_is_blocked_at_full_speed_and_at_one_request
         probe(&mut fast, number);
         fast.now += Duration::from_millis(6);
     }
-    fast.pass(3);
+    fast.pass(5);
     let block = fast.blocks()[0];
     assert!(matches!(block.detector, Detector::Enumeration | Detector::Challenges), "{block:?}");
 
     let mut slow = enforcing();
-    for number in 0..12 {
+    for number in 0..16 {
         probe(&mut slow, number);
         slow.pass(1);
     }

@@ -26,7 +26,7 @@ use pbx_core::{
     settings::Settings,
     time::Timestamp,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{filter::NewBlock, host::clock, net::Clock, ops::Operations};
 
@@ -40,6 +40,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const OUTPUTS: usize = 4096;
 /// What is told in one go.
 const TOGETHER: usize = 512;
+/// Blocks in a second that rest on what anybody may have sent.
+const UNSURE: u64 = 256;
 /// The pause after the store has refused something.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -49,7 +51,8 @@ pub struct Watch {
     pairs: Pairs,
     clock: Clock,
     networks: ArcSwap<Networks>,
-    connected: Mutex<Vec<Prefix>>,
+    /// The settings and the networks of the own interfaces, as the guard has them.
+    around: Mutex<(Settings, Vec<Prefix>)>,
     signs: SyncSender<Sign>,
     waiting: Mutex<Option<Receiver<Sign>>>,
     outputs: mpsc::Sender<(Timestamp, Output)>,
@@ -59,6 +62,11 @@ pub struct Watch {
     shed: AtomicU64,
     lost: AtomicU64,
     ends: AtomicBool,
+    /// The filter did not take the last block.
+    refused: AtomicBool,
+    /// A second, and how many blocks were made in it that rest on what anybody may have sent.
+    unsure_second: AtomicU64,
+    unsure_blocks: AtomicU64,
     began: Timestamp,
 }
 
@@ -106,7 +114,7 @@ impl Watch {
             pairs: Pairs::new(seed),
             clock,
             networks: ArcSwap::from_pointee(networks),
-            connected: Mutex::new(connected),
+            around: Mutex::new((settings.clone(), connected)),
             signs,
             waiting: Mutex::new(Some(waiting)),
             outputs,
@@ -116,6 +124,9 @@ impl Watch {
             shed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             ends: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+            unsure_second: AtomicU64::new(0),
+            unsure_blocks: AtomicU64::new(0),
             began: wall(),
         })
     }
@@ -126,36 +137,43 @@ impl Watch {
     /// # Errors
     ///
     /// The machine gives no thread.
-    pub fn start(
-        self: &Arc<Self>,
-        operations: Operations,
-        mut ending: watch::Receiver<bool>,
-    ) -> anyhow::Result<Option<impl Future<Output = ()> + use<>>> {
+    pub fn start(self: &Arc<Self>, operations: Operations) -> anyhow::Result<Option<impl Future<Output = ()> + use<>>> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(waiting), Some(mut kept)) = (waiting, kept) else { return Ok(None) };
         let _ = self.operations.set(operations.clone());
         let watch = Arc::clone(self);
+        // Dropped with the thread, however that ends: a part of the daemon that ends by itself ends the daemon.
+        let (lives, mut ended) = oneshot::channel::<()>();
         thread::Builder::new()
             .name("pbx-guard".to_owned())
-            .spawn(move || watch.run(&waiting))
+            .spawn(move || {
+                let _lives = lives;
+                watch.run(&waiting);
+            })
             .context("cannot start the guard's thread")?;
         Ok(Some(async move {
             let mut together = Vec::new();
             loop {
-                tokio::select! {
-                    _ = kept.recv_many(&mut together, TOGETHER) => {}
-                    _ = ending.wait_for(|ends| *ends) => break,
-                }
-                // Blocks are in force already; only the record of them waits for the disk.
-                while let Err(error) = operations.keep_guard(&together).await {
-                    tracing::warn!(error = %error.message, "why sources were blocked is not stored yet");
+                // What the store refused is tried again first.
+                if together.is_empty() {
                     tokio::select! {
-                        () = tokio::time::sleep(AGAIN) => {}
-                        _ = ending.wait_for(|ends| *ends) => break,
+                        _ = kept.recv_many(&mut together, TOGETHER) => {}
+                        _ = &mut ended => break,
                     }
                 }
-                together.clear();
+                // Blocks are in force already; only the record of them waits for the disk.
+                match operations.keep_guard(&together).await {
+                    Ok(()) => together.clear(),
+                    Err(error) => {
+                        // What waits meanwhile is bounded by the queue.
+                        tracing::warn!(error = %error.message, "why sources were blocked is not stored yet");
+                        tokio::select! {
+                            () = tokio::time::sleep(AGAIN) => {}
+                            _ = &mut ended => break,
+                        }
+                    }
+                }
             }
             // What was decided last.
             while let Ok(output) = kept.try_recv() {
@@ -191,17 +209,24 @@ impl Watch {
 
     /// Takes over settings.
     pub fn set(&self, settings: &Settings) {
-        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let networks = Networks::new(settings, connected);
+        let mut known = self.around.lock().unwrap_or_else(PoisonError::into_inner);
+        known.0.clone_from(settings);
+        self.set_now(&known);
+    }
+
+    fn set_now(&self, (settings, connected): &(Settings, Vec<Prefix>)) {
+        let networks = Networks::new(settings, connected.clone());
         self.networks.store(Arc::new(networks.clone()));
-        let ended = self.guard().set(settings, networks);
+        let mut guard = self.guard();
+        let ended = guard.set(settings, networks);
         self.release(&ended);
     }
 
     /// Takes over the networks of the own interfaces.
-    pub fn set_connected(&self, connected: Vec<Prefix>, settings: &Settings) {
-        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = connected;
-        self.set(settings);
+    pub fn set_connected(&self, connected: Vec<Prefix>) {
+        let mut known = self.around.lock().unwrap_or_else(PoisonError::into_inner);
+        known.1 = connected;
+        self.set_now(&known);
     }
 
     /// An address became known, or is no longer.
@@ -211,12 +236,9 @@ impl Watch {
 
     /// The filter has blocked a source by itself.
     pub fn blocked_by_filter(&self, prefix: Prefix, detector: Detector, enforced: bool) {
-        let outputs = {
-            let mut guard = self.guard();
-            guard.blocked_by_filter(prefix, detector, enforced, self.clock.now(), wall());
-            outputs(&mut guard)
-        };
-        self.carry_out(outputs);
+        let mut guard = self.guard();
+        guard.blocked_by_filter(prefix, detector, enforced, self.clock.now(), wall());
+        self.carry_out(&mut guard);
     }
 
     /// How many packets a source sends in a second.
@@ -226,15 +248,27 @@ impl Watch {
 
     /// Forgets all about a range: somebody let it go. The pairs that may try again.
     pub fn forget(&self, range: &Prefix) -> Vec<PairBlock> {
-        let (released, outputs) = {
-            let mut guard = self.guard();
-            let released: Vec<PairBlock> = guard.pairs().filter(|pair| range.contains(pair.source)).cloned().collect();
-            guard.forget(range);
-            (released, outputs(&mut guard))
-        };
-        self.release(&released);
-        self.carry_out(outputs);
+        let mut guard = self.guard();
+        let released = self.forget_in(&mut guard, range);
+        self.carry_out(&mut guard);
         released
+    }
+
+    fn forget_in(&self, guard: &mut Guard, range: &Prefix) -> Vec<PairBlock> {
+        let released: Vec<PairBlock> = guard.pairs().filter(|pair| range.contains(pair.source)).cloned().collect();
+        guard.forget(range);
+        self.release(&released);
+        released
+    }
+
+    /// Whether anything is remembered of a range: counted, or blocked before.
+    pub fn remembers(&self, range: &Prefix) -> bool {
+        self.guard().remembers(range)
+    }
+
+    /// Whether somebody known lives in a range.
+    pub fn knows_in(&self, range: &Prefix) -> bool {
+        self.guard().knows_in(range)
     }
 
     fn release(&self, pairs: &[PairBlock]) {
@@ -280,23 +314,21 @@ impl Watch {
             batch.extend(waiting.try_iter().take(BATCH - batch.len()));
             let (now, wall) = (self.clock.now(), wall());
             self.counted.fetch_add(batch.len() as u64, Relaxed);
-            let outputs = {
-                let mut guard = self.guard();
-                batch.drain(..).for_each(|sign| guard.sign(sign, now, wall));
-                if now >= next_sweep {
-                    guard.sweep(now, wall);
-                    next_sweep = now + SWEEP;
-                }
-                outputs(&mut guard)
-            };
-            self.carry_out(outputs);
+            let mut guard = self.guard();
+            batch.drain(..).for_each(|sign| guard.sign(sign, now, wall));
+            if now >= next_sweep {
+                guard.sweep(now, wall);
+                next_sweep = now + SWEEP;
+            }
+            self.carry_out(&mut guard);
         }
     }
 
-    /// Does at once what cannot wait, and hands the rest to what keeps.
-    fn carry_out(&self, outputs: Vec<Output>) {
+    /// Does at once what cannot wait, and hands the rest to what keeps. With the guard held, so that nobody lets a source
+    /// go between a decision and what comes of it.
+    fn carry_out(&self, guard: &mut Guard) {
         let at = wall();
-        for output in outputs {
+        while let Some(output) = guard.poll_output() {
             let goes_on = match &output {
                 Output::Block(block) => {
                     let new = NewBlock {
@@ -306,7 +338,13 @@ impl Watch {
                         enforced: block.enforced,
                         web_only: block.web_only,
                     };
-                    block.by_filter || self.block(&new)
+                    let is_blocked = block.by_filter || self.block(&new, block.sure);
+                    if !is_blocked && block.detector != Detector::Level2 {
+                        // It begins at nothing, instead of being taken for blocked.
+                        self.forget_in(guard, &block.prefix);
+                    }
+                    // A block of the filter's that is not prolonged is one all the same.
+                    is_blocked || block.detector == Detector::Level2
                 }
                 Output::Pair(pair) => {
                     if pair.enforced {
@@ -322,37 +360,50 @@ impl Watch {
         }
     }
 
-    /// Whether it is blocked now: whom a rule allows is not.
-    fn block(&self, block: &NewBlock) -> bool {
+    /// Whether it is blocked now: whom a rule allows is not, and of what anybody may have sent only so much in a second.
+    fn block(&self, block: &NewBlock, sure: bool) -> bool {
         let Some(operations) = self.operations.get() else { return false };
         if operations.is_allowed(&block.prefix) {
             return false;
         }
+        if !sure && !self.may_block_unsure() {
+            self.lost.fetch_add(1, Relaxed);
+            return false;
+        }
         match operations.filter().block(block) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.refused.store(false, Relaxed);
+                true
+            }
             Err(error) => {
-                tracing::warn!(source = %block.prefix, "the filter does not block it: {error:#}");
+                self.lost.fetch_add(1, Relaxed);
+                if !self.refused.swap(true, Relaxed) {
+                    tracing::warn!(source = %block.prefix, "the filter does not block it: {error:#}");
+                }
                 false
             }
         }
     }
 
+    /// One more block in this second that rests on what anybody may have sent: forged addresses must not fill the table.
+    /// Only who holds the guard comes here.
+    fn may_block_unsure(&self) -> bool {
+        let second = self.clock.now().as_micros() / 1_000_000;
+        let is_same = self.unsure_second.swap(second, Relaxed) == second;
+        let count = if is_same { self.unsure_blocks.load(Relaxed) } else { 0 };
+        self.unsure_blocks.store(count + 1, Relaxed);
+        count < UNSURE
+    }
+
     /// Counts a sign at once, as its thread would.
     #[cfg(test)]
     pub(crate) fn count(&self, sign: Sign) {
-        let outputs = {
-            let mut guard = self.guard();
-            guard.sign(sign, self.clock.now(), wall());
-            outputs(&mut guard)
-        };
-        self.carry_out(outputs);
+        let mut guard = self.guard();
+        guard.sign(sign, self.clock.now(), wall());
+        self.carry_out(&mut guard);
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn outputs(guard: &mut Guard) -> Vec<Output> {
-    std::iter::from_fn(|| guard.poll_output()).collect()
 }

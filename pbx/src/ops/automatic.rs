@@ -1,7 +1,7 @@
 //! Blocks that the filter made by itself: kept in the store so that they survive a reboot, removed on request.
 //! The filter's own table is the truth; the store follows it and may lag.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use pbx_core::{address::Prefix, guard::Detector, time::format_duration};
 
@@ -13,6 +13,9 @@ use crate::{
 
 /// Events that one look at the filter's table makes; a flood of blocks is told as a number.
 const MOST_EVENTS: usize = 1000;
+
+/// How near in time two readings of the kernel's clock are, for what is the same.
+const NEAR: Duration = Duration::from_secs(1);
 
 /// What following the filter's table came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +52,11 @@ impl Operations {
                     None => recorded.new += 1,
                 }
                 let is_rate = matches!(block.reason, Detector::Level1 | Detector::Level2);
-                if is_rate && kept.get(&block.prefix).is_none_or(|known| known.reason != block.reason) {
+                // One that began when the last was over is another.
+                let is_other = |known: &StoredBlock| {
+                    known.reason != block.reason || known.expires_at <= block.since.saturating_add(NEAR)
+                };
+                if is_rate && kept.get(&block.prefix).is_none_or(is_other) {
                     made.push((block.prefix, block.reason, block.enforced));
                 }
                 seen.push(StoredBlock::from(block));
@@ -167,7 +174,16 @@ impl Operations {
         self.to_the_end(async move {
             let _changing = operations.inner.changing.lock().await;
             let blocks = operations.automatic_now().await?;
-            if dry_run { Ok(blocks.len()) } else { operations.end_automatic(&context, &blocks).await }
+            if dry_run {
+                return Ok(blocks.len());
+            }
+            let ended = operations.end_automatic(&context, &blocks).await;
+            for everything in ["0.0.0.0/0", "::/0"] {
+                if let Ok(everything) = everything.parse() {
+                    operations.guard().forget(&everything);
+                }
+            }
+            ended
         })
         .await
     }

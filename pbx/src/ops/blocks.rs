@@ -187,7 +187,8 @@ impl Operations {
         let automatic: Vec<AutomaticBlock> =
             self.automatic_now().await?.into_iter().filter(|block| block.prefix.overlaps(&prefix)).collect();
         let pairs = self.pairs_within(&prefix);
-        if rule.is_none() && automatic.is_empty() && pairs.is_empty() {
+        let remembered = self.guard().remembers(&prefix);
+        if rule.is_none() && automatic.is_empty() && pairs.is_empty() && !remembered {
             return Err(OpError::not_found(self.why_not_removed(&prefix)));
         }
         let mut notes = Vec::new();
@@ -204,10 +205,13 @@ impl Operations {
         if !dry_run {
             // The exact ranges as well: an address may be blocked by its /64.
             self.guard().forget(&prefix);
-            for block in &automatic {
+            for block in automatic.iter().filter(|block| !prefix.covers(&block.prefix)) {
                 self.guard().forget(&block.prefix);
             }
             self.pairs_ended(context, &prefix, &pairs).await?;
+        }
+        if automatic.is_empty() && pairs.is_empty() && manual.is_none() {
+            notes.push(format!("{prefix} was not blocked; what was counted and remembered of it is forgotten"));
         }
         if !automatic.is_empty() || !pairs.is_empty() {
             let were = if dry_run { "would be" } else { "were" };

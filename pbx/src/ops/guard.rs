@@ -52,7 +52,7 @@ impl Operations {
 
     /// Takes over what changed of the machine's networks.
     pub(crate) fn machine_changed(&self, snapshot: &Snapshot) {
-        self.guard().set_connected(connected(snapshot), &self.current_settings().0);
+        self.guard().set_connected(connected(snapshot));
     }
 
     /// Keeps what the guard decided and tells whoever follows. On an error nothing was kept; what was told is not told
@@ -111,7 +111,11 @@ impl Operations {
                 message += &format!(" and {more} more");
             }
         }
-        if enforced && ours.is_empty() {
+        let known = self.guard().knows_in(&network);
+        if known && ours.is_empty() {
+            message += ", but a known source is in it";
+        }
+        if enforced && ours.is_empty() && !known {
             match self.block_network(network, time).await {
                 Ok(()) => message += &format!("; all of it is blocked for {lasting}, `{}` ends that", undo(&network)),
                 Err(error) => message += &format!("; it is not blocked as a whole: {}", error.message),
@@ -134,7 +138,7 @@ impl Operations {
                 .map_err(|error| OpError::usage(error.to_string()))?;
             let (plan, rule, did) = operations.plan_rule(&context, new, true, Origin::Guard, now);
             if did != super::Did::Added {
-                return Ok(());
+                return Err(OpError::usage("there is a rule for it already"));
             }
             operations.lets_in(&plan, false).await?;
             operations.fits(&plan).await?;

@@ -22,13 +22,16 @@ pub(super) fn detected(new: &NewBlock, clocks: &Clocks) -> anyhow::Result<Option
     let source = source_of(&prefix).with_context(|| {
         format!("{prefix} is neither an address nor an IPv6 network of 64 bits, which blocks are of")
     })?;
-    if matches!(reason, Detector::Level1 | Detector::Level2) {
-        bail!("blocks of {} are the kernel's own", reason.label());
-    }
+    // The guard prolongs blocks of level 2; the cool-off is the kernel's own.
+    let level = match reason {
+        Detector::Level1 => bail!("blocks of {} are the kernel's own", reason.label()),
+        Detector::Level2 => 2,
+        _ => 0,
+    };
     let left = expires_at.saturating_since(clocks.wall);
     let expires = clocks.monotonic.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX));
     let block =
-        Block { expires, since: clocks.monotonic, flags: flags(reason, enforced, web_only), ..Block::default() };
+        Block { expires, since: clocks.monotonic, level, flags: flags(reason, enforced, web_only), ..Block::default() };
     Ok((!left.is_zero()).then_some((source, block)))
 }
 
@@ -46,7 +49,7 @@ const fn flags(reason: Detector, enforced: bool, web_only: bool) -> u32 {
 /// what only watches, then what ends later.
 pub(super) fn instead(new: Block, there: Option<&Block>, now: u64) -> Option<Block> {
     let Some(there) = there.filter(|there| now < there.expires) else { return Some(new) };
-    let goes_on = there.level == 0 && there.flags == new.flags;
+    let goes_on = there.level == new.level && there.flags == new.flags;
     match (new.is_monitored(), there.is_monitored()) {
         (true, false) => None,
         (false, true) => Some(new),
@@ -169,7 +172,10 @@ mod tests {
         let error = |new: &NewBlock| detected(new, &clocks()).unwrap_err().to_string();
         assert!(error(&new("192.0.2.0/24", 9)).contains("192.0.2.0/24 is neither"));
         assert!(error(&new("2001:db8::/48", 9)).contains("64 bits"));
-        assert!(error(&NewBlock { reason: Detector::Level2, ..new("192.0.2.1", 9) }).contains("level 2"));
+        assert!(error(&NewBlock { reason: Detector::Level1, ..new("192.0.2.1", 9) }).contains("level 1"));
+        let longer =
+            detected(&NewBlock { reason: Detector::Level2, ..new("192.0.2.1", 9) }, &clocks()).unwrap().unwrap().1;
+        assert_eq!((longer.level, reason(&longer)), (2, Detector::Level2));
         assert_eq!(detected(&new("192.0.2.1", 0), &clocks()).unwrap(), None);
         assert_eq!(detected(&new("192.0.2.1", -9), &clocks()).unwrap(), None);
     }

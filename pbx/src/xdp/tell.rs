@@ -256,11 +256,12 @@ pub(super) fn top(filter: &XdpFilter, limit: usize) -> Vec<Talker> {
         .collect();
     // What level 2 drops is not counted in the slots any more, but it is what an administrator looks for.
     if let Ok(all) = filter.maps.blocks() {
+        let named: std::collections::HashSet<Prefix> = talkers.iter().map(|talker| talker.source).collect();
         for (source, block) in
             blocks::live(all, now).iter().filter(|(_, block)| now.saturating_sub(block.last) < RECENT)
         {
             let prefix = prefix_of(*source);
-            if !talkers.iter().any(|talker| talker.source == prefix) {
+            if !named.contains(&prefix) {
                 talkers.push(Talker {
                     source: prefix,
                     packets_per_second: average(block),

@@ -377,7 +377,9 @@ impl Gate<'_> {
             break;
         }
         self.note(flow, message, verdict.as_ref(), account, user, noted);
-        if known && matches!(verdict, Some(Verdict::Wrong { .. })) {
+        // What somebody else may have written in its name makes nobody wait.
+        let sure = noted.sure || flow.protocol != Protocol::Udp;
+        if known && sure && matches!(verdict, Some(Verdict::Wrong { .. })) {
             self.pairs.failed(flow.remote.ip(), account, self.now);
         }
         let (why, stale) = match verdict {

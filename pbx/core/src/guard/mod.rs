@@ -132,7 +132,7 @@ pub struct Guard {
     settings: GuardSettings,
     ceiling: Enforcement,
     networks: Networks,
-    /// Known addresses, of IPv6 only: their /64s are judged by the address.
+    /// Known addresses, IPv4 mapped: the /64 of one is judged by the address.
     known: BTreeSet<u128>,
     index: HashMap<Prefix, usize>,
     sources: Vec<Source>,
@@ -256,13 +256,22 @@ impl Guard {
 
     /// An address became known, or is no longer.
     pub fn known(&mut self, addr: IpAddr, known: bool) {
-        if let IpAddr::V6(addr) = addr.to_canonical() {
-            if known {
-                self.known.insert(addr.to_bits())
-            } else {
-                self.known.remove(&addr.to_bits())
-            };
-        }
+        let bits = bits(addr);
+        if known {
+            self.known.insert(bits)
+        } else {
+            self.known.remove(&bits)
+        };
+    }
+
+    /// Whether somebody known lives in a range.
+    pub fn knows_in(&self, range: &Prefix) -> bool {
+        self.known.range(bits(range.first())..=bits(range.last())).next().is_some()
+    }
+
+    /// Whether anything is remembered of a range: counted, or blocked before.
+    pub fn remembers(&self, range: &Prefix) -> bool {
+        self.index.keys().any(|prefix| prefix.overlaps(range)) || self.offences.any_in(range)
     }
 
     /// A source did something.
@@ -308,7 +317,7 @@ impl Guard {
                 if answers {
                     self.answered(at, target, now);
                 }
-                self.rejected(seen, account, source);
+                self.rejected(seen, account, user_known, source);
                 if !user_known {
                     self.tried(seen, target, true);
                 }
@@ -332,7 +341,7 @@ impl Guard {
         let first = detector.block_time(&self.settings).get();
         // The cool-off is short on purpose; it makes nobody an offender.
         let (time, before) = match detector {
-            Detector::Level2 => self.offences.next(&prefix, detector, true, &self.settings, wall),
+            Detector::Level2 => self.offences.rated(&prefix, detector, &self.settings, wall),
             _ => (first, 0),
         };
         let counted = Counted { all: limit.saturating_add(1), sure: 0 };
@@ -376,6 +385,7 @@ impl Guard {
         self.pairs.retain(|_, (_, until)| now < *until);
         self.alarmed.retain(|_, told| now.since(*told) < ALARM_QUIET);
         self.spread.sweep(now);
+        self.accounts.retain(|_, (window, _)| window.count(now, DAY).all > 0);
         self.peaks.sweep(wall);
     }
 
@@ -489,17 +499,19 @@ impl Guard {
         }
     }
 
-    fn rejected(&mut self, seen: Counting, account: Account, source: IpAddr) {
+    fn rejected(&mut self, seen: Counting, account: Account, user_known: bool, source: IpAddr) {
         self.count(seen, Detector::Authentication, 1);
         let period = if seen.known { HAMMERED } else { ACCOUNT_PERIOD };
-        let times = self.sources[seen.at].rejected(account.hash, seen.now, period);
-        let counted = Counted { all: times, sure: if seen.sure { times } else { 0 } };
+        let counted = self.sources[seen.at].rejected(account.hash, seen.sure, seen.now, period);
         if !seen.known {
             self.counted(seen, Detector::Accounts, counted);
-        } else if times >= self.settings.accounts.failures.get() {
-            self.block_pair(seen, source, account.clone(), times);
+        } else if counted.sure >= self.settings.accounts.failures.get() {
+            // Only for what nobody else can have written in the name of a known source.
+            self.block_pair(seen, source, account.clone(), counted.sure);
         }
-        self.count_account(account, seen.now);
+        if user_known {
+            self.count_account(account, seen.now);
+        }
     }
 
     fn block_pair(&mut self, seen: Counting, source: IpAddr, account: Account, count: u32) {
@@ -518,10 +530,7 @@ impl Guard {
     /// Counts for an account, whoever failed.
     fn count_account(&mut self, account: Account, now: Moment) {
         if self.accounts.len() >= ACCOUNTS && !self.accounts.contains_key(&account.hash) {
-            self.accounts.retain(|_, (window, _)| window.count(now, DAY).all > 1);
-            if self.accounts.len() >= ACCOUNTS {
-                return;
-            }
+            return;
         }
         let (window, told) = match self.accounts.entry(account.hash) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -610,24 +619,23 @@ impl Guard {
         // Whoever was blocked begins at nothing when that is over.
         source.window(detector).clear();
         source.quieten(detector, now + time);
-        if detector == Detector::Enumeration {
-            source.forget_targets();
+        match detector {
+            Detector::Enumeration => source.forget_targets(),
+            Detector::Accounts => source.forget_accounts(),
+            _ => {}
         }
         self.outputs.push_back(Output::Block(Box::new(block)));
         if !enforced {
             return;
         }
         if detector != Detector::Level1 {
-            let offence = self.offences.add(
-                prefix,
-                sure || detector == Detector::Level2,
-                settings,
-                wall,
-                wall.saturating_add(time),
-            );
+            let offence = self.offences.add(prefix, sure, settings, wall, wall.saturating_add(time));
             self.outputs.push_back(Output::Offence(offence));
         }
-        self.watch_network(prefix, time, now);
+        // Forged addresses make no attack of a network, and the cool-off says little.
+        if sure || detector == Detector::Level2 {
+            self.watch_network(prefix, time, now);
+        }
     }
 
     fn watch_network(&mut self, prefix: Prefix, time: Duration, now: Moment) {
@@ -645,6 +653,14 @@ impl Guard {
 
     fn enforcement(&self, detector: Detector) -> Enforcement {
         detector.enforcement(&self.settings).under(self.ceiling)
+    }
+}
+
+/// An address as a number, IPv4 mapped.
+fn bits(addr: IpAddr) -> u128 {
+    match addr.to_canonical() {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(addr) => addr.to_bits(),
     }
 }
 

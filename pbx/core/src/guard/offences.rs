@@ -54,6 +54,20 @@ impl Offences {
         (time, sure_before.saturating_add(unsure_before))
     }
 
+    /// How long the next block for a rate lasts, and how many it had. The first lasts what the filter gives it.
+    pub(super) fn rated(
+        &self,
+        prefix: &Prefix,
+        detector: Detector,
+        guard: &GuardSettings,
+        now: Timestamp,
+    ) -> (Duration, u32) {
+        let remembered = self.by_prefix.get(prefix);
+        let remembered = remembered.filter(|known| now.saturating_since(known.last) < guard.repeat.forget.get());
+        let before = remembered.map_or(0, |known| known.sure.saturating_add(known.unsure));
+        (guard.block_time(detector.block_time(guard), before), before)
+    }
+
     /// A source was blocked once more.
     pub(super) fn add(
         &mut self,
@@ -90,6 +104,10 @@ impl Offences {
             self.by_prefix.remove(prefix);
         }
         inside
+    }
+
+    pub(super) fn any_in(&self, range: &Prefix) -> bool {
+        self.by_prefix.keys().any(|prefix| prefix.overlaps(range))
     }
 
     pub(super) fn of(&self, prefix: &Prefix) -> Option<&Offence> {

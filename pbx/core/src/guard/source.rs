@@ -1,21 +1,25 @@
 //! What is remembered of one source while it is watched.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
-use super::{Detector, evidence::Kept, window::Window};
+use super::{
+    Detector,
+    evidence::Kept,
+    window::{Counted, Window},
+};
 use crate::{address::Prefix, moment::Moment, time::Timestamp};
 
 /// How long a challenge may stay unanswered before its target counts as tried in vain: a phone answers in the time of a
 /// round trip, and forty of them that start together do too.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(4);
 /// The time in which wrong passwords for one account count together.
 pub(super) const ACCOUNT_PERIOD: Duration = Duration::from_secs(3600);
 /// Targets of a source that are told apart: more than a setting can ask for.
 const TARGETS: usize = 40;
 /// Accounts of a source that are told apart.
 const ACCOUNTS: usize = 16;
-/// Requests whose retransmissions are known.
-const CALLS: usize = 8;
+/// Requests whose retransmissions are known: more than phones start at once behind one address.
+const CALLS: usize = 128;
 
 /// One source.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ pub(super) struct Source {
     windows: Vec<(Detector, Window)>,
     /// Until when a detector that acted says nothing more.
     quiet: Vec<(Detector, Moment)>,
-    calls: [u64; CALLS],
+    calls: Vec<u64>,
     next_call: usize,
     targets: Vec<Target>,
     accounts: Vec<Tried>,
@@ -70,7 +74,7 @@ impl Source {
             kept: Kept::default(),
             windows: Vec::new(),
             quiet: Vec::new(),
-            calls: [0; CALLS],
+            calls: Vec::new(),
             next_call: 0,
             targets: Vec::new(),
             accounts: Vec::new(),
@@ -111,12 +115,13 @@ impl Source {
 
     /// Whether a request was not seen yet.
     pub(super) fn is_new_call(&mut self, call: u64) -> bool {
-        // 0 is an empty place.
-        let call = call.max(1);
         if self.calls.contains(&call) {
             return false;
         }
-        self.calls[self.next_call] = call;
+        match self.calls.get_mut(self.next_call) {
+            Some(oldest) => *oldest = call,
+            None => self.calls.push(call),
+        }
         self.next_call = (self.next_call + 1) % CALLS;
         true
     }
@@ -160,15 +165,16 @@ impl Source {
         self.targets.clear();
     }
 
-    /// A password for an account was wrong; how often within the period, in all.
-    pub(super) fn rejected(&mut self, hash: u64, now: Moment, period: Duration) -> u32 {
+    /// A password for an account was wrong; how often within the period.
+    pub(super) fn rejected(&mut self, hash: u64, sure: bool, now: Moment, period: Duration) -> Counted {
         let at = match self.accounts.iter().position(|tried| tried.hash == hash) {
             Some(at) => at,
             None => {
                 if self.accounts.len() >= ACCOUNTS {
-                    let oldest = self.accounts.iter().enumerate().min_by_key(|(_, tried)| tried.at);
-                    let oldest = oldest.map_or(0, |(at, _)| at);
-                    self.accounts.swap_remove(oldest);
+                    // Those that were tried longest stay, so that going round many accounts hides none of them.
+                    let least = |(_, tried): &(usize, &Tried)| (tried.since_success, Reverse(tried.at));
+                    let least = self.accounts.iter().enumerate().min_by_key(least).map_or(0, |(at, _)| at);
+                    self.accounts.swap_remove(least);
                 }
                 let failures = Window::default();
                 self.accounts.push(Tried { hash, at: now, failures, since_success: 0 });
@@ -178,12 +184,16 @@ impl Source {
         let tried = &mut self.accounts[at];
         tried.at = now;
         tried.since_success = tried.since_success.saturating_add(1);
-        tried.failures.add(now, period, 1, true).all
+        tried.failures.add(now, period, 1, sure)
     }
 
     /// The wrong passwords within the period for the account that it failed most often for.
     pub(super) fn most_failures(&mut self, now: Moment, period: Duration) -> u32 {
         self.accounts.iter_mut().map(|tried| tried.failures.count(now, period).all).max().unwrap_or(0)
+    }
+
+    pub(super) fn forget_accounts(&mut self) {
+        self.accounts.clear();
     }
 
     pub(super) fn forget_account(&mut self, hash: u64) {

@@ -171,7 +171,7 @@ fn a_phone_with_a_wrong_password_behind_a_known_source_is_never_blocked() {
 
 #[test]
 fn a_scan_of_numbers_is_blocked_at_full_speed_and_at_one_a_second() {
-    for (pause, within) in [(0.006, 4.0), (1.0, 13.0)] {
+    for (pause, within) in [(0.006, 6.0), (1.0, 16.0)] {
         let mut scene = Scene::new();
         let begin = scene.now;
         for number in 0..1000 {
@@ -390,4 +390,62 @@ fn counters_tell_what_each_detector_counts_of_a_source() {
     assert_eq!(counters, [(Detector::Authentication, 8), (Detector::Accounts, 7)]);
     assert_eq!(offence, None);
     assert_eq!(scene.guard.counters(addr("192.0.2.200"), scene.now), (Vec::new(), None));
+}
+
+#[test]
+fn what_somebody_forges_in_the_name_of_an_office_holds_no_account_of_it() {
+    let mut scene = Scene::new();
+    for _ in 0..60 {
+        let account = Account::new(1, b"101");
+        let what = What::Rejected { account, user_known: true, answers: false, target: 1 };
+        let sign = Sign { source: addr("198.51.100.1"), sure: false, known: true, what, message: None };
+        scene.guard.sign(sign, scene.now, scene.wall);
+        scene.pass(1.0);
+    }
+    assert_eq!(scene.guard.pairs().count(), 0);
+}
+
+#[test]
+fn one_real_mistake_after_forged_ones_is_not_taken_for_all_of_them() {
+    let mut scene = Scene::new();
+    let reject = |scene: &mut Scene, sure| {
+        let account = Account::new(1, b"101");
+        let what = What::Rejected { account, user_known: true, answers: sure, target: 1 };
+        scene.guard.sign(
+            Sign { source: addr(ATTACKER), sure, known: false, what, message: None },
+            scene.now,
+            scene.wall,
+        );
+    };
+    (0..19).for_each(|_| reject(&mut scene, false));
+    reject(&mut scene, true);
+    let [block] = &scene.blocks()[..] else { panic!() };
+    assert_eq!((block.sure, block.time), (false, Duration::from_secs(60)));
+    // And it begins at nothing after that.
+    reject(&mut scene, true);
+    assert_eq!(scene.blocks(), []);
+}
+
+#[test]
+fn going_round_many_accounts_hides_none_of_them() {
+    let mut scene = Scene::new();
+    for _ in 0..20 {
+        for account in 0..24 {
+            scene.rejected(ATTACKER, false, account);
+            scene.pass(1.0);
+        }
+    }
+    assert!(scene.blocks().iter().any(|block| block.detector == Detector::Accounts));
+}
+
+#[test]
+fn forty_phones_of_a_new_office_whose_answers_are_slow_are_no_attack() {
+    let mut scene = Scene::new();
+    for _ in 0..4 {
+        (0..40).for_each(|phone| scene.challenged("198.51.100.9", phone, phone));
+        scene.pass(0.9);
+    }
+    (0..40).for_each(|phone| scene.succeeded("198.51.100.9", phone));
+    scene.pass(60.0);
+    assert_eq!(scene.outputs(), []);
 }

@@ -263,7 +263,7 @@ static DEFINITIONS: &[Definition] = &[
         guard.provisioning.enforcement,
         "",
         "enforce",
-        "What happens to a source that guesses where telephones find their configuration"
+        "What happens to a source that guesses where telephones find their configuration; nothing serves these yet"
     ),
     setting!(
         guard.provisioning.failures,
@@ -272,7 +272,12 @@ static DEFINITIONS: &[Definition] = &[
         "Such paths that do not exist in the period, after which it is blocked"
     ),
     setting!(guard.provisioning.block_time, "", "1h", "How long the first such block lasts"),
-    setting!(guard.web.enforcement, "", "enforce", "What happens to a source of failed sign-ins"),
+    setting!(
+        guard.web.enforcement,
+        "",
+        "enforce",
+        "What happens to a source of failed sign-ins to the web; there is no web to sign in to yet"
+    ),
     setting!(guard.web.failures, "sign-ins", "5", "Failed sign-ins of one source, after which the web is closed to it"),
     setting!(guard.web.period, "", "15m", "The time in which they failed"),
     setting!(guard.web.block_time, "", "1h", "How long the web is closed to it"),
