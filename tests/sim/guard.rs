@@ -29,8 +29,11 @@ impl Scene {
     }
 
     fn blocks(&self) -> Vec<&Block> {
-        let of = |output| if let Output::Block(block) = output { Some(&**block) } else { None };
-        self.decided.iter().filter_map(of).collect()
+        let blocks = self.decided.iter().filter_map(|output| match output {
+            Output::Block(block) => Some(&**block),
+            _ => None,
+        });
+        blocks.collect()
     }
 
     fn blocked_by(&self) -> Vec<Detector> {
