@@ -20,6 +20,8 @@ pub mod router;
 
 pub mod site;
 
+pub mod scanners;
+
 pub mod fuzz;
 
 pub mod interrupt;

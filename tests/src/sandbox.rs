@@ -136,6 +136,11 @@ impl Namespace {
         Ok(Self(File::open("/proc/thread-self/ns/net").context("the network namespace")?.into()))
     }
 
+    /// The same one, held once more.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self(self.0.try_clone().context("the network namespace")?))
+    }
+
     /// Runs `inside` on a thread in this namespace. A socket made there stays in it wherever it is used.
     pub fn enter<T: Send>(&self, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         on_own_thread(|| {

@@ -56,15 +56,15 @@ impl Run {
 
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// End by itself after so many seconds; without it Ctrl-C ends it
-    #[arg(long, value_name = "N")]
-    seconds: Option<u64>,
-    /// Filter on this interface of the machine instead of in a lab; in monitor unless --enforce
-    #[arg(long, value_name = "IF")]
-    interface: Option<String>,
-    /// Drop packets on the real interface
-    #[arg(long, requires = "interface")]
-    enforce: bool,
+    /// Only with the filter enforcing, and short acts: about a minute
+    #[arg(long)]
+    quick: bool,
+    /// The figures as JSON on standard output instead of the table
+    #[arg(long)]
+    json: bool,
+    /// What the call may lose in an act, in percent; 1 unless given
+    #[arg(long, value_name = "PERCENT")]
+    loss: Option<f64>,
 }
 
 impl Demo {
@@ -72,18 +72,17 @@ impl Demo {
         setup::require_root("demo")?;
         setup::ensure(&[setup::Task::Demo])?;
         step::run("build", &mut programs(&[]))?;
-        become_program("debug", "pbx-lab", &self.arguments())
+        become_program("debug", "pbx-demo", &self.arguments())
     }
 
     fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
-        if let Some(seconds) = self.seconds {
-            arguments.extend(["--seconds".into(), seconds.to_string().into()]);
+        for (given, flag) in [(self.quick, "--quick"), (self.json, "--json")] {
+            arguments.extend(given.then(|| flag.into()));
         }
-        if let Some(interface) = &self.interface {
-            arguments.extend(["--interface".into(), interface.into()]);
+        if let Some(loss) = self.loss {
+            arguments.extend(["--loss".into(), loss.to_string().into()]);
         }
-        arguments.extend(self.enforce.then(|| "--enforce".into()));
         arguments
     }
 }
@@ -170,8 +169,9 @@ mod tests {
 
     #[test]
     fn what_demo_was_told_reaches_the_lab() {
-        let demo = Demo { seconds: Some(20), interface: Some("eth0".into()), enforce: true };
-        assert_eq!(demo.arguments(), ["--seconds", "20", "--interface", "eth0", "--enforce"]);
+        let demo = Demo { quick: true, json: true, loss: Some(2.5) };
+        assert_eq!(demo.arguments(), ["--quick", "--json", "--loss", "2.5"]);
+        assert!(Demo { quick: false, json: false, loss: None }.arguments().is_empty());
     }
 
     #[test]

@@ -61,6 +61,12 @@ pub trait Receiver: Send + Sync + 'static {
         let _ = connection;
     }
 
+    /// A peer broke its TLS handshake off, or sent what is none. Not told of one that cannot agree with us or rejects our
+    /// certificate, nor of one that took too long: that may be our fault.
+    fn broke_off(&self, flow: &Flow) {
+        let _ = flow;
+    }
+
     /// Whether somebody registered over this connection: then it may be idle for as long as it likes.
     fn is_registered(&self, connection: ConnectionId) -> bool {
         let _ = connection;

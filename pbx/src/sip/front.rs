@@ -91,6 +91,10 @@ impl Receiver for Front {
         }
     }
 
+    fn broke_off(&self, flow: &Flow) {
+        self.tell(flow, &[], Noted { what: Some(What::Malformed { points: 0 }), ..Noted::default() });
+    }
+
     fn is_registered(&self, connection: ConnectionId) -> bool {
         self.0.is_registered(connection)
     }
@@ -153,8 +157,8 @@ impl Front {
         let signs = agent.then_some(What::Agent).into_iter().chain(what);
         let source = flow.remote.ip().to_canonical();
         for what in signs {
-            // A success says something only of those who failed, and needs no evidence.
-            let kept = !matches!(what, What::Succeeded { .. } | What::Answered { .. });
+            // A success says something only of those who failed, and needs no evidence. A handshake has no message.
+            let kept = !matches!(what, What::Succeeded { .. } | What::Answered { .. }) && !bytes.is_empty();
             self.0.guard.tell(Sign {
                 source,
                 sure: sure || flow.protocol != Protocol::Udp,

@@ -1,58 +1,19 @@
 //! Scanners and crackers are blocked in the kernel, with a reason, and let go with one command.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{io::Read as _, net::TcpStream, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use pbx_tests::{
     phone::Line,
-    site::{Site, TCP, on_site, server},
+    scanners::Scanners,
+    site::{Site, TCP, TLS, on_site, server},
 };
 
 use super::from_elsewhere;
 
-/// Where Debian's package has the scanners' sources.
-const SIPVICIOUS: &str = "/usr/share/sipvicious/sipvicious";
-/// The name by which they are known.
-const SCANNER: &str = "friendly-scanner";
-/// What an attacker who thinks a little writes instead.
-const DISGUISE: &str = "Yealink SIP-T46U 108.86.0.45";
-
-/// Where svwar gives up.
-const GIVES_UP: &str = "self.BADUSER.__repr__())\n            self.nomore = True";
-const GOES_ON: &str = "self.BADUSER.__repr__())";
-
-/// A copy of the scanners with another User-Agent.
-fn disguised(site: &Site) -> Result<PathBuf> {
-    let copy = site.sandbox.directory().join("disguised");
-    std::fs::create_dir_all(&copy)?;
-    let copied = Command::new("cp").arg("-r").arg(SIPVICIOUS).arg(&copy).status()?;
-    ensure!(copied.success(), "{SIPVICIOUS} is not there; `cargo xtask setup` installs sipvicious");
-    let helper = copy.join("sipvicious/libs/svhelper.py");
-    let source = std::fs::read_to_string(&helper)?;
-    ensure!(source.contains(SCANNER), "sipvicious calls itself otherwise");
-    std::fs::write(helper, source.replace(SCANNER, DISGUISE))?;
-    // It gives up when it sees that all numbers are answered alike; this one goes on.
-    let scanner = copy.join("sipvicious/svwar.py");
-    let source = std::fs::read_to_string(&scanner)?;
-    ensure!(source.contains(GIVES_UP), "svwar gives up otherwise");
-    std::fs::write(scanner, source.replace(GIVES_UP, GOES_ON))?;
-    Ok(copy)
-}
-
-/// Runs a scanner until it ends, or the time is over.
-fn scan(site: &Site, sources: &Path, program: &str, arguments: &[&str]) -> Result<String> {
-    let home = site.sandbox.directory();
-    let code = format!("import sys; sys.argv[0] = '{program}'; from sipvicious.{program} import main; main()");
-    let mut command = Command::new("timeout");
-    command.args(["30", "python3", "-c", &code]).args(arguments);
-    command.current_dir(home).env("HOME", home).env("PYTHONPATH", sources).env("COLUMNS", "100");
-    site.lab.bad.network.put(&mut command)?;
-    let output = command.output().context("python3 does not start; `cargo xtask setup` installs it")?;
-    Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+/// Runs a scanner beside the appliance.
+fn scan(site: &Site, scanners: &Scanners, program: &str, arguments: &[&str]) -> Result<String> {
+    scanners.run(&site.lab.bad.network, program, arguments)
 }
 
 /// Asserts that the attacker is blocked by this detector, that the reason and the way out are shown, and that the way
@@ -86,8 +47,8 @@ fn a_scanner_that_says_so_is_blocked_with_its_first_message() {
     on_site(|site, daemon| {
         from_elsewhere(site)?;
         let target = site.lab.bad.appliance_v4().to_string();
-        let sources = Path::new("/usr/share/sipvicious");
-        let found = scan(site, sources, "svmap", &[&target])?;
+        let scanners = Scanners::shipped(site.sandbox.directory())?;
+        let found = scan(site, &scanners, "svmap", &[&target])?;
         ensure!(!found.contains(&format!("{target}:5060")), "it found us:\n{found}");
         assert_blocked_by(site, &["agents"])?;
         daemon.stop()
@@ -99,9 +60,9 @@ fn svwar_with_its_user_agent_changed_is_blocked_before_it_has_tried_a_hundred_nu
     on_site(|site, daemon| {
         from_elsewhere(site)?;
         site.add("150")?;
-        let sources = disguised(site)?;
+        let scanners = Scanners::disguised(site.sandbox.directory())?;
         let target = site.lab.bad.appliance_v4().to_string();
-        let found = scan(site, &sources, "svwar", &["--force", "-e", "100-999", &target])?;
+        let found = scan(site, &scanners, "svwar", &["--force", "-e", "100-999", &target])?;
         ensure!(!found.contains("| 999"), "it came to the end:\n{found}");
         eprintln!("{}", site.pbx.shown("transport status udp:5060")?);
         assert_blocked_by(site, &["enumeration", "challenges"])?;
@@ -114,13 +75,13 @@ fn svcrack_with_its_user_agent_changed_is_blocked() {
     on_site(|site, daemon| {
         from_elsewhere(site)?;
         site.pbx.feed("ext add 150 --password-stdin", "Qx7-vT2m-Kd9w\n")?.ok()?;
-        let sources = disguised(site)?;
+        let scanners = Scanners::disguised(site.sandbox.directory())?;
         let words = site.sandbox.directory().join("words");
         let guesses: Vec<String> = (0..400).map(|number| format!("guess{number}")).collect();
         std::fs::write(&words, guesses.join("\n") + "\nQx7-vT2m-Kd9w\n")?;
         let target = site.lab.bad.appliance_v4().to_string();
         let words = words.display().to_string();
-        let found = scan(site, &sources, "svcrack", &["-u", "150", "-d", &words, &target])?;
+        let found = scan(site, &scanners, "svcrack", &["-u", "150", "-d", &words, &target])?;
         ensure!(!found.contains("Qx7-vT2m-Kd9w"), "it found the password:\n{found}");
         assert_blocked_by(site, &["authentication", "accounts"])?;
         daemon.stop()
@@ -170,6 +131,40 @@ fn a_guess_a_second_is_blocked_after_twenty() {
         // The block is in force some milliseconds after the twentieth.
         ensure!((20..60).contains(&tries), "{tries} tries");
         assert_blocked_by(site, &["accounts"])?;
+        daemon.stop()
+    });
+}
+
+#[test]
+fn handshakes_that_break_off_are_blocked_below_every_rate_and_phones_that_reject_the_certificate_are_not() {
+    on_site(|site, daemon| {
+        from_elsewhere(site)?;
+        let (attacker, server) = (&site.lab.bad, server(&site.lab.bad, TLS));
+        let shake = |bytes: &[u8]| -> Result<bool> {
+            attacker.network.enter(|| {
+                let Ok(mut stream) = TcpStream::connect_timeout(&server, Duration::from_millis(500)) else {
+                    return Ok(false);
+                };
+                std::io::Write::write_all(&mut stream, bytes)?;
+                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                // Until the server closes.
+                let _ = stream.read_to_end(&mut Vec::new());
+                Ok(true)
+            })
+        };
+        // A fatal alert: unknown_ca (RFC 8446 §6).
+        for _ in 0..60 {
+            ensure!(shake(&[21, 3, 3, 0, 2, 2, 48])?, "a phone that does not know our certificate is blocked");
+        }
+        let blocked = site.pbx.pbx("block list")?;
+        ensure!(blocked["items"].as_array().is_some_and(Vec::is_empty), "{blocked:#}");
+        let mut tries = 0;
+        while tries < 200 && shake(b"REGISTER sip:10.77.2.1 SIP/2.0\r\n\r\n")? {
+            tries += 1;
+        }
+        ensure!((50..200).contains(&tries), "{tries} tries");
+        let block = site.pbx.wait_blocked(attacker.v4())?;
+        ensure!(block["reason"] == "malformed", "{block:#}");
         daemon.stop()
     });
 }

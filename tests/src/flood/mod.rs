@@ -3,9 +3,11 @@
 //! A [`Sender`] numbers what it sends within a stream, bounded by count and time; a [`Receiver`] notes the numbers
 //! that reach the appliance, by source and stream. What is missing was dropped on the way.
 
+mod first;
 mod receive;
 mod send;
 
+pub use first::First;
 pub use receive::{Arrivals, Receiver, Seen};
 pub use send::{Injector, Plan, Sender};
 

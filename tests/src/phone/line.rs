@@ -38,6 +38,8 @@ pub struct Line {
     /// What came on a stream and is no whole message yet.
     unread: Vec<u8>,
     calls: u32,
+    patience: Duration,
+    sent: u64,
 }
 
 enum Way {
@@ -106,7 +108,7 @@ impl Line {
             Ok(socket)
         })?;
         let local = socket.local_addr()?;
-        Ok(Self { way: Way::Udp(socket), local, server, unread: Vec::new(), calls: 0 })
+        Ok(Self { way: Way::Udp(socket), local, server, unread: Vec::new(), calls: 0, patience: DEADLINE, sent: 0 })
     }
 
     /// A line by TCP.
@@ -114,7 +116,7 @@ impl Line {
         let stream = network.enter(|| connect(None, server))?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
-        Ok(Self { way: Way::Tcp(stream), local, server, unread: Vec::new(), calls: 0 })
+        Ok(Self { way: Way::Tcp(stream), local, server, unread: Vec::new(), calls: 0, patience: DEADLINE, sent: 0 })
     }
 
     /// A line by TLS, from this address of the namespace if one is named. It takes any certificate; when it is there,
@@ -134,7 +136,7 @@ impl Line {
             connection.complete_io(&mut stream).context("the TLS handshake")?;
         }
         let way = Way::Tls(Box::new(StreamOwned::new(connection, stream)));
-        Ok(Self { way, local, server, unread: Vec::new(), calls: 0 })
+        Ok(Self { way, local, server, unread: Vec::new(), calls: 0, patience: DEADLINE, sent: 0 })
     }
 
     /// The certificate that the server showed, of a line by TLS.
@@ -184,12 +186,12 @@ impl Line {
         let begin = Instant::now();
         self.send(&bytes)?;
         loop {
-            let patience = if matches!(self.way, Way::Udp(_)) { T1 } else { DEADLINE };
+            let patience = if matches!(self.way, Way::Udp(_)) { T1 } else { self.patience };
             match self.hear(patience)? {
                 Some(heard) if is_answer(&heard, request) => return Ok(heard),
                 Some(Heard::End) => return Ok(Heard::End),
                 Some(_) => {}
-                None if begin.elapsed() > DEADLINE => bail!("no answer to\n{}", String::from_utf8_lossy(&bytes)),
+                None if begin.elapsed() > self.patience => bail!("no answer to\n{}", String::from_utf8_lossy(&bytes)),
                 None => self.send(&bytes)?,
             }
         }
@@ -217,6 +219,16 @@ impl Line {
         bytes
     }
 
+    /// Waits so long for an answer from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Messages that it sent so far, those too that were sent again.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Answers a request with 200.
     pub fn accept(&mut self, request: &Heard) -> Result<()> {
         let header = |name: &str| request.header(name).with_context(|| format!("no {name} in {request:?}"));
@@ -232,6 +244,7 @@ impl Line {
     /// Sends bytes: a datagram, or a piece of the stream. A stream that the server has closed takes them too: what it
     /// said before is still to be heard.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sent += 1;
         let sent = match &mut self.way {
             Way::Udp(socket) => socket.send(bytes).map(|_| ()),
             Way::Tcp(stream) => stream.write_all(bytes),

@@ -38,13 +38,13 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "nftables",
         proof: "nft",
-        why: "the host's firewall; a filter to compare with",
-        needed_by: &[Test, Bench],
+        why: "routers of the lab; the host's firewall; a filter to compare with",
+        needed_by: &[Demo, Test, Bench],
     },
     Package { name: "tcpdump", proof: "tcpdump", why: "reads the captures of dropped packets", needed_by: &[Test] },
-    Package { name: "sip-tester", proof: "sipp", why: "phones by the thousand", needed_by: &[Test] },
+    Package { name: "sip-tester", proof: "sipp", why: "phones by the thousand", needed_by: &[Demo, Test] },
     Package { name: "baresip", proof: "baresip", why: "a phone that nobody here wrote", needed_by: &[Test] },
-    Package { name: "sipvicious", proof: "svwar", why: "the scanner that everybody meets", needed_by: &[Test] },
+    Package { name: "sipvicious", proof: "svwar", why: "the scanner that everybody meets", needed_by: &[Demo, Test] },
     Package { name: "kamailio", proof: "kamailio", why: "a registrar to compare with", needed_by: &[Bench] },
     Package { name: "xdp-tools", proof: "xdp-filter", why: "a filter to compare with", needed_by: &[Bench] },
     Package {

@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -192,9 +193,20 @@ async fn shake_hands(shared: Arc<Shared>, accept: Accept<TcpStream>, flow: Flow,
         Ok(Err(error)) => {
             tracing::debug!(remote = %flow.remote, %error, "a TLS handshake failed");
             shared.counters.add_dropped(Dropped::Handshake, 1);
+            let told = || shared.receiver.broke_off(&flow);
+            if was_broken_off(&error) && catch_unwind(AssertUnwindSafe(told)).is_err() {
+                shared.failed(&flow);
+            }
         }
         Err(_) => shared.counters.add_dropped(Dropped::HandshakeTime, 1),
     }
+}
+
+/// Whether the peer left in the middle of a handshake or sent what is none. One that rejects our certificate, or speaks
+/// only what we do not, is a phone to be set up.
+fn was_broken_off(error: &io::Error) -> bool {
+    let said = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    !matches!(said, Some(rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_)))
 }
 
 /// Messages leave at once, and a peer that is gone without a word is found out.

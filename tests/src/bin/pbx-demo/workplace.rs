@@ -1,4 +1,4 @@
-//! The directory of one run, under `target/lab`, where another terminal finds the socket.
+//! The directory of one run, under `target/demo`, where another terminal finds the socket.
 //! A lock tells the living from the dead: what a killed predecessor left is removed at the next start.
 
 use std::fs::{self, File};
@@ -16,13 +16,13 @@ impl Workplace {
     /// Removes the directories of runs that are over and makes one for this.
     pub(crate) fn open() -> Result<Self> {
         let program = std::env::current_exe()?;
-        // target/PROFILE/pbx-lab
+        // target/PROFILE/pbx-demo
         let target = program.ancestors().nth(2).context("the program is not in a target directory")?;
-        let base = target.join("lab");
+        let base = target.join("demo");
         fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
         // One at a time looks and makes.
         let door = File::create(base.join("lock"))?;
-        door.lock().context("wait for another start of the lab")?;
+        door.lock().context("wait for another start of the demo")?;
         sweep(&base)?;
         let path = base.join(std::process::id().to_string());
         fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;

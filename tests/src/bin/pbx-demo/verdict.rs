@@ -1,0 +1,50 @@
+//! What has to hold of the pass in which the filter enforces.
+
+use crate::{figures::Row, scene::Pass};
+
+/// What failed, a sentence each; nothing: the demo succeeded. Of the call no act may lose more than `loss` percent.
+pub(crate) fn failures(pass: &Pass, loss: f64) -> Vec<String> {
+    let mut failed = Vec::new();
+    for row in &pass.rows {
+        let act = row.act;
+        if row.call.sent == 0 || row.loss_percent > loss {
+            failed.push(format!("{act}: the call lost {:.2} % of its audio, more than {loss} %", row.loss_percent));
+        }
+        if row.foreign_media > 0 {
+            failed.push(format!("{act}: {} packets of somebody else were heard in the call", row.foreign_media));
+        }
+        if row.to_be_blocked && row.blocked.is_none() {
+            failed.push(format!("{act}: the attacker was not blocked"));
+        }
+        if row.registered < row.registrations || row.registrations == 0 {
+            failed.push(format!("{act}: {} of {} registrations succeeded", row.registered, row.registrations));
+        }
+        for wrong in &row.wrongly_blocked {
+            failed.push(format!("{act}: {wrong} is blocked and no attacker"));
+        }
+    }
+    match &pass.hung_up {
+        Ok(200) => {}
+        Ok(status) => failed.push(format!("the hang-up was answered with {status}")),
+        Err(error) => failed.push(format!("the call did not end in order: {error}")),
+    }
+    failed.extend(pass.complaints.iter().map(|line| format!("the daemon complained: {line}")));
+    failed
+}
+
+/// What stopped those who cannot be blocked.
+pub(crate) fn stopped_otherwise(pass: &Pass) -> Vec<String> {
+    let not_blocked = |row: &&Row| row.attack_packets > 0 && !row.to_be_blocked && row.act != "(before)";
+    let of = |row: &Row| match row.refused_media {
+        0 => format!(
+            "{}: nobody to block, the addresses are forged. Of {} packets the kernel dropped {}, the daemon read {} and \
+             gave strangers their share of answers; phones are served before them",
+            row.act, row.attack_packets, row.dropped_in_kernel, row.read_by_daemon
+        ),
+        refused => format!(
+            "{}: the relay heard {refused} packets that were not the phone's and forwarded {} of them",
+            row.act, row.foreign_media
+        ),
+    };
+    pass.rows.iter().filter(not_blocked).filter(|row| row.act != crate::acts::Act::PowerCut.name()).map(of).collect()
+}
