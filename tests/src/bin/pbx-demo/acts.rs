@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -17,6 +16,7 @@ use anyhow::{Context, Result};
 use pbx_tests::{
     flood::{Plan, Sender},
     frames::Frame,
+    lab::NEIGHBOUR_INTERFACE,
     phone::Media,
     sandbox::ip,
     scanners::Scanners,
@@ -108,16 +108,16 @@ impl Act {
         let target = site.lab.bad.appliance_v4().to_string();
         let mut attack = Attack::default();
         match self {
-            Self::Svmap => attack.scan(scene, &scene.shipped, "svmap", self, &[&target])?,
+            Self::Svmap => attack.scan(site, &scene.shipped, "svmap", self, &[&target])?,
             Self::Svwar => {
-                attack.scan(scene, &scene.disguised, "svwar", self, &["--force", "-e", "100-9999", &target])?
+                attack.scan(site, &scene.disguised, "svwar", self, &["--force", "-e", "100-9999", &target])?
             }
             Self::Svcrack => {
                 let words = site.sandbox.directory().join("words");
                 let guesses: Vec<String> = (0..100_000).map(|number| format!("guess{number}")).collect();
                 fs::write(&words, guesses.join("\n"))?;
                 let words = words.display().to_string();
-                attack.scan(scene, &scene.disguised, "svcrack", self, &["-u", "301", "-d", &words, &target])?;
+                attack.scan(site, &scene.disguised, "svcrack", self, &["-u", "301", "-d", &words, &target])?;
             }
             Self::Registers => attack.register(site, self)?,
             Self::Flood => {
@@ -192,10 +192,11 @@ impl Attack {
         })
     }
 
-    fn scan(&mut self, scene: &Scene, scanners: &Scanners, program: &str, act: Act, words: &[&str]) -> Result<()> {
-        let source = act.address()?.to_string();
-        let arguments: Vec<&str> = ["-b", &source, "-x", &source].iter().chain(words).copied().collect();
-        self.spawn(&scene.site, scanners.command(program, &arguments))
+    fn scan(&mut self, site: &Site, scanners: &Scanners, program: &str, act: Act, words: &[&str]) -> Result<()> {
+        let bad = &site.lab.bad;
+        // Scanners take no notice of the address that they are told to bind to; the way to the appliance names it.
+        bad.network.ip(&format!("route replace 10.77.2.0/24 dev {NEIGHBOUR_INTERFACE} src {}", act.address()?))?;
+        self.spawn(site, scanners.command(program, words))
     }
 
     fn spawn(&mut self, site: &Site, mut command: Command) -> Result<()> {
@@ -276,8 +277,3 @@ Content-Length: 0
 ]]></send>
 </scenario>
 "#;
-
-/// Whether the scanners are there; they are copied into a folder of the pass.
-pub(crate) fn scanners(folder: &Path) -> Result<(Scanners, Scanners)> {
-    Ok((Scanners::shipped(folder)?, Scanners::disguised(folder)?))
-}

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, net::IpAddr, time::UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pbx::{
     filter::{InterfaceCounters, Outcome},
     ops::BlockEntry,
@@ -16,6 +16,9 @@ use crate::{
     audio::Sound,
     scene::Scene,
 };
+
+/// What the row of the quiet is called.
+pub(crate) const QUIET: &str = "nobody attacks";
 
 /// How an act went, or the quiet before the first one.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +35,8 @@ pub(crate) struct Row {
     pub(crate) dropped_in_kernel: u64,
     /// Of these, how many the daemon had to read: messages, connections, media packets.
     pub(crate) read_by_daemon: u64,
+    /// Messages that the daemon sent besides its answers to the phones.
+    pub(crate) answered: u64,
     /// The block of the attacker.
     pub(crate) blocked: Option<Blocked>,
     /// How the call sounded.
@@ -66,6 +71,7 @@ pub(crate) struct Blocked {
 pub(crate) struct Counted {
     at: std::time::Instant,
     read: u64,
+    sent: u64,
     refused_media: u64,
     foreign: u64,
     phones_sent: u64,
@@ -85,6 +91,7 @@ impl Counted {
         Ok(Self {
             at: std::time::Instant::now(),
             read: items(&transports).iter().map(read).sum(),
+            sent: items(&transports).iter().filter_map(|transport| transport["sent"].as_u64()).sum(),
             refused_media: legs.filter_map(|leg| leg["refused"].as_u64()).sum(),
             foreign: scene.audio.foreign(),
             phones_sent: scene.office.sent(),
@@ -106,15 +113,17 @@ pub(crate) fn row(
 ) -> Result<Row> {
     let refused_media = after.refused_media - before.refused_media.min(after.refused_media);
     // The phones' own messages are no attack.
-    let messages = (after.read - before.read).saturating_sub(after.phones_sent - before.phones_sent);
+    let phones_sent = after.phones_sent - before.phones_sent;
+    let messages = (after.read - before.read).saturating_sub(phones_sent);
     let seconds = (after.at - before.at).as_secs_f64();
     Ok(Row {
-        act: act.map_or("(before)", Act::name),
+        act: act.map_or(QUIET, Act::name),
         attacker: act.and_then(Act::attacker).map(IpAddr::from),
         to_be_blocked: act.is_some_and(Act::is_to_be_blocked),
         attack_packets: after.attack_packets - before.attack_packets,
         dropped_in_kernel: after.dropped - before.dropped,
         read_by_daemon: messages + refused_media,
+        answered: (after.sent - before.sent).saturating_sub(phones_sent),
         blocked,
         call,
         loss_percent: call.loss(),
@@ -149,6 +158,7 @@ fn wrongly_blocked(scene: &Scene) -> Result<Vec<String>> {
 
 fn blocks(scene: &Scene) -> Result<Vec<BlockEntry>> {
     let list = scene.site.pbx.pbx("block list --limit 1000")?;
+    ensure!(list["count"].as_u64().is_some_and(|count| count <= 1000), "more blocks than can be looked at");
     serde_json::from_value(list["items"].clone()).context("the JSON of `pbx block list`")
 }
 

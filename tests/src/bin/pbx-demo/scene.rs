@@ -55,8 +55,10 @@ pub(crate) struct Pass {
     pub(crate) mode: &'static str,
     /// The quiet, then an act each.
     pub(crate) rows: Vec<Row>,
-    /// What the hang-up was answered with, and that the other phone heard of it; or what went wrong.
-    pub(crate) hung_up: Result<u16, String>,
+    /// What the hang-up was answered with, if the other phone heard of it.
+    pub(crate) hung_up: Option<u16>,
+    /// Why there is no answer.
+    pub(crate) call_problem: Option<String>,
     /// Warnings and errors of the daemon's log.
     pub(crate) complaints: Vec<String>,
 }
@@ -89,33 +91,47 @@ pub(crate) fn play(folder: &Path, mode: &'static str, effort: Effort, interrupt:
         let site = Site { pbx: Installation::new(sandbox, &lab.interfaces())?, sandbox, lab };
         acts::prepare(&site)?;
         let mut daemon = site.pbx.start()?;
-        site.pbx.pbx(&format!("firewall mode {mode}"))?;
-        let (talk, audio, heard_at) = call(&site)?;
-        let office = Office::open(&site)?;
-        office.wait_all(Instant::now())?;
-        let (shipped, disguised) = acts::scanners(sandbox.directory())?;
-        let scene = Scene { site, daemon_pid: daemon.pid(), audio, office, shipped, disguised, heard_at };
-        eprintln!("demo: {mode}: two phones talk, ten register behind {}", crate::office::ADDRESS);
-        eprintln!(
-            "demo: look with: {} --socket {} block list",
-            scene.site.pbx.binary().display(),
-            scene.site.pbx.socket().display()
-        );
-
-        let mut rows = vec![measured(&scene, None, || wait(interrupt, Instant::now() + effort.quiet).map(|()| None))?];
-        for act in Act::ALL {
-            let row = measured(&scene, Some(act), || perform(&scene, act, mode, effort, interrupt))?;
-            eprintln!("demo: {mode}: {}", crate::table::sentence(&row));
-            rows.push(row);
-        }
-        let hung_up = talk.hang_up().map_err(|error| format!("{error:#}"));
-        drop(scene);
+        let played = acts(site, daemon.pid(), mode, effort, interrupt);
         let complaints = daemon.alarms();
-        // They are in the report.
+        // They are in the report, and none of them a reason to panic.
         daemon.expect("");
+        let (rows, hung_up) = played?;
         daemon.stop().context("stop the daemon")?;
-        Ok(Pass { mode, rows, hung_up, complaints })
+        let (hung_up, call_problem) = match hung_up {
+            Ok(status) => (Some(status), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        Ok(Pass { mode, rows, hung_up, call_problem, complaints })
     })
+}
+
+/// Everything that happens beside a daemon: the figures, and how the call ended.
+fn acts(
+    site: Site,
+    daemon_pid: u32,
+    mode: &str,
+    effort: Effort,
+    interrupt: &Interrupt,
+) -> Result<(Vec<Row>, Result<u16>)> {
+    let (binary, socket) = (site.pbx.binary().to_owned(), site.pbx.socket().to_owned());
+    site.pbx.pbx(&format!("firewall mode {mode}"))?;
+    let folder = site.sandbox.directory();
+    let (shipped, disguised) = (Scanners::shipped(folder)?, Scanners::disguised(folder)?);
+    let (talk, audio, heard_at) = call(&site)?;
+    let begun = Instant::now();
+    let office = Office::open(&site)?;
+    office.wait_all(begun)?;
+    let scene = Scene { site, daemon_pid, audio, office, shipped, disguised, heard_at };
+    eprintln!("demo: filter {mode}: two phones talk, ten register behind {}", crate::office::ADDRESS);
+    eprintln!("demo: look, as root: {} --socket {} block list", binary.display(), socket.display());
+
+    let mut rows = vec![measured(&scene, None, || wait(interrupt, Instant::now() + effort.quiet).map(|()| None))?];
+    for act in Act::ALL {
+        let row = measured(&scene, Some(act), || perform(&scene, act, mode, effort, interrupt))?;
+        eprintln!("demo: filter {mode}: {}", crate::table::sentence(&row));
+        rows.push(row);
+    }
+    Ok((rows, talk.hang_up()))
 }
 
 /// Lets two phones beside the good neighbour call each other and speak.

@@ -22,12 +22,13 @@ pub(crate) fn sentence(row: &Row) -> String {
 
 /// The table of these passes, the enforcing one first.
 pub(crate) fn table(passes: &[Pass]) -> String {
-    let mut columns = vec![left("", passes[0].rows.iter().map(|row| row.act.to_owned()))];
+    let mut columns = vec![left("filter", passes[0].rows.iter().map(|row| row.act.to_owned()))];
     columns.push(right("blocked", "after", passes[0].rows.iter().map(after)));
     columns.push(left_of("by", passes[0].rows.iter().map(by)));
     for (title, figure) in FIGURES {
         for (place, pass) in passes.iter().enumerate() {
-            columns.push(right(if place == 0 { title } else { "" }, pass.mode, pass.rows.iter().map(figure)));
+            let (title, mode) = (if place == 0 { title } else { "" }, if place == 0 { "on" } else { "off" });
+            columns.push(right(title, mode, pass.rows.iter().map(figure)));
         }
     }
     let lines = columns[0].len();

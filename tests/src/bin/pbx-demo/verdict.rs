@@ -1,6 +1,10 @@
 //! What has to hold of the pass in which the filter enforces.
 
-use crate::{figures::Row, scene::Pass};
+use crate::{
+    acts::Act,
+    figures::{QUIET, Row},
+    scene::Pass,
+};
 
 /// What failed, a sentence each; nothing: the demo succeeded. Of the call no act may lose more than `loss` percent.
 pub(crate) fn failures(pass: &Pass, loss: f64) -> Vec<String> {
@@ -23,10 +27,10 @@ pub(crate) fn failures(pass: &Pass, loss: f64) -> Vec<String> {
             failed.push(format!("{act}: {wrong} is blocked and no attacker"));
         }
     }
-    match &pass.hung_up {
-        Ok(200) => {}
-        Ok(status) => failed.push(format!("the hang-up was answered with {status}")),
-        Err(error) => failed.push(format!("the call did not end in order: {error}")),
+    match (pass.hung_up, &pass.call_problem) {
+        (Some(200), _) => {}
+        (Some(status), _) => failed.push(format!("the hang-up was answered with {status}")),
+        (None, problem) => failed.push(format!("the call did not end in order: {}", problem.as_deref().unwrap_or("?"))),
     }
     failed.extend(pass.complaints.iter().map(|line| format!("the daemon complained: {line}")));
     failed
@@ -34,17 +38,17 @@ pub(crate) fn failures(pass: &Pass, loss: f64) -> Vec<String> {
 
 /// What stopped those who cannot be blocked.
 pub(crate) fn stopped_otherwise(pass: &Pass) -> Vec<String> {
-    let not_blocked = |row: &&Row| row.attack_packets > 0 && !row.to_be_blocked && row.act != "(before)";
+    let not_blocked = |row: &&Row| row.attack_packets > 0 && !row.to_be_blocked && row.act != QUIET;
     let of = |row: &Row| match row.refused_media {
         0 => format!(
-            "{}: nobody to block, the addresses are forged. Of {} packets the kernel dropped {}, the daemon read {} and \
-             gave strangers their share of answers; phones are served before them",
-            row.act, row.attack_packets, row.dropped_in_kernel, row.read_by_daemon
+            "{}: there is nobody to block, the addresses are forged. Of {} requests the daemon read {} and answered {}, \
+             which is what all strangers together may have; phones were served before them",
+            row.act, row.attack_packets, row.read_by_daemon, row.answered
         ),
         refused => format!(
             "{}: the relay heard {refused} packets that were not the phone's and forwarded {} of them",
             row.act, row.foreign_media
         ),
     };
-    pass.rows.iter().filter(not_blocked).filter(|row| row.act != crate::acts::Act::PowerCut.name()).map(of).collect()
+    pass.rows.iter().filter(not_blocked).filter(|row| row.act != Act::PowerCut.name()).map(of).collect()
 }
