@@ -25,11 +25,9 @@ use pbx_tests::{
 
 use crate::{audio, handshakes, office, scene::Scene};
 
-/// Packets a second of the flood from one address.
-const FLOOD: u32 = 50_000;
-/// Requests a second of the flood from forged addresses.
-const FORGED_FLOOD: u32 = 20_000;
-/// Forged addresses of it; one more is the office's own.
+/// Floods are as fast as the machine makes them.
+const FAST: Plan = Plan { rate: None, count: u64::MAX, time: LONGEST };
+/// Forged addresses of a flood; one more is the office's own.
 const FORGED: u32 = 10_000;
 /// REGISTER requests a second.
 const REGISTERS: u32 = 2_000;
@@ -122,8 +120,7 @@ impl Act {
             Self::Registers => attack.register(site, self)?,
             Self::Flood => {
                 let (source, to) = (self.address()?, server(&site.lab.bad, UDP));
-                let plan = Plan::steady(FLOOD, LONGEST);
-                attack.senders.push(Sender::udp(&site.lab.bad.network, (source, 0).into(), to, 1, plan)?);
+                attack.senders.push(Sender::udp(&site.lab.bad.network, (source, 0).into(), to, 1, FAST)?);
             }
             Self::Forged => attack.forge(site)?,
             Self::Handshakes => {
@@ -233,9 +230,8 @@ impl Attack {
                 Frame::udp((source, 5060), to).link(link.0, link.1).payload(request.as_bytes()).build()
             })
             .collect();
-        let plan = Plan::steady(FORGED_FLOOD, LONGEST);
         let frame = move |number: u64| frames[(number % frames.len() as u64) as usize].clone();
-        self.senders.push(Sender::frames(&bad.network, 2, plan, frame)?);
+        self.senders.push(Sender::frames(&bad.network, 2, FAST, frame)?);
         Ok(())
     }
 }
