@@ -36,7 +36,9 @@ fn an_attacker_is_explained_on_one_screen_with_what_it_sent_and_let_go() {
         assert_eq!(explained["evidence"]["messages_kept"], 4, "{explained:#}");
         let screen = site.pbx.shown(&line)?;
         assert!(screen.lines().count() <= 40, "{screen}");
-        for word in ["IS BLOCKED", "→ automatic blocks", "broken messages: 50 in 10s", "undo: pbx block remove"] {
+        for word in
+            ["IS BLOCKED", "→ automatic blocks", "broken messages or handshakes: 50 in 10s", "undo: pbx block remove"]
+        {
             assert!(screen.contains(word), "{word} is not in\n{screen}");
         }
         let shown = site.pbx.shown(&format!("block show {} --messages", bad.v4()))?;

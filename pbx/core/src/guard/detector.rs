@@ -24,7 +24,7 @@ pub enum Detector {
     Challenges = 5,
     /// Numbers tried in vain.
     Enumeration = 6,
-    /// Messages that are none, or with a fault.
+    /// Messages that are none, or with a fault; TLS handshakes that were broken off.
     Malformed = 7,
     /// A forbidden User-Agent.
     Agents = 8,
@@ -91,7 +91,7 @@ impl Detector {
             Self::Accounts => "wrong passwords for one account",
             Self::Challenges => "challenges that it never answered",
             Self::Enumeration => "numbers that it tried in vain",
-            Self::Malformed => "broken messages",
+            Self::Malformed => "broken messages or handshakes",
             Self::Agents => "a forbidden User-Agent",
             Self::Scanner => "behaving as no telephone does",
             Self::Provisioning => "guessing paths of configurations",

@@ -25,7 +25,7 @@ pub struct Sign {
 /// What a source did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Sent something that is no message, or a broken one, and points for how it is broken.
+    /// Sent something that is no message, or a broken one, and points for how it is broken; or broke a TLS handshake off.
     Malformed {
         /// As of [`What::Points`].
         points: u16,

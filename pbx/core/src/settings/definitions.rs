@@ -220,7 +220,7 @@ static DEFINITIONS: &[Definition] = &[
         guard.malformed.messages,
         "messages",
         "50",
-        "Broken messages of one source in the period, after which it is blocked"
+        "Broken messages, and TLS handshakes broken off, of one source in the period, after which it is blocked"
     ),
     setting!(guard.malformed.block_time, "", "1h", "How long the first such block lasts"),
     setting!(

@@ -102,7 +102,7 @@ impl Act {
 
     /// Begins it.
     pub(crate) fn start(self, scene: &Scene) -> Result<Attack> {
-        let site = &scene.site;
+        let site = scene.site;
         let target = site.lab.bad.appliance_v4().to_string();
         let mut attack = Attack::default();
         match self {
