@@ -16,7 +16,7 @@ use tokio::sync::{
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
-use super::{Api, ApiError, extract::Query, listener::ended};
+use super::{Api, ApiError, connection::ended, extract::Query};
 use crate::{
     ops::{ListOptions, Page},
     store::{AuditRow, Event},

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use self::{
     accounts::{
         CertificateFiles, Ext, Forward, InTenant, PasswordFrom, Reg, Switch, Tenant, Transport, TransportOptions,
+        WebServer,
     },
     calls::{Call, Cdr, WhichCdrs},
     feeds::Feed,
@@ -117,6 +118,9 @@ pub enum Command {
     /// Transports: where phones reach the appliance
     #[command(subcommand)]
     Transport(Transport),
+    /// The web server: portal and REST API over HTTPS
+    #[command(subcommand)]
+    Web(WebServer),
     /// SIP messages as they come and go, or packets that the filter drops, a line each, until Ctrl-C; for administrators
     Trace {
         /// Only those of this peer, an address or range; several add up

@@ -21,6 +21,7 @@ mod status;
 mod tenant;
 mod trace;
 mod transport;
+mod web;
 
 use std::{
     future::Future,
@@ -88,6 +89,7 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Ext(command) => ext::ext(&session, command).await,
         Command::Reg(command) => ext::reg(&session, command).await,
         Command::Transport(command) => transport::run(&session, command).await,
+        Command::Web(command) => web::run(&session, command).await,
         Command::Call(command) => call::call(&session, command).await,
         Command::Cdr(command) => call::cdr(&session, command).await,
         Command::Trace { ip, dropped: true, reason, count, pcap, .. } => {

@@ -22,7 +22,7 @@ impl Machine {
         let bench = Bench::new().await;
         let socket = bench.folder.path().join("pbx.sock");
         let (ending, ended) = watch::channel(false);
-        let router = router(bench.operations.clone(), Arc::new(move |_, _| role), ended.clone());
+        let router = router(bench.operations.clone(), Arc::new(move |_, _| role), Arc::default(), ended.clone());
         tokio::spawn(Server::new(bind(&socket).unwrap(), router, ended).run());
         Self { bench, socket, ending }
     }

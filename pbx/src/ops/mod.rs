@@ -40,6 +40,7 @@ mod tenants;
 mod trace;
 mod transports;
 mod upkeep;
+mod web;
 
 use std::{
     collections::HashMap,
@@ -85,6 +86,7 @@ pub use self::{
         AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
         TransportView, UpdateTransport,
     },
+    web::CertificateAnswer,
 };
 use crate::{
     filter::Filter,
@@ -203,6 +205,8 @@ struct Inner {
     healths: Mutex<notify::Healths>,
     /// What somebody was told of that wears out.
     worn: Mutex<upkeep::Worn>,
+    /// The web server's certificate, once there is one.
+    web: Mutex<Option<web::Presenting>>,
     /// Held by the doctor, who holds the filter's tables for long.
     examining: Arc<tokio::sync::Mutex<()>>,
     followers: broadcast::Sender<Arc<Event>>,
@@ -230,6 +234,7 @@ impl Operations {
                 notify_changed: tokio::sync::Notify::new(),
                 healths: Mutex::default(),
                 worn: Mutex::default(),
+                web: Mutex::default(),
                 examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
             }),

@@ -23,6 +23,7 @@ mod meta;
 mod notify;
 mod rules;
 mod settings;
+mod web;
 
 use std::{
     path::{Path, PathBuf},
@@ -47,6 +48,7 @@ pub use self::{
     notify::{NotifyRow, StoredTarget},
     rules::RuleChange,
     settings::{SettingsChange, StoredSettings},
+    web::StoredCertificate,
 };
 
 /// How long a statement waits for another process that holds the database.
