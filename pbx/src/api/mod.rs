@@ -4,6 +4,7 @@
 
 mod calls;
 mod connection;
+mod download;
 mod error;
 mod events;
 mod extract;
@@ -141,6 +142,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/web/certificate"),
     ("POST", "/api/web/certificate"),
     ("GET", "/api/audit_logs"),
+    ("GET", "/api/audit_logs/export"),
+    ("GET", "/api/audit_logs/verify"),
+    ("GET", "/api/event_logs"),
     ("GET", "/api/events"),
     ("GET", "/api/trace"),
     ("GET", "/api/trace/dropped"),
@@ -230,6 +234,9 @@ pub fn router(
         .route("/api/web/status", get(web::status))
         .route("/api/web/certificate", get(web::certificate).post(web::set_certificate).layer(certificates))
         .route("/api/audit_logs", get(events::audit_log))
+        .route("/api/audit_logs/export", get(events::export_audit))
+        .route("/api/audit_logs/verify", get(events::verify_audit))
+        .route("/api/event_logs", get(events::list))
         .route("/api/events", get(events::follow))
         .route("/api/trace", get(trace::follow))
         .route("/api/trace/dropped", get(trace::follow_dropped))

@@ -121,6 +121,9 @@ pub enum Command {
     /// The web server: portal and REST API over HTTPS
     #[command(subcommand)]
     Web(WebServer),
+    /// Who changed what, and whether that is still what was written
+    #[command(subcommand)]
+    Audit(Audit),
     /// SIP messages as they come and go, or packets that the filter drops, a line each, until Ctrl-C; for administrators
     Trace {
         /// Only those of this peer, an address or range; several add up
@@ -438,6 +441,24 @@ pub struct ListArgs {
     pub(super) limit: u32,
     #[command(flatten)]
     pub(super) watch: Watch,
+}
+
+/// `pbx audit`
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// The newest changes
+    List(ListArgs),
+    /// Follow the chain of hashes through every row
+    Verify,
+    /// Write all rows as CSV, with how things were before and after, the newest first
+    Export {
+        /// Only rows for which this holds: "actor eq 'root'"; several must all hold
+        #[arg(long, value_name = "CONDITION")]
+        filter: Vec<String>,
+        /// The file, or - for standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
 }
 
 #[cfg(test)]

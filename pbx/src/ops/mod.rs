@@ -6,6 +6,7 @@
 //! other, and a change that has begun is finished even when whoever asked hangs up.
 
 mod accounts;
+mod audit;
 mod automatic;
 mod blocks;
 mod book;
@@ -32,6 +33,7 @@ mod pending;
 mod query;
 mod registrations;
 mod rehearsal;
+mod retention;
 mod rules;
 mod rules_csv;
 mod settings;
@@ -54,6 +56,7 @@ use tokio::sync::broadcast;
 use self::pending::Waiting;
 pub use self::{
     accounts::Accounts,
+    audit::ExportAudit,
     automatic::Recorded,
     blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
     book::Book,
