@@ -65,14 +65,18 @@ pub(crate) struct Demo {
     /// What the call may lose in an act, in percent; 1 unless given
     #[arg(long, value_name = "PERCENT")]
     loss: Option<f64>,
+    /// With the daemon as it is installed; building that takes longer
+    #[arg(long)]
+    release: bool,
 }
 
 impl Demo {
     pub(crate) fn start(self) -> Result<()> {
         setup::require_root("demo")?;
         setup::ensure(&[setup::Task::Demo])?;
-        step::run("build", &mut programs(&[]))?;
-        become_program("debug", "pbx-demo", &self.arguments())
+        let (profile, folder): (&[&str], _) = if self.release { (&["--release"], "release") } else { (&[], "debug") };
+        step::run("build", &mut programs(profile))?;
+        become_program(folder, "pbx-demo", &self.arguments())
     }
 
     fn arguments(&self) -> Vec<OsString> {
@@ -169,9 +173,9 @@ mod tests {
 
     #[test]
     fn what_demo_was_told_reaches_the_lab() {
-        let demo = Demo { quick: true, json: true, loss: Some(2.5) };
+        let demo = Demo { quick: true, json: true, loss: Some(2.5), release: false };
         assert_eq!(demo.arguments(), ["--quick", "--json", "--loss", "2.5"]);
-        assert!(Demo { quick: false, json: false, loss: None }.arguments().is_empty());
+        assert!(Demo { quick: false, json: false, loss: None, release: true }.arguments().is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::{
     acts::{Act, is_attackers},
     audio::Sound,
+    office::Asked,
     scene::Scene,
 };
 
@@ -51,6 +52,8 @@ pub(crate) struct Row {
     pub(crate) registrations: u64,
     /// Of these, how many succeeded.
     pub(crate) registered: u64,
+    /// Messages that the phones sent again, because no answer came in time.
+    pub(crate) sent_again: u64,
     /// Who is blocked and no attacker.
     pub(crate) wrongly_blocked: Vec<String>,
     /// Processor time of the daemon, percent of one.
@@ -108,7 +111,7 @@ pub(crate) fn row(
     act: Option<Act>,
     (before, after): (Counted, Counted),
     call: Sound,
-    (registrations, registered): (u64, u64),
+    asked: Asked,
     blocked: Option<Blocked>,
 ) -> Result<Row> {
     let refused_media = after.refused_media - before.refused_media.min(after.refused_media);
@@ -129,8 +132,9 @@ pub(crate) fn row(
         loss_percent: call.loss(),
         foreign_media: after.foreign - before.foreign,
         refused_media,
-        registrations,
-        registered,
+        registrations: asked.registrations,
+        registered: asked.succeeded,
+        sent_again: asked.sent_again,
         wrongly_blocked: wrongly_blocked(scene)?,
         cpu_percent: (after.cpu_seconds - before.cpu_seconds) * 100.0 / seconds.max(0.001),
     })

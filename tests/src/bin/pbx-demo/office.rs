@@ -56,6 +56,16 @@ struct Attempt {
     phone: u8,
     begun: Instant,
     succeeded: Option<bool>,
+    /// Messages that the phone sent again, because no answer came in time.
+    again: u64,
+}
+
+/// What phones asked for in a span of time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) registrations: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) sent_again: u64,
 }
 
 impl Office {
@@ -147,12 +157,13 @@ impl Office {
         }
     }
 
-    /// Registrations that began between two moments: how many, and how many of them succeeded.
-    pub(crate) fn between(&self, from: Instant, to: Instant) -> (u64, u64) {
+    /// Registrations that began between two moments.
+    pub(crate) fn between(&self, from: Instant, to: Instant) -> Asked {
         let attempts = self.shared.attempts();
         let within: Vec<_> = attempts.iter().filter(|one| (from..to).contains(&one.begun)).collect();
         let succeeded = within.iter().filter(|one| one.succeeded == Some(true)).count();
-        (within.len() as u64, succeeded as u64)
+        let sent_again = within.iter().map(|one| one.again).sum();
+        Asked { registrations: within.len() as u64, succeeded: succeeded as u64, sent_again }
     }
 
     /// Messages that the phones sent.
@@ -196,13 +207,16 @@ impl Shared {
             let begun = Instant::now();
             let place = {
                 let mut attempts = self.attempts();
-                attempts.push(Attempt { phone, begun, succeeded: None });
+                attempts.push(Attempt { phone, begun, succeeded: None, again: 0 });
                 attempts.len() - 1
             };
             let before = speaking.sent();
             let succeeded = speaking.register(number, password).is_ok_and(|status| status == 200);
-            self.sent.fetch_add(speaking.sent() - before, Relaxed);
-            self.attempts()[place].succeeded = Some(succeeded);
+            let sent = speaking.sent() - before;
+            self.sent.fetch_add(sent, Relaxed);
+            let attempt = &mut self.attempts()[place];
+            // A request, and the one with the proof.
+            (attempt.succeeded, attempt.again) = (Some(succeeded), sent.saturating_sub(2));
             // The pace of a phone.
             while begun.elapsed() < PAUSE && self.power.load(Relaxed) && !self.stop.load(Relaxed) {
                 thread::sleep(LOOK);

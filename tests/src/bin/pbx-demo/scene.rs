@@ -190,8 +190,8 @@ fn measured(
     scene.office.settle(ended);
     std::thread::sleep(LATE);
     let after = Counted::now(scene)?;
-    let (call, registrations) = (scene.audio.between(from, to), scene.office.between(began, ended));
-    figures::row(scene, act, (before, after), call, registrations, blocked)
+    let (call, asked) = (scene.audio.between(from, to), scene.office.between(began, ended));
+    figures::row(scene, act, (before, after), call, asked, blocked)
 }
 
 /// Plays an act.

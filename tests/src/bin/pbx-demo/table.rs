@@ -38,12 +38,13 @@ pub(crate) fn table(passes: &[Pass]) -> String {
 
 type Figure = fn(&Row) -> String;
 
-const FIGURES: [(&str, Figure); 7] = [
+const FIGURES: [(&str, Figure); 8] = [
     ("packets", |row| grouped(row.attack_packets)),
     ("read", |row| grouped(row.read_by_daemon)),
     ("loss %", |row| format!("{:.2}", row.loss_percent)),
     ("jitter ms", |row| format!("{:.2}", row.call.jitter_ms)),
     ("registered", |row| format!("{}/{}", row.registered, row.registrations)),
+    ("repeated", |row| grouped(row.sent_again)),
     ("wrong", |row| row.wrongly_blocked.len().to_string()),
     ("CPU %", |row| format!("{:.0}", row.cpu_percent)),
 ];
