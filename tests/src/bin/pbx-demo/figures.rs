@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What the row of the quiet is called.
-pub(crate) const QUIET: &str = "nobody attacks";
+const QUIET: &str = "nobody attacks";
 
 /// How an act went, or the quiet before the first one.
 #[derive(Clone, Debug, Serialize)]

@@ -1,10 +1,6 @@
 //! What has to hold of the pass in which the filter enforces.
 
-use crate::{
-    acts::Act,
-    figures::{QUIET, Row},
-    scene::Pass,
-};
+use crate::{acts::Act, figures::Row, scene::Pass};
 
 /// What failed, a sentence each; nothing: the demo succeeded. Of the call no act may lose more than `loss` percent.
 pub(crate) fn failures(pass: &Pass, loss: f64) -> Vec<String> {
@@ -38,17 +34,22 @@ pub(crate) fn failures(pass: &Pass, loss: f64) -> Vec<String> {
 
 /// What stopped those who cannot be blocked.
 pub(crate) fn stopped_otherwise(pass: &Pass) -> Vec<String> {
-    let not_blocked = |row: &&Row| row.attack_packets > 0 && !row.to_be_blocked && row.act != QUIET;
-    let of = |row: &Row| match row.refused_media {
-        0 => format!(
-            "{}: there is nobody to block, the addresses are forged. Of {} requests the daemon read {} and answered {}, \
-             which is what all strangers together may have; phones were served before them",
-            row.act, row.attack_packets, row.read_by_daemon, row.answered
-        ),
-        refused => format!(
-            "{}: the relay heard {refused} packets that were not the phone's and forwarded {} of them",
-            row.act, row.foreign_media
-        ),
+    let of = |row: &Row| {
+        if row.act == Act::Forged.name() {
+            return Some(format!(
+                "{}: there is nobody to block, the addresses are forged. Of {} requests the kernel dropped {}, the \
+                 daemon read {} and answered {}, which is what all strangers together may have; phones were served \
+                 before them",
+                row.act, row.attack_packets, row.dropped_in_kernel, row.read_by_daemon, row.answered
+            ));
+        }
+        let injected = row.act == Act::Injection.name();
+        injected.then(|| {
+            format!(
+                "{}: the relay heard {} packets that were not the phone's and forwarded {} of them",
+                row.act, row.refused_media, row.foreign_media
+            )
+        })
     };
-    pass.rows.iter().filter(not_blocked).filter(|row| row.act != Act::PowerCut.name()).map(of).collect()
+    pass.rows.iter().filter_map(of).collect()
 }
