@@ -8,6 +8,7 @@
 mod accounts;
 mod audit;
 mod automatic;
+mod backup;
 mod blocks;
 mod book;
 mod calls;
@@ -58,6 +59,7 @@ pub use self::{
     accounts::Accounts,
     audit::ExportAudit,
     automatic::Recorded,
+    backup::{BackupAnswer, BackupFile, MakeBackup},
     blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
     book::Book,
     calls::{CallState, CallView},
@@ -198,6 +200,8 @@ struct Inner {
     waiting: Mutex<Waiting>,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
+    /// Held by whoever makes a backup.
+    saving: tokio::sync::Mutex<()>,
     /// Held by whoever reads a feed: one after the other.
     reading: tokio::sync::Mutex<()>,
     /// Feeds were added or changed.
@@ -232,6 +236,7 @@ impl Operations {
                 unsaved: AtomicUsize::new(0),
                 waiting: Mutex::new(Waiting { change: settings_pending, failed: None }),
                 changing: tokio::sync::Mutex::new(()),
+                saving: tokio::sync::Mutex::new(()),
                 reading: tokio::sync::Mutex::new(()),
                 feeds_changed: tokio::sync::Notify::new(),
                 notify_changed: tokio::sync::Notify::new(),
