@@ -116,3 +116,44 @@ pub(crate) fn generate(ctx: XdpContext) -> u32 {
         bpf_redirect(core::ptr::read_volatile(&raw const OUTPUT), 0) as u32
     }
 }
+
+/// The first source of `flood` and how many there are (at most 65,536); set at load.
+#[unsafe(no_mangle)]
+static FIRST: u32 = 0;
+#[unsafe(no_mangle)]
+static SOURCES: u32 = 1;
+
+/// Where the number of a request lies in a frame of `flood`, in eight letters (`bench/guard/generator.rs` knows it too).
+const NUMBER: usize = 42 + 41;
+
+/// Sends a SIP request by IPv4 to `OUTPUT`, from the next source and with the next number in its Call-ID. The datagram
+/// has no checksum; that of the header is kept right, so that a stack takes it.
+#[xdp]
+pub(crate) fn flood(ctx: XdpContext) -> u32 {
+    let (Some(address), Some(sum), Some(number)) =
+        (at::<[u16; 2]>(&ctx, 26), at::<u16>(&ctx, 24), at::<[u8; 8]>(&ctx, NUMBER))
+    else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let Some(made) = MADE.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: this CPU's own word; `at` checked the ranges; the constants were fixed before the program was loaded.
+    unsafe {
+        let turn = *made as u32;
+        *made += 1;
+        let sources = core::ptr::read_volatile(&raw const SOURCES);
+        let nth = (u64::from(turn.wrapping_mul(0x9e37_79b1)) * u64::from(sources)) >> 32;
+        let source = core::ptr::read_volatile(&raw const FIRST).wrapping_add(nth as u32);
+        let (old, new) = (address.read_unaligned(), [(source >> 16) as u16, source as u16].map(u16::to_be));
+        address.write_unaligned(new);
+        // RFC 1624 §3; one's complement does not mind the order of bytes.
+        let mut folded = u32::from(!sum.read_unaligned());
+        folded += u32::from(!old[0]) + u32::from(!old[1]) + u32::from(new[0]) + u32::from(new[1]);
+        folded = (folded & 0xffff) + (folded >> 16);
+        folded = (folded & 0xffff) + (folded >> 16);
+        sum.write_unaligned(!(folded as u16));
+        for at in 0..8 {
+            (*number)[at] = b'a' + ((turn >> (4 * at)) & 15) as u8;
+        }
+        bpf_redirect(core::ptr::read_volatile(&raw const OUTPUT), 0) as u32
+    }
+}

@@ -1,0 +1,114 @@
+//! Floods: whole SIP requests that a kernel program makes and redirects into the veth, as fast as it takes them, from one
+//! source or from many. What the other end does with a packet in the kernel it does on the same CPU.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use pbx_tests::{
+    frames::Frame,
+    lab::{NEIGHBOUR_INTERFACE, Neighbour},
+    sandbox::Namespace,
+};
+
+use crate::{programs, run};
+
+/// Whose requests they seem to be: nobody else's address, and routed to the neighbour.
+pub(super) const NETWORK: &str = "198.18.0.0/15";
+const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
+/// Of another flood of the same run, so that what the first one did is not met again.
+const ALONE: Ipv4Addr = Ipv4Addr::new(198, 19, 200, 9);
+/// Frames between two looks whether it is to end.
+const AT_ONCE: u32 = 8_192;
+/// Begins the request, up to the number that differs in each; the kernel program (`driver/src/drive.rs`) knows its length.
+const BEFORE_NUMBER: usize = 41;
+
+/// A flood on its way; it ends when this is dropped.
+pub(super) struct Flood {
+    stop: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Flood {
+    /// Begins it: from a neighbour to a server behind the appliance's end of the link. Returns when its first packets
+    /// are on their way.
+    pub(super) fn start(neighbour: &Neighbour, server: SocketAddr, sources: u32) -> Result<Self> {
+        let first = if sources == 1 { ALONE } else { FIRST };
+        let frame = frame(neighbour, first, server)?;
+        let network: Namespace = neighbour.network.enter(Namespace::current)?;
+        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let thread = thread::spawn({
+            let (stop, made) = (stop.clone(), made.clone());
+            move || network.enter(|| send(&frame, first, sources, &stop, &made))
+        });
+        let flood = Self { stop, made, thread: Some(thread) };
+        let begin = Instant::now();
+        while flood.made.load(Relaxed) == 0 && flood.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            ensure!(begin.elapsed() < Duration::from_secs(20), "the flood does not begin");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(flood)
+    }
+
+    /// Ends it, with what was wrong.
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.stop.store(true, Relaxed);
+        let thread = self.thread.take().context("it runs")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the flood broke off"))?.context("flood")
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Only `stop` says what went wrong.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn send(frame: &[u8], first: Ipv4Addr, sources: u32, stop: &AtomicBool, made: &AtomicU64) -> Result<()> {
+    run::pin()?;
+    let output = nix::net::if_::if_nametoindex(NEIGHBOUR_INTERFACE)?;
+    let (_loaded, program) = programs::flooder(output, first.into(), sources)?;
+    while !stop.load(Relaxed) {
+        run::live(program.fd(), frame, AT_ONCE)?;
+        made.fetch_add(AT_ONCE.into(), Relaxed);
+    }
+    Ok(())
+}
+
+/// A REGISTER without credentials.
+fn frame(neighbour: &Neighbour, source: Ipv4Addr, server: SocketAddr) -> Result<Vec<u8>> {
+    let host = server.ip();
+    let request = format!(
+        "REGISTER sip:{host} SIP/2.0\r\n\
+         Call-ID: ________@{source}\r\n\
+         Via: SIP/2.0/UDP {source}:5060;branch=z9hG4bK-flood;rport\r\n\
+         Max-Forwards: 70\r\n\
+         From: <sip:300000@{host}>;tag=flood\r\n\
+         To: <sip:300000@{host}>\r\n\
+         CSeq: 1 REGISTER\r\n\
+         Contact: <sip:300000@{source}:5060>\r\n\
+         Expires: 300\r\n\
+         User-Agent: stranger\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    ensure!(request.find('_') == Some(BEFORE_NUMBER), "the number of a request is not where the kernel writes it");
+    let mut frame = Frame::udp(SocketAddr::from((source, 5060)), server)
+        .payload(request.as_bytes())
+        .link(neighbour.mac(), neighbour.appliance_mac())
+        .build();
+    // Ethernet, IPv4 without options, UDP: no checksum (RFC 768), because each request is another one.
+    frame[40..42].fill(0);
+    Ok(frame)
+}
