@@ -59,6 +59,9 @@ pub(crate) struct Side {
     pub(crate) case: String,
     /// Packets of the flood in a second, as the side's interface counted them.
     pub(crate) flood: Spread,
+    /// Of these and of the calls' datagrams, how many a second the server read, and how many were lost at its socket.
+    pub(crate) read: f64,
+    pub(crate) lost: f64,
     /// Calls, and how many of them went through.
     pub(crate) calls: usize,
     pub(crate) successful: usize,
@@ -205,10 +208,12 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n{:<12} {:<26} {:>26} {:>7} {:>8} {:>10} {:>10} {:>24}  target: {SUCCESS} %, at most 1.5 of quiet",
+            "\n{:<12} {:<24} {:>26} {:>8} {:>8} {:>7} {:>8} {:>10} {:>10} {:>24}  target: {SUCCESS} %, at most 1.5 of quiet",
             "who",
             "calls, and beside them",
             "packets/s (min-max)",
+            "read/s",
+            "lost/s",
             "calls",
             "% ok",
             "median ms",
@@ -222,9 +227,11 @@ impl Report {
             let of_quiet = format!("{median:.2} ({min:.2}-{max:.2})");
             let _ = writeln!(
                 text,
-                "{:<12} {:<26} {flood:>26} {:>7} {:>8.2} {:>10.2} {:>10.2} {of_quiet:>24}  {}",
+                "{:<12} {:<24} {flood:>26} {:>8.0} {:>8.0} {:>7} {:>8.2} {:>10.2} {:>10.2} {of_quiet:>24}  {}",
                 side.who,
                 side.case,
+                side.read,
+                side.lost,
                 side.calls,
                 side.success(),
                 side.median_ms,

@@ -25,8 +25,8 @@ pub(super) const NETWORK: &str = "198.18.0.0/15";
 const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
 /// Of another flood of the same run, so that what the first one did is not met again.
 const ALONE: Ipv4Addr = Ipv4Addr::new(198, 19, 200, 9);
-/// Frames between two looks whether it is to end.
-const AT_ONCE: u32 = 8_192;
+/// Frames of a test run: so many that its beginning and end, some 20 ms, are little beside it.
+const AT_ONCE: u32 = 131_072;
 /// Begins the request, up to the number that differs in each; the kernel program (`driver/src/drive.rs`) knows its length.
 const BEFORE_NUMBER: usize = 41;
 
@@ -38,16 +38,16 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Begins it: from a neighbour to a server behind the appliance's end of the link. Returns when its first packets
-    /// are on their way.
-    pub(super) fn start(neighbour: &Neighbour, server: SocketAddr, sources: u32) -> Result<Self> {
+    /// Begins it: from a neighbour to a server behind the appliance's end of the link, so many packets a second (at
+    /// least 50,000) or as many as it can. Returns when it is on its way.
+    pub(super) fn start(neighbour: &Neighbour, server: SocketAddr, sources: u32, rate: Option<u32>) -> Result<Self> {
         let first = if sources == 1 { ALONE } else { FIRST };
         let frame = frame(neighbour, first, server)?;
         let network: Namespace = neighbour.network.enter(Namespace::current)?;
         let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = thread::spawn({
             let (stop, made) = (stop.clone(), made.clone());
-            move || network.enter(|| send(&frame, first, sources, &stop, &made))
+            move || network.enter(|| send(&frame, (first, sources), rate, &stop, &made))
         });
         let flood = Self { stop, made, thread: Some(thread) };
         let begin = Instant::now();
@@ -76,13 +76,24 @@ impl Drop for Flood {
     }
 }
 
-fn send(frame: &[u8], first: Ipv4Addr, sources: u32, stop: &AtomicBool, made: &AtomicU64) -> Result<()> {
+fn send(
+    frame: &[u8],
+    (first, sources): (Ipv4Addr, u32),
+    rate: Option<u32>,
+    stop: &AtomicBool,
+    made: &AtomicU64,
+) -> Result<()> {
     run::pin()?;
     let output = nix::net::if_::if_nametoindex(NEIGHBOUR_INTERFACE)?;
-    let (_loaded, program) = programs::flooder(output, first.into(), sources)?;
+    let (_loaded, program) =
+        programs::flooder(output, first.into(), sources, rate.map_or(0, |rate| 1_000_000_000 / u64::from(rate)))?;
+    // The first is short, so that whoever waits for it knows soon.
+    run::live(program.fd(), frame, 64)?;
+    made.fetch_add(64, Relaxed);
+    let at_once = rate.map_or(AT_ONCE, |rate| rate.min(AT_ONCE));
     while !stop.load(Relaxed) {
-        run::live(program.fd(), frame, AT_ONCE)?;
-        made.fetch_add(AT_ONCE.into(), Relaxed);
+        run::live(program.fd(), frame, at_once)?;
+        made.fetch_add(at_once.into(), Relaxed);
     }
     Ok(())
 }

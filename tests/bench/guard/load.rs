@@ -2,23 +2,26 @@
 //! that sends as fast as the veth can, or 10,000 spoofed ones that do.
 //!
 //! ```text
-//!   SIPp ──── lan-good   server   lan-bad ──── generator
+//!   phones ──── lan-good   server   lan-bad ──── generator
 //! ```
 //!
-//! The server and SIPp have all CPUs but the last, in all conditions; the generator has the last one, where the kernel
+//! The server and the phones have all CPUs but the last, in all conditions; the generator has the last one, where the kernel
 //! also judges and queues its packets.
 
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use pbx_tests::{
     lab::Lab,
-    phone::sipp::{self, Answering, Run},
+    phone::{
+        callees::Callees,
+        callers::{Callers, Row},
+        sipp,
+    },
     sandbox::{Sandbox, ip},
 };
 
@@ -45,8 +48,15 @@ const CALLEE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 21);
 const PATIENCE: Duration = Duration::from_secs(8);
 /// The median set-up time that was aimed at, by the quiet one.
 const TARGET: f64 = 1.5;
-/// Conditions, by the number of sources.
-const CASES: [(&str, u32); 3] = [("nothing", 0), ("one source", 1), ("10,000 spoofed sources", 10_000)];
+/// A rate that all sides reach, in packets a second.
+const SAME: u32 = 100_000;
+/// Conditions: sources, and their packets in a second, if not as many as the veth takes.
+const CASES: [(&str, u32, Option<u32>); 4] = [
+    ("nothing", 0, None),
+    ("one source", 1, None),
+    ("10,000, the same rate", 10_000, Some(SAME)),
+    ("10,000 spoofed sources", 10_000, None),
+];
 
 /// What one condition was like in one round.
 struct Measured {
@@ -56,22 +66,26 @@ struct Measured {
     times: Vec<f64>,
     /// Packets of the flood in a second.
     flood: f64,
+    /// Datagrams that waited at a full socket and were lost, in a second.
+    lost: f64,
+    /// Datagrams that were read, in a second, those of the calls included.
+    read: f64,
 }
 
 /// Measures it.
 pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
     // Asked before anybody is pinned.
     let _ = run::cpu();
-    let mut rounds: Vec<[Vec<Measured>; 3]> = Vec::new();
+    let mut rounds: Vec<Vec<Vec<Measured>>> = Vec::new();
     for _ in 0..effort.loads {
         let mut round = Vec::new();
         for side in Side::ALL {
             let measured = Sandbox::run(|sandbox| one_side(sandbox, side, effort.calls));
             round.push(measured.with_context(|| format!("against {}", side.name()))?);
         }
-        rounds.push(round.try_into().map_err(|_| anyhow::anyhow!("three sides"))?);
+        rounds.push(round);
     }
-    for (case, (name, _)) in CASES.into_iter().enumerate() {
+    for (case, (name, ..)) in CASES.into_iter().enumerate() {
         for (index, side) in Side::ALL.into_iter().enumerate() {
             let of = |case: usize| rounds.iter().map(move |round| &round[index][case]);
             let mut times: Vec<f64> = of(case).flat_map(|measured| &measured.times).copied().collect();
@@ -81,6 +95,8 @@ pub(super) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
                 who: side.name(),
                 case: name.to_owned(),
                 flood: Spread::of(of(case).map(|measured| measured.flood)),
+                read: Spread::of(of(case).map(|measured| measured.read)).median,
+                lost: Spread::of(of(case).map(|measured| measured.lost)).median,
                 calls: of(case).map(|measured| measured.calls).sum(),
                 successful: of(case).map(|measured| measured.successful).sum(),
                 median_ms: percentile(&times, 0.5),
@@ -118,50 +134,75 @@ fn one_side(sandbox: &Sandbox, side: Side, calls: usize) -> Result<Vec<Measured>
     let registered =
         sipp::register(&lab.good.network, &directory.join("registers"), callee, server.address, callees, RATE)?;
     ensure!(registered.failed == 0, "{} phones did not register", registered.failed);
-    let _answering = Answering::start(&lab.good.network, &directory.join("answers"), callee)?;
+    let _callees = Callees::start(&lab.good.network, callee)?;
     // The first calls of all are nobody's figures: afterwards the callers are known, and caches are warm.
-    let warm = load(&lab, &server, &directory.join("warm"), PHONES as usize)?;
+    let warm = load(&lab, &server, 6100, PHONES as usize)?;
     ensure!(warm.successful == PHONES as usize, "only {} of {PHONES} first calls went through", warm.successful);
     CASES
         .into_iter()
         .enumerate()
-        .map(|(case, (_, sources))| {
+        .map(|(case, (_, sources, rate))| {
             process::settle(server.pid())?;
-            let folder = directory.join(format!("calls-{case}"));
+            // A socket of its own: nothing of an earlier condition comes in here.
+            let port = 6101 + case as u16;
             if sources == 0 {
-                return load(&lab, &server, &folder, calls);
+                return load(&lab, &server, port, calls);
             }
-            let (begin, before) = (Instant::now(), received(lab.bad.interface)?);
-            let flood = Flood::start(&lab.bad, server.address, sources)?;
-            let measured = load(&lab, &server, &folder, calls);
-            let rate = (received(lab.bad.interface)? - before) as f64 / begin.elapsed().as_secs_f64();
+            let flood = Flood::start(&lab.bad, server.address, sources, rate)?;
+            let (begin, before) = (Instant::now(), Counters::read(&lab)?);
+            let measured = load(&lab, &server, port, calls);
+            let (after, taken) = (Counters::read(&lab)?, begin.elapsed().as_secs_f64());
             flood.stop()?;
-            Ok(Measured { flood: rate, ..measured? })
+            let rate = |of: fn(&Counters) -> u64| (of(&after) - of(&before)) as f64 / taken;
+            Ok(Measured { flood: rate(|c| c.received), lost: rate(|c| c.lost), read: rate(|c| c.read), ..measured? })
         })
         .collect()
 }
 
-/// Packets that came in on an interface so far, those that XDP dropped included.
-fn received(interface: &str) -> Result<u64> {
-    let file = format!("/sys/class/net/{interface}/statistics/rx_packets");
-    let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-    text.trim().parse().context("a number of packets")
+/// What the kernel counted so far.
+struct Counters {
+    /// Packets that came in on the flooded link, those that XDP dropped included.
+    received: u64,
+    /// Datagrams that were read, by whomever in the server's namespace.
+    read: u64,
+    /// Datagrams for which a socket had no room.
+    lost: u64,
+}
+
+impl Counters {
+    fn read(lab: &Lab) -> Result<Self> {
+        let file = format!("/sys/class/net/{}/statistics/rx_packets", lab.bad.interface);
+        let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+        let received = text.trim().parse().context("a number of packets")?;
+        let text = fs::read_to_string("/proc/thread-self/net/snmp")?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: ")).map(str::split_whitespace);
+        let (names, values) = (lines.next().context("names")?, lines.next().context("values")?);
+        let columns: Vec<(&str, &str)> = names.zip(values).collect();
+        let column = |name: &str| -> Result<u64> {
+            let (_, value) =
+                columns.iter().find(|(column, _)| *column == name).with_context(|| format!("no {name}"))?;
+            value.parse().with_context(|| name.to_owned())
+        };
+        Ok(Self { received, read: column("InDatagrams")?, lost: column("RcvbufErrors")? })
+    }
 }
 
 /// So many calls.
-fn load(lab: &Lab, server: &Running, directory: &Path, calls: usize) -> Result<Measured> {
-    let run = Run {
+fn load(lab: &Lab, server: &Running, port: u16, calls: usize) -> Result<Measured> {
+    let callers = Callers {
         network: &lab.good.network,
-        directory,
-        source: (IpAddr::from(CALLER), 6100).into(),
+        source: (IpAddr::from(CALLER), port).into(),
         server: server.address,
         rate: RATE,
-        at_once: 2000,
+        patience: PATIENCE,
     };
-    let rows = (0..PHONES).map(|index| (CALLERS + index, PASSWORD.to_owned(), CALLEES + index));
-    let (counted, mut times) = sipp::call_timed(&run, rows, calls, PATIENCE)?;
-    ensure!(times.len() <= calls, "{} times of {calls} calls", times.len());
+    let rows: Vec<Row> = (0..PHONES).map(|index| (CALLERS + index, PASSWORD.to_owned(), CALLEES + index)).collect();
+    let called = callers.call(&rows, calls)?;
+    if !called.complaints.is_empty() {
+        eprintln!("unexpected: {}", called.complaints.join(", "));
+    }
+    let mut times: Vec<f64> = called.setups.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
     times.resize(calls, f64::INFINITY);
     times.sort_by(f64::total_cmp);
-    Ok(Measured { calls, successful: counted.successful as usize, times, flood: 0.0 })
+    Ok(Measured { calls, successful: called.successful, times, flood: 0.0, lost: 0.0, read: 0.0 })
 }

@@ -27,7 +27,7 @@ pub(crate) struct Effort {
 
 impl Effort {
     pub(crate) const FULL: Self = Self { rounds: 21, signs: 200_000, loads: 3, calls: 1000 };
-    pub(crate) const QUICK: Self = Self { rounds: 7, signs: 50_000, loads: 1, calls: 400 };
+    pub(crate) const QUICK: Self = Self { rounds: 7, signs: 50_000, loads: 1, calls: 300 };
 }
 
 /// The rows, by name.
@@ -61,7 +61,7 @@ pub(crate) fn conditions(effort: Effort) -> Vec<String> {
         ),
         format!(
             "flood: {loads} rounds of {calls} calls with digest, {} a second, against each side in turn; servers and \
-             SIPp have all CPUs but the last, the generator and what the kernel does with its packets the last",
+             phones have all CPUs but the last, the generator and what the kernel does with its packets the last",
             load::RATE
         ),
     ]

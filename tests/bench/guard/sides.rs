@@ -25,6 +25,8 @@ use crate::{
 pub(super) enum Side {
     /// The daemon, XDP enforcing, all settings as a new installation has them.
     Ours,
+    /// The same under default deny.
+    Closed,
     /// The daemon without any filter of its own, behind a dynamic set with a rate limit as an administrator writes it.
     Nftables,
     /// A mere proxy with pike and a table of who is banned.
@@ -32,11 +34,12 @@ pub(super) enum Side {
 }
 
 impl Side {
-    pub(super) const ALL: [Self; 3] = [Self::Ours, Self::Kamailio, Self::Nftables];
+    pub(super) const ALL: [Self; 4] = [Self::Ours, Self::Closed, Self::Kamailio, Self::Nftables];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ours => "pbx",
+            Self::Closed => "pbx, deny",
             Self::Nftables => "pbx, nft",
             Self::Kamailio => "Kamailio",
         }
@@ -51,7 +54,7 @@ impl Side {
         phones: &[IpAddr],
     ) -> Result<Running> {
         let address = server(&lab.good, UDP);
-        if self != Self::Ours {
+        if matches!(self, Self::Kamailio | Self::Nftables) {
             // Without a program of ours on it, the veth takes redirected frames only while it polls for this.
             command("ethtool", &["-K", lab.bad.interface, "gro", "on"], "")?;
         }
@@ -63,11 +66,13 @@ impl Side {
                 command("nft", &["-f", "-"], RULESET)?;
                 let pbx = Installation::new(sandbox, &[])?;
                 pbx.set("attach", "\"off\"")?;
-                Kind::Daemon(daemon(&pbx, sandbox.directory(), "off", extensions)?)
+                Kind::Daemon(daemon(&pbx, sandbox.directory(), &["firewall mode off"], extensions)?)
             }
-            Self::Ours => {
+            Self::Ours | Self::Closed => {
                 let pbx = Installation::new(sandbox, &lab.interfaces())?;
-                Kind::Daemon(daemon(&pbx, sandbox.directory(), "enforce", extensions)?)
+                let all = ["firewall mode enforce", "guard set filter.default_deny=enforce"];
+                let commands = if self == Self::Ours { &all[..1] } else { &all[..] };
+                Kind::Daemon(daemon(&pbx, sandbox.directory(), commands, extensions)?)
             }
         };
         Ok(Running { address, kind })
@@ -106,11 +111,18 @@ impl Running {
     }
 }
 
-fn daemon(pbx: &Installation, directory: &Path, mode: &str, extensions: impl Iterator<Item = u32>) -> Result<Daemon> {
+fn daemon(
+    pbx: &Installation,
+    directory: &Path,
+    commands: &[&str],
+    extensions: impl Iterator<Item = u32>,
+) -> Result<Daemon> {
     let mut daemon = pbx.start()?;
     // It may complain of the flood; the bench asserts nothing.
     daemon.expect("");
-    pbx.pbx(&format!("firewall mode {mode}"))?;
+    for command in commands {
+        pbx.pbx(command)?;
+    }
     let mut list = String::from("number,name,password\n");
     for number in extensions {
         writeln!(list, "{number},Phone {number},{PASSWORD}")?;

@@ -239,29 +239,10 @@ pub fn call(
     count: usize,
     talk: Duration,
 ) -> Result<Counted> {
+    let row =
+        |(number, password, whom): (u32, String, u32)| format!("{number};{};{whom}", credentials(number, &password));
     let rows: Vec<String> = calls.into_iter().map(row).collect();
     run.wait(CALL, &rows, count, &["-d", &talk.as_millis().to_string()])
-}
-
-/// As [`call`], with how long each took that was set up, in milliseconds, from its first INVITE to its 200. Whoever hears
-/// nothing for `patience` gives up.
-pub fn call_timed(
-    run: &Run,
-    calls: impl IntoIterator<Item = (u32, String, u32)>,
-    count: usize,
-    patience: Duration,
-) -> Result<(Counted, Vec<f64>)> {
-    let rows: Vec<String> = calls.into_iter().map(row).collect();
-    let scenario = CALL.replacen("<send retrans=\"500\" start_rtd=\"setup\">", "<send retrans=\"500\">", 1);
-    let scenario = scenario.replacen("<send retrans=\"500\">", "<send retrans=\"500\" start_rtd=\"setup\">", 1);
-    let patience = patience.as_millis().to_string();
-    let counted =
-        run.wait(&scenario, &rows, count, &["-d", "0", "-recv_timeout", &patience, "-trace_rtt", "-rtt_freq", "1"])?;
-    Ok((counted, run.times()?))
-}
-
-fn row((number, password, whom): (u32, String, u32)) -> String {
-    format!("{number};{};{whom}", credentials(number, &password))
 }
 
 /// As [`call`], to a phone that asks for no proof.
@@ -356,10 +337,7 @@ impl Run<'_> {
         let stats = fs::read_dir(self.directory)?
             .flatten()
             .map(|entry| entry.path())
-            .find(|path| {
-                let name = path.to_string_lossy();
-                name.ends_with(".csv") && !name.ends_with("_rtt.csv") && *path != table
-            })
+            .find(|path| path.extension().is_some_and(|extension| extension == "csv") && *path != table)
             .with_context(|| format!("sipp left no figures:\n{said}"))?;
         let stats = fs::read_to_string(stats)?;
         let mut lines = stats.lines();
@@ -377,15 +355,6 @@ impl Run<'_> {
         };
         ensure!(counted.successful + counted.failed > 0, "sipp did nothing:\n{said}");
         Ok(counted)
-    }
-
-    /// The times that it left (`-trace_rtt`), in milliseconds.
-    fn times(&self) -> Result<Vec<f64>> {
-        let mut files = fs::read_dir(self.directory)?.flatten().map(|entry| entry.path());
-        let file = files.find(|path| path.to_string_lossy().ends_with("_rtt.csv")).context("sipp left no times")?;
-        let text = fs::read_to_string(file)?;
-        let time = |line: &str| line.split(';').nth(1)?.trim().parse().ok();
-        Ok(text.lines().skip(1).filter_map(time).collect())
     }
 
     /// The first messages that it did not expect, for an error.

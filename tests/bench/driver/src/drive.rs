@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::xdp_action,
-    helpers::bpf_redirect,
+    helpers::{bpf_ktime_get_ns, bpf_redirect},
     macros::{map, xdp},
     maps::{PerCpuArray, ProgramArray},
     programs::XdpContext,
@@ -122,6 +122,38 @@ pub(crate) fn generate(ctx: XdpContext) -> u32 {
 static FIRST: u32 = 0;
 #[unsafe(no_mangle)]
 static SOURCES: u32 = 1;
+/// Nanoseconds between two requests of `flood`, at most 20,000; 0: as fast as it can.
+#[unsafe(no_mangle)]
+static PACE: u64 = 0;
+/// When the next one is due.
+#[map]
+static DUE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Waits until the next request is due. It has the CPU to itself.
+#[inline(always)]
+fn wait() {
+    // SAFETY: fixed before the program was loaded.
+    let pace = unsafe { core::ptr::read_volatile(&raw const PACE) };
+    let Some(due) = DUE.get_ptr_mut(0) else { return };
+    if pace == 0 {
+        return;
+    }
+    // SAFETY: this CPU's own word; the helper has no preconditions.
+    unsafe {
+        let mut now = bpf_ktime_get_ns();
+        // What was missed in a pause is not made good for.
+        if *due + 1_000_000 < now {
+            *due = now;
+        }
+        for _ in 0..1024 {
+            if now >= *due {
+                break;
+            }
+            now = bpf_ktime_get_ns();
+        }
+        *due += pace;
+    }
+}
 
 /// Where the number of a request lies in a frame of `flood`, in eight letters (`bench/guard/generator.rs` knows it too).
 const NUMBER: usize = 42 + 41;
@@ -136,6 +168,7 @@ pub(crate) fn flood(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_ABORTED;
     };
     let Some(made) = MADE.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    wait();
     // SAFETY: this CPU's own word; `at` checked the ranges; the constants were fixed before the program was loaded.
     unsafe {
         let turn = *made as u32;
