@@ -53,9 +53,9 @@ const SAME: u32 = 100_000;
 /// Conditions: sources, and their packets in a second, if not as many as the veth takes.
 const CASES: [(&str, u32, Option<u32>); 4] = [
     ("nothing", 0, None),
-    ("one source", 1, None),
-    ("10,000, the same rate", 10_000, Some(SAME)),
-    ("10,000 spoofed sources", 10_000, None),
+    ("one source, unbounded", 1, None),
+    ("10,000, at 100,000/s", 10_000, Some(SAME)),
+    ("10,000, unbounded", 10_000, None),
 ];
 
 /// What one condition was like in one round.

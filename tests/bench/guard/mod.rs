@@ -26,7 +26,7 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    pub(crate) const FULL: Self = Self { rounds: 21, signs: 200_000, loads: 3, calls: 1000 };
+    pub(crate) const FULL: Self = Self { rounds: 21, signs: 200_000, loads: 3, calls: 500 };
     pub(crate) const QUICK: Self = Self { rounds: 7, signs: 50_000, loads: 1, calls: 300 };
 }
 
