@@ -1,8 +1,8 @@
 //! `pbx-bench filter`: the packet filter measured against xdp-filter, LPM tries, an LRU hash and nftables;
 //! `pbx-bench sip`: messages and registrations, against rsip and Kamailio; `pbx-bench relay`: media, against a bare
 //! tokio relay and rtpengine; `pbx-bench guard`: what attacks cost the guard, how soon they end and what they leave of
-//! calls, beside Kamailio's pike and nftables. Each in one run, in namespaces of its own. Measures and says what was aimed at;
-//! asserts nothing.
+//! calls, beside Kamailio's pike and nftables. Each in one run, in namespaces of its own. Measures and says what was
+//! aimed at; asserts nothing.
 
 mod allocations;
 mod cases;

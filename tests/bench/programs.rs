@@ -199,8 +199,8 @@ impl Driver {
     }
 }
 
-/// A program that sends requests from so many sources, from `first` on, to the interface `output`, one each `pace` ns (0: as
-/// fast as it can); it lives as long as what is beside it.
+/// A program that sends requests from so many sources, from `first` on, to the interface `output`, one each `pace` ns
+/// (0: as fast as it can); it lives as long as what is beside it.
 pub(crate) fn flooder(output: u32, first: u32, sources: u32, pace: u64) -> Result<(Ebpf, Program)> {
     let mut ebpf = EbpfLoader::new()
         .override_global("OUTPUT", &output, true)

@@ -208,7 +208,8 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n{:<12} {:<24} {:>26} {:>8} {:>8} {:>7} {:>8} {:>10} {:>10} {:>24}  target: {SUCCESS} %, at most 1.5 of quiet",
+            "\n{:<12} {:<24} {:>26} {:>8} {:>8} {:>7} {:>8} {:>10} {:>10} {:>24}  \
+             target: {SUCCESS} %, at most 1.5 of quiet",
             "who",
             "calls, and beside them",
             "packets/s (min-max)",

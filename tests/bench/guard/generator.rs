@@ -1,5 +1,5 @@
-//! Floods: whole SIP requests that a kernel program makes and redirects into the veth, as fast as it takes them, from one
-//! source or from many. What the other end does with a packet in the kernel it does on the same CPU.
+//! Floods: whole SIP requests that a kernel program makes and redirects into the veth, as fast as it takes them, from
+//! one source or from many. What the other end does with a packet in the kernel it does on the same CPU.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -27,7 +27,7 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
 const ALONE: Ipv4Addr = Ipv4Addr::new(198, 19, 200, 9);
 /// Frames of a test run: so many that its beginning and end, some 20 ms, are little beside it.
 const AT_ONCE: u32 = 131_072;
-/// Begins the request, up to the number that differs in each; the kernel program (`driver/src/drive.rs`) knows its length.
+/// Bytes of a request up to its number; the kernel program (`driver/src/drive.rs`) knows it, too.
 const BEFORE_NUMBER: usize = 41;
 
 /// A flood on its way; it ends when this is dropped.

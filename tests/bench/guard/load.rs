@@ -5,8 +5,8 @@
 //!   phones ──── lan-good   server   lan-bad ──── generator
 //! ```
 //!
-//! The server and the phones have all CPUs but the last, in all conditions; the generator has the last one, where the kernel
-//! also judges and queues its packets.
+//! The server and the phones have all CPUs but the last, in all conditions; the generator has the last one, where the
+//! kernel also judges and queues its packets.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Phones that answer every call at one address by UDP: 180 and 200 at once, the 200 again until it is acknowledged, and
-//! 200 to the BYE. They register nowhere.
+//! Phones that answer every call at one address by UDP: 180 and 200 at once, the 200 again until it is acknowledged,
+//! and 200 to the BYE. They register nowhere.
 
 use std::{
     collections::HashMap,

@@ -155,7 +155,7 @@ fn wait() {
     }
 }
 
-/// Where the number of a request lies in a frame of `flood`, in eight letters (`bench/guard/generator.rs` knows it too).
+/// Where the number of a request lies in a frame of `flood`, in eight letters; `guard/generator.rs` knows it, too.
 const NUMBER: usize = 42 + 41;
 
 /// Sends a SIP request by IPv4 to `OUTPUT`, from the next source and with the next number in its Call-ID. The datagram
