@@ -257,7 +257,7 @@ impl Bench {
             guard: crate::guard::Watch::new(
                 &pbx_core::settings::Settings::default(),
                 [],
-                Vec::new(),
+                Default::default(),
                 [1, 2],
                 crate::net::Clock::start(),
             ),

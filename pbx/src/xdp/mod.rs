@@ -50,7 +50,7 @@ use pbx_ebpf::{
 use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
 
 pub use disabled::Disabled;
-pub use interfaces::connected;
+pub use interfaces::place;
 pub use pins::{Claimed, take_off};
 pub use takeover::{Start, random_seed, take_over};
 pub use tell::{Told, guard_is_over};

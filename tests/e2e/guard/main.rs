@@ -1,6 +1,7 @@
 //! The guard end to end: the real daemon, its kernel filter, real scanners, and offices that must not suffer.
 
 mod attackers;
+mod complaints;
 mod offices;
 
 use anyhow::Result;
