@@ -47,7 +47,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicUsize},
 };
 
-use pbx_core::{address::Prefix, lockout::Surroundings, settings::Settings, time::Timestamp};
+use pbx_core::{lockout::Surroundings, settings::Settings, time::Timestamp};
 use tokio::sync::broadcast;
 
 use self::pending::Waiting;
@@ -87,7 +87,7 @@ pub use self::{
     },
 };
 use crate::{
-    filter::Filter,
+    filter::{BlockKey, Filter},
     guard::Watch,
     host::{OTHER_SERVICE, ROOT_SERVICE, disk::Disk},
     secrets::Secrets,
@@ -186,7 +186,7 @@ struct Inner {
     settings: RwLock<(Settings, i64)>,
     accounts: RwLock<Accounts>,
     /// Automatic blocks as the store has them.
-    kept: Mutex<HashMap<Prefix, StoredBlock>>,
+    kept: Mutex<HashMap<BlockKey, StoredBlock>>,
     /// Automatic blocks that the store should have and has not.
     unsaved: AtomicUsize,
     /// A change of settings that waits to be confirmed, as the store has it.
@@ -212,7 +212,7 @@ impl Operations {
     /// The operations on a loaded state; the filter already has it. Signalling gets its own by `start_signalling`.
     pub fn new(store: Store, state: State, accounts: Accounts, environment: Environment) -> Self {
         let State { rules, next_rule_id, settings, settings_revision, settings_pending, automatic, .. } = state;
-        let kept = automatic.into_iter().map(|block| (block.prefix, block)).collect();
+        let kept = automatic.into_iter().map(|block| (block.key(), block)).collect();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -278,7 +278,7 @@ impl Operations {
         &self.inner.environment.secrets
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<Prefix, StoredBlock>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<BlockKey, StoredBlock>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -102,6 +102,10 @@ impl Receiver for Front {
     fn admits(&self, flow: &Flow, length: usize) -> bool {
         self.0.admits(flow, length)
     }
+
+    fn goes_on(&self, flow: &Flow, length: usize) -> bool {
+        self.0.goes_on(flow, length)
+    }
 }
 
 impl Front {

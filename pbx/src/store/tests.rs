@@ -222,14 +222,20 @@ async fn automatic_blocks_survive_until_their_end() {
         since: NOW,
         expires_at: NOW.saturating_add(Duration::from_secs(seconds)),
         enforced: true,
+        web_only: false,
     };
     let first = store(&folder).await;
     let blocks = [block("192.0.2.1", 30), block("192.0.2.2", 60), block("2001:db8::/64", 60)];
     first.keep_automatic(&blocks, &[]).await.unwrap();
-    first.keep_automatic(&[block("192.0.2.2", 90)], &["2001:db8::/64".parse().unwrap()]).await.unwrap();
+    let web = |prefix, seconds| StoredBlock { reason: Detector::Web, web_only: true, ..block(prefix, seconds) };
+    first.keep_automatic(&[web("192.0.2.2", 60), web("192.0.2.3", 60)], &[]).await.unwrap();
+    let gone = [blocks[2].key(), web("192.0.2.3", 60).key()];
+    first.keep_automatic(&[block("192.0.2.2", 90), block("192.0.2.3", 40)], &gone).await.unwrap();
     first.close().await;
     let later = NOW.saturating_add(Duration::from_secs(30));
-    assert_eq!(store(&folder).await.automatic(later).await.unwrap(), [block("192.0.2.2", 90)]);
+    // Both of a source, and of another the one that is not over.
+    let left = [block("192.0.2.2", 90), web("192.0.2.2", 60), block("192.0.2.3", 40)];
+    assert_eq!(store(&folder).await.automatic(later).await.unwrap(), left);
     let seen = AutomaticBlock {
         prefix: "192.0.2.1".parse().unwrap(),
         reason: Detector::Level2,

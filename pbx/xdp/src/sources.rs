@@ -97,11 +97,6 @@ impl Maps {
         Ok(true)
     }
 
-    /// Ends the automatic blocks of exactly this source; whether there was one.
-    pub fn remove_blocks(&self, source: Source) -> io::Result<bool> {
-        Ok(self.remove_block(source, false)? | self.remove_block(source, true)?)
-    }
-
     /// Ends the automatic block of exactly this source and kind; whether there was one.
     pub fn remove_block(&self, source: Source, web_only: bool) -> io::Result<bool> {
         match self.map_of(web_only).remove(&SourceKey(source)) {

@@ -2,6 +2,7 @@
 
 mod attackers;
 mod complaints;
+mod explained;
 mod offices;
 
 use anyhow::Result;
