@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::{Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -10,6 +11,10 @@ use serde::{Deserialize, Deserializer, de};
 
 /// Where the daemon looks when it is not told otherwise; this one may be missing.
 pub const DEFAULT_PATH: &str = "/etc/pbx/pbx.toml";
+/// Where the web server listens unless it is told otherwise.
+pub const WEB_PORT: u16 = 8887;
+/// Addresses that the web server may have.
+const MOST_ADDRESSES: usize = 16;
 /// The socket of daemon and command line.
 pub const DEFAULT_SOCKET: &str = "/run/pbx/pbx.sock";
 
@@ -23,6 +28,17 @@ pub struct Config {
     pub socket: PathBuf,
     /// The packet filter.
     pub xdp: Xdp,
+    /// The web server.
+    pub web: Web,
+}
+
+/// `[web]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Where portal and REST API are served by HTTPS; none: nowhere. `[::]` is all addresses of both families.
+    #[serde(deserialize_with = "few_addresses")]
+    pub listen: Vec<SocketAddr>,
 }
 
 /// `[xdp]`
@@ -85,7 +101,18 @@ pub enum ConfigError {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { data_dir: "/var/lib/pbx".into(), socket: DEFAULT_SOCKET.into(), xdp: Xdp::default() }
+        Self {
+            data_dir: "/var/lib/pbx".into(),
+            socket: DEFAULT_SOCKET.into(),
+            xdp: Xdp::default(),
+            web: Web::default(),
+        }
+    }
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { listen: vec![(Ipv6Addr::UNSPECIFIED, WEB_PORT).into()] }
     }
 }
 
@@ -135,6 +162,24 @@ impl<'de> Deserialize<'de> for Interfaces {
             }
         }
     }
+}
+
+fn few_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    if texts.len() > MOST_ADDRESSES {
+        return Err(de::Error::custom(format!(
+            "listen: {} addresses are too many (at most {MOST_ADDRESSES})",
+            texts.len()
+        )));
+    }
+    let address = |text: &String| {
+        text.parse().ok().filter(|address: &SocketAddr| address.port() != 0).ok_or_else(|| {
+            de::Error::custom(format!(
+                "listen: {text:?} is no address with a port of 1 to 65535: write \"192.0.2.1:{WEB_PORT}\" or \"[::]:{WEB_PORT}\""
+            ))
+        })
+    };
+    texts.iter().map(address).collect()
 }
 
 /// What the kernel takes as a name: at most 15 bytes, no `/`, `:` or white space.

@@ -103,11 +103,16 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     operations.start_signalling().await?;
 
     let (end, ending) = watch::channel(false);
-    let router = api::router(operations.clone(), api::system_authority(), ending.clone());
+    let web = Arc::new(api::WebCounters::default());
+    let router = api::router(operations.clone(), api::system_authority(), Arc::clone(&web), ending.clone());
     let held = Arc::new(OnceLock::new());
     let mut parts = Parts::default();
     if let Some(keeping) = guard.start(operations.clone())? {
         parts.start("what keeps why sources are blocked", keeping);
+    }
+    if !config.web.listen.is_empty() {
+        let (listen, tls) = (config.web.listen.clone(), operations.web_tls().await?);
+        parts.start("the web server", api::WebServer::new(listen, tls, router.clone(), web, ending.clone()).run());
     }
     parts.start("the API's server", api::Server::new(listener, router, ending.clone()).run());
     if let Some(keeping) = sip.keep(store.clone(), operations.clone()) {

@@ -38,6 +38,11 @@ impl From<OpError> for ApiError {
 }
 
 impl ApiError {
+    /// Whoever asks has not said who they are.
+    pub(super) fn unauthorized(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, error: OpError::denied(message).with_code("UNAUTHORIZED") }
+    }
+
     /// A request that cannot be read, with the status that says why.
     pub(super) fn unreadable(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, error: OpError::usage(message) }

@@ -5,7 +5,10 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 use axum::{
     Json,
     extract::State,
-    response::sse::{self, KeepAlive, Sse},
+    response::{
+        Response,
+        sse::{self, KeepAlive, Sse},
+    },
 };
 use pbx_core::time::Timestamp;
 use serde::Deserialize;
@@ -16,10 +19,10 @@ use tokio::sync::{
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
-use super::{Api, ApiError, extract::Query, listener::ended};
+use super::{Api, ApiError, connection::ended, download::download, extract::Query};
 use crate::{
     ops::{ListOptions, Page},
-    store::{AuditRow, Event},
+    store::{AuditRow, Event, Verified},
 };
 
 /// Events on their way to one follower; the backlog proper is the broadcast channel's.
@@ -45,6 +48,17 @@ pub(super) async fn audit_log(
     Query(options): Query<ListOptions>,
 ) -> Result<Json<Page<AuditRow>>, ApiError> {
     Ok(Json(api.operations.audit_log(&options).await?))
+}
+
+pub(super) async fn export_audit(
+    State(api): State<Api>,
+    Query(options): Query<ListOptions>,
+) -> Result<Response, ApiError> {
+    download(api.operations.export_audit(&options)?, "text/csv; charset=utf-8", "audit_logs.csv").await
+}
+
+pub(super) async fn verify_audit(State(api): State<Api>) -> Result<Json<Verified>, ApiError> {
+    Ok(Json(api.operations.verify_audit().await?))
 }
 
 /// What a live stream is made of.

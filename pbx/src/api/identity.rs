@@ -13,7 +13,7 @@ use axum::{
 };
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
-use super::ApiError;
+use super::{ApiError, https::Remote};
 use crate::ops::{Context, OpError, Role};
 
 /// Its members change.
@@ -82,6 +82,9 @@ pub(super) async fn admit(
     next: Next,
 ) -> Result<Response, ApiError> {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+        if request.extensions().get::<Remote>().is_some() {
+            return Err(ApiError::unauthorized("sign in first: POST /api/auth/sign_in"));
+        }
         return Err(OpError::denied("the connection does not say who it is").into());
     };
     // The system's user database may be on the network: off the async threads, once for each connection.

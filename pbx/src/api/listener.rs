@@ -2,44 +2,33 @@
 //! connections, and none stays that sends no request.
 
 use std::{
-    collections::HashMap,
     fs::Permissions,
     io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::Router;
-use hyper::{
-    Request,
-    body::Incoming,
-    server::conn::http1,
-    service::{Service, service_fn},
-};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
     task::JoinSet,
 };
 
-use super::identity::Peer;
+use super::{
+    connection::{Open, Place, ended, serve},
+    identity::Peer,
+};
 
 /// Connections of one user; root has as many as there are.
 const CONNECTIONS_OF_ONE: usize = 32;
 /// Connections of all.
 const CONNECTIONS: usize = 512;
-/// How long a connection may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests that are under way may take when the daemon ends.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a failed accept (no file descriptors left), so that it does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds the socket; everybody may connect, and is asked who they are. A socket that an earlier daemon left
 /// is taken away: the caller holds the lock that makes sure that it is not in use.
@@ -80,13 +69,13 @@ pub struct Server {
     listener: UnixListener,
     router: Router,
     ending: watch::Receiver<bool>,
-    open: Arc<Mutex<HashMap<u32, usize>>>,
+    open: Open<u32>,
 }
 
 impl Server {
     /// A server of `router` that ends when `ending` turns true.
     pub fn new(listener: UnixListener, router: Router, ending: watch::Receiver<bool>) -> Self {
-        Self { listener, router, ending, open: Arc::default() }
+        Self { listener, router, ending, open: Open::default() }
     }
 
     /// Serves until it is told to end; requests that are under way are finished, for a bounded time.
@@ -114,76 +103,24 @@ impl Server {
 
     fn take(&self, stream: UnixStream, connections: &mut JoinSet<()>) {
         let Ok(credentials) = stream.peer_cred() else { return };
-        let Some(place) = Place::take(&self.open, credentials.uid()) else {
+        let Some(place) = take(&self.open, credentials.uid()) else {
             tracing::debug!(uid = credentials.uid(), "too many connections");
             return;
         };
         let peer = Peer::new(credentials.uid(), credentials.gid());
-        let router = TowerToHyperService::new(self.router.clone());
-        let mut ending = self.ending.clone();
+        let (router, ending) = (self.router.clone(), self.ending.clone());
         connections.spawn(async move {
             let _place = place;
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(peer.clone());
-                router.call(request)
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            let outcome = tokio::select! {
-                outcome = connection.as_mut() => outcome,
-                () = ended(&mut ending) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "a connection broke off");
-            }
+            serve(stream, router, peer, ending).await;
         });
     }
 }
 
-/// Waits for the end, which is also when nobody is left who could tell of it.
-pub(super) async fn ended(ending: &mut watch::Receiver<bool>) {
-    let _ = ending.wait_for(|ending| *ending).await;
-}
-
-/// A place among the open connections, free again when dropped.
-struct Place {
-    open: Arc<Mutex<HashMap<u32, usize>>>,
-    uid: u32,
-}
-
-impl Place {
-    fn take(open: &Arc<Mutex<HashMap<u32, usize>>>, uid: u32) -> Option<Self> {
-        let mut counts = open.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = counts.get(&uid).copied().unwrap_or(0);
-        let all: usize = counts.values().sum();
-        // root gets in even when everybody else has taken everything.
-        if uid != 0 && (own >= CONNECTIONS_OF_ONE || all >= CONNECTIONS) {
-            return None;
-        }
-        if uid == 0 && own >= CONNECTIONS {
-            return None;
-        }
-        counts.insert(uid, own + 1);
-        drop(counts);
-        Some(Self { open: Arc::clone(open), uid })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.uid);
-            }
-        }
+/// A place for a user; root gets in even when everybody else has taken everything.
+fn take(open: &Open<u32>, uid: u32) -> Option<Place<u32>> {
+    match uid {
+        0 => Place::take(open, uid, CONNECTIONS, usize::MAX),
+        _ => Place::take(open, uid, CONNECTIONS_OF_ONE, CONNECTIONS),
     }
 }
 
@@ -193,12 +130,12 @@ mod tests {
 
     #[test]
     fn one_user_cannot_take_all_places_and_gets_them_back() {
-        let open = Arc::default();
-        let mut places: Vec<Place> = (0..CONNECTIONS_OF_ONE).map(|_| Place::take(&open, 1000).unwrap()).collect();
-        assert!(Place::take(&open, 1000).is_none());
-        assert!(Place::take(&open, 1001).is_some());
+        let open = Open::default();
+        let mut places: Vec<_> = (0..CONNECTIONS_OF_ONE).map(|_| take(&open, 1000).unwrap()).collect();
+        assert!(take(&open, 1000).is_none());
+        assert!(take(&open, 1001).is_some());
         places.pop();
-        assert!(Place::take(&open, 1000).is_some());
+        assert!(take(&open, 1000).is_some());
         drop(places);
         assert!(open.lock().unwrap().is_empty());
     }

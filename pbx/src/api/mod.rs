@@ -3,10 +3,13 @@
 //! `/api/trace`, `/api/sessions` and `/api/cdrs`, which show who calls whom.
 
 mod calls;
+mod connection;
+mod download;
 mod error;
 mod events;
 mod extract;
 mod feeds;
+mod https;
 mod identity;
 mod listener;
 mod notify;
@@ -15,6 +18,9 @@ mod security;
 mod trace;
 mod transports;
 mod users;
+mod web;
+
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -26,6 +32,7 @@ use tokio::sync::watch;
 
 pub use self::{
     error::{ApiError, ErrorBody},
+    https::{WebAddress, WebCounters, WebServer, WebStatus},
     identity::{ADMIN_GROUP, Authority, VIEW_GROUP, system_authority},
     listener::{Server, bind},
     rules::FlushRequest,
@@ -44,6 +51,8 @@ const LARGE_BODY: usize = 64 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Api {
     operations: Operations,
+    /// How the web server is.
+    web: Arc<WebCounters>,
     /// Turns true when the daemon ends; streams that would go on for ever end with it.
     ending: watch::Receiver<bool>,
 }
@@ -129,15 +138,26 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/cdrs"),
     ("GET", "/api/cdrs/export"),
     ("GET", "/api/cdrs/{id}"),
+    ("GET", "/api/web/status"),
+    ("GET", "/api/web/certificate"),
+    ("POST", "/api/web/certificate"),
     ("GET", "/api/audit_logs"),
+    ("GET", "/api/audit_logs/export"),
+    ("GET", "/api/audit_logs/verify"),
+    ("GET", "/api/event_logs"),
     ("GET", "/api/events"),
     ("GET", "/api/trace"),
     ("GET", "/api/trace/dropped"),
 ];
 
 /// The whole API.
-pub fn router(operations: Operations, authority: Authority, ending: watch::Receiver<bool>) -> Router {
-    let api = Api { operations, ending };
+pub fn router(
+    operations: Operations,
+    authority: Authority,
+    web: Arc<WebCounters>,
+    ending: watch::Receiver<bool>,
+) -> Router {
+    let api = Api { operations, web, ending };
     let large = DefaultBodyLimit::max(LARGE_BODY);
     let certificates = DefaultBodyLimit::max(CERTIFICATE_BODY);
     Router::new()
@@ -211,7 +231,12 @@ pub fn router(operations: Operations, authority: Authority, ending: watch::Recei
         .route("/api/cdrs", get(calls::cdrs))
         .route("/api/cdrs/export", get(calls::export))
         .route("/api/cdrs/{id}", get(calls::cdr))
+        .route("/api/web/status", get(web::status))
+        .route("/api/web/certificate", get(web::certificate).post(web::set_certificate).layer(certificates))
         .route("/api/audit_logs", get(events::audit_log))
+        .route("/api/audit_logs/export", get(events::export_audit))
+        .route("/api/audit_logs/verify", get(events::verify_audit))
+        .route("/api/event_logs", get(events::list))
         .route("/api/events", get(events::follow))
         .route("/api/trace", get(trace::follow))
         .route("/api/trace/dropped", get(trace::follow_dropped))

@@ -23,7 +23,8 @@ impl Served {
         let bench = Bench::new().await;
         let socket = bench.folder.path().join("pbx.sock");
         let (ending, ended) = watch::channel(false);
-        let router = router(bench.operations.clone(), Arc::new(move |_, _| role), ended.clone());
+        let router = router(bench.operations.clone(), Arc::new(move |_, _| role), Arc::default(), ended.clone());
+        bench.operations.web_tls().await.unwrap();
         let server = tokio::spawn(Server::new(bind(&socket).unwrap(), router, ended).run());
         Self { bench, socket, ending, server }
     }

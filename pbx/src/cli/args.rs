@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use self::{
     accounts::{
         CertificateFiles, Ext, Forward, InTenant, PasswordFrom, Reg, Switch, Tenant, Transport, TransportOptions,
+        WebServer,
     },
     calls::{Call, Cdr, WhichCdrs},
     feeds::Feed,
@@ -117,6 +118,12 @@ pub enum Command {
     /// Transports: where phones reach the appliance
     #[command(subcommand)]
     Transport(Transport),
+    /// The web server: portal and REST API over HTTPS
+    #[command(subcommand)]
+    Web(WebServer),
+    /// Who changed what, and whether that is still what was written
+    #[command(subcommand)]
+    Audit(Audit),
     /// SIP messages as they come and go, or packets that the filter drops, a line each, until Ctrl-C; for administrators
     Trace {
         /// Only those of this peer, an address or range; several add up
@@ -434,6 +441,24 @@ pub struct ListArgs {
     pub(super) limit: u32,
     #[command(flatten)]
     pub(super) watch: Watch,
+}
+
+/// `pbx audit`
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// The newest changes
+    List(ListArgs),
+    /// Follow the chain of hashes through every row
+    Verify,
+    /// Write all rows as CSV, with how things were before and after, the newest first
+    Export {
+        /// Only rows for which this holds: "actor eq 'root'"; several must all hold
+        #[arg(long, value_name = "CONDITION")]
+        filter: Vec<String>,
+        /// The file, or - for standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
 }
 
 #[cfg(test)]

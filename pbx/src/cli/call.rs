@@ -1,10 +1,6 @@
 //! `pbx call` and `pbx cdr`.
 
-use std::{
-    fs::File,
-    io::{self, IsTerminal, Write},
-    path::Path,
-};
+use std::path::Path;
 
 use pbx_core::{
     call::{Disposition, EndedBy},
@@ -17,9 +13,10 @@ use super::{
     args::{Call, Cdr, Change, ListArgs, WhichCdrs},
     ask::confirm,
     client::{encoded, query, typed},
+    download::save,
     events::moment,
     failure::Failure,
-    render::{Columns, ago, bytes, number, plain, say, say_json, span},
+    render::{Columns, ago, bytes, number, say, say_json, span},
 };
 use crate::{
     ops::{CallState, CallView, CdrDetail, CdrLegView, CdrView, LegMedia},
@@ -158,36 +155,7 @@ async fn export(session: &Session, which: &WhichCdrs, filter: Vec<String>, file:
         pairs.push(("filter", &filter));
     }
     let path = format!("/api/cdrs/export{}", query(&pairs));
-    if file == Path::new("-") {
-        let stdout = io::stdout();
-        return match stdout.is_terminal() {
-            true => session.client.download(&path, &mut Plainly(Vec::new())).await,
-            false => session.client.download(&path, &mut stdout.lock()).await,
-        };
-    }
-    let failed = |error: io::Error| Failure::Failed(format!("cannot write {}: {error}", file.display()));
-    // Nothing is written over before the daemon has said yes.
-    let mut whole = session.client.open(&path).await?;
-    let mut written = File::create(file).map_err(failed)?;
-    whole.write_to(&mut written).await
-}
-
-/// A terminal: whole lines, without anything that it obeys.
-struct Plainly(Vec<u8>);
-
-impl Write for Plainly {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.extend_from_slice(bytes);
-        if let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') {
-            let lines: Vec<u8> = self.0.drain(..=end).collect();
-            io::stdout().lock().write_all(plain(&String::from_utf8_lossy(&lines)).as_bytes())?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stdout().lock().flush()
-    }
+    save(session, &path, file).await
 }
 
 /// In the words of a list's filter.

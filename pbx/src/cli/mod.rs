@@ -3,9 +3,11 @@
 
 mod args;
 mod ask;
+mod audit;
 mod block;
 mod call;
 mod client;
+mod download;
 mod events;
 mod evidence;
 mod explain;
@@ -21,6 +23,7 @@ mod status;
 mod tenant;
 mod trace;
 mod transport;
+mod web;
 
 use std::{
     future::Future,
@@ -88,6 +91,8 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Ext(command) => ext::ext(&session, command).await,
         Command::Reg(command) => ext::reg(&session, command).await,
         Command::Transport(command) => transport::run(&session, command).await,
+        Command::Audit(command) => audit::run(&session, command).await,
+        Command::Web(command) => web::run(&session, command).await,
         Command::Call(command) => call::call(&session, command).await,
         Command::Cdr(command) => call::cdr(&session, command).await,
         Command::Trace { ip, dropped: true, reason, count, pcap, .. } => {

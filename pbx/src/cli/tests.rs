@@ -22,7 +22,7 @@ impl Machine {
         let bench = Bench::new().await;
         let socket = bench.folder.path().join("pbx.sock");
         let (ending, ended) = watch::channel(false);
-        let router = router(bench.operations.clone(), Arc::new(move |_, _| role), ended.clone());
+        let router = router(bench.operations.clone(), Arc::new(move |_, _| role), Arc::default(), ended.clone());
         tokio::spawn(Server::new(bind(&socket).unwrap(), router, ended).run());
         Self { bench, socket, ending }
     }
@@ -279,6 +279,16 @@ async fn commands_about_phones_end_with_the_code_that_says_what_happened() {
         ("transport certificate tls:5061 --self-signed", 0),
         (&format!("transport certificate tls:5061 --certificate {chain} --key {other}"), 2),
         (&format!("transport certificate tls:5061 --certificate {chain} --key {key}"), 0),
+        ("web status", 0),
+        ("web certificate", 3),
+        ("web certificate --self-signed", 7),
+        (&format!("web certificate --certificate {chain} --key {key}"), 7),
+        ("audit list", 0),
+        ("audit list --filter \"what\"", 2),
+        ("audit verify", 0),
+        ("audit verify --json", 0),
+        ("audit export", 0),
+        ("audit export /nowhere/file", 1),
         ("transport remove udp:5072", 2),
         ("transport remove udp:5072 --yes", 0),
     ] {

@@ -149,7 +149,8 @@ async fn status(session: &Session, transport: Option<&str>) -> Result<(), Failur
     Ok(())
 }
 
-fn certificate(session: &Session, value: Value) -> Result<(), Failure> {
+/// Prints a certificate.
+pub(super) fn certificate(session: &Session, value: Value) -> Result<(), Failure> {
     if session.json {
         say_json(&value);
         return Ok(());
@@ -176,7 +177,7 @@ fn certificate(session: &Session, value: Value) -> Result<(), Failure> {
 }
 
 /// Certificates and key as text.
-fn pem(files: &CertificateFiles) -> Result<(Option<String>, Option<String>), Failure> {
+pub(super) fn pem(files: &CertificateFiles) -> Result<(Option<String>, Option<String>), Failure> {
     let text = |path: &Path| {
         String::from_utf8(read(path)?).map_err(|_| {
             Failure::Usage(format!(

@@ -60,7 +60,10 @@ pub(super) async fn look_after(operations: Operations, mut ending: watch::Receiv
     loop {
         tokio::select! {
             () = ended(&mut ending) => return,
-            _ = tick.tick() => operations.look_after().await,
+            _ = tick.tick() => {
+                operations.look_after().await;
+                operations.forget_old().await;
+            }
         }
     }
 }

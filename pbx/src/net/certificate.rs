@@ -17,7 +17,7 @@ use rustls::{
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 
 use super::tls;
-use crate::signalling::CertificatePair;
+use crate::{host::Snapshot, signalling::CertificatePair};
 
 /// The longest PEM text that is looked at (bytes): a chain of a few certificates has less.
 const LONGEST: usize = 256 << 10;
@@ -140,6 +140,15 @@ pub fn self_signed(common_name: &str, names: &[String], addresses: &[IpAddr]) ->
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let certificate = params.self_signed(&key)?;
     Ok(CertificatePair { chain: certificate.pem(), key: key.serialize_pem() })
+}
+
+/// The same for this machine: its name, and the addresses that it has now.
+pub fn of_this_machine() -> anyhow::Result<CertificatePair> {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let host = host.filter(|name| !name.is_empty()).unwrap_or_else(|| "pbx".to_owned());
+    let addresses = Snapshot::read().map(|snapshot| snapshot.addresses).unwrap_or_default();
+    let addresses: Vec<IpAddr> = addresses.into_iter().map(|address| address.addr).collect();
+    self_signed(&host, std::slice::from_ref(&host), &addresses)
 }
 
 /// What the first certificate of a chain says; none: it can not be read.

@@ -128,7 +128,7 @@ pub enum ExportFormat {
 pub struct ExportCdrs {
     operations: Operations,
     format: ExportFormat,
-    condition: Condition,
+    condition: Condition<CallField>,
     /// The last one that is out.
     last: Option<(Timestamp, CallId)>,
     begun: bool,
@@ -298,6 +298,7 @@ impl From<&RecordLeg> for CdrLegView {
 }
 
 impl StoredRow for CdrView {
+    type Field = CallField;
     const STORED: &'static [CallField] = &CallField::ALL;
 }
 

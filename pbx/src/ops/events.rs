@@ -7,12 +7,9 @@ use tokio::sync::broadcast;
 
 use super::{
     ListOptions, OpError, Operations, Page,
-    query::{Kind, Query, Row, Value},
+    query::{Kind, Query, Row, StoredRow, Value},
 };
-use crate::store::{AuditRow, EVENTS_KEPT, Event, EventKind, NewEvent};
-
-/// Audit rows that one answer looks through.
-const AUDIT_ROWS: u32 = 10_000;
+use crate::store::{Comparison, Condition, EVENTS_KEPT, Event, EventField, EventKind, NewEvent, Operand};
 
 impl Operations {
     /// Follows the events from now on. A follower that falls behind is told how many it lost.
@@ -42,14 +39,22 @@ impl Operations {
     /// The newest first.
     pub async fn events(&self, options: &ListOptions, since: Option<Timestamp>) -> Result<Page<Event>, OpError> {
         let query = Query::parse::<Event>(options).map_err(OpError::usage)?;
-        let rows = self.store().events(since.unwrap_or(Timestamp::MIN), EVENTS_KEPT as u32).await?;
-        Ok(query.page(rows.into_iter()))
-    }
-
-    /// Who changed what, the newest first.
-    pub async fn audit_log(&self, options: &ListOptions) -> Result<Page<AuditRow>, OpError> {
-        let query = Query::parse::<AuditRow>(options).map_err(OpError::usage)?;
-        Ok(query.page(self.store().audit_rows(AUDIT_ROWS).await?.into_iter()))
+        // What a range has in common with another one is nothing that the store can say.
+        if query.searches_an_address() {
+            let rows = self.store().events(since.unwrap_or(Timestamp::MIN), EVENTS_KEPT as u32).await?;
+            return Ok(query.page(rows.into_iter()));
+        }
+        let mut selection = query.selection::<Event>();
+        if let Some(since) = since {
+            let later = Condition::Compare(EventField::At, Comparison::MoreOrEqual, Operand::Number(since.as_millis()));
+            selection.condition = Condition::All(vec![selection.condition, later]);
+        }
+        let items = self.store().events_page(&selection).await?;
+        let count = match query.counts() {
+            true => Some(usize::try_from(self.store().count_events(&selection.condition).await?).unwrap_or(usize::MAX)),
+            false => None,
+        };
+        Ok(Page { count, items })
     }
 
     pub(super) async fn tell(&self, kind: EventKind, message: String) {
@@ -86,24 +91,14 @@ impl Row for Event {
     }
 }
 
-impl Row for AuditRow {
-    const FIELDS: &'static [(&'static str, Kind)] = &[
-        ("id", Kind::Number),
-        ("at", Kind::Time),
-        ("actor", Kind::Text),
-        ("origin", Kind::Text),
-        ("what", Kind::Text),
-        ("object", Kind::Text),
+impl StoredRow for Event {
+    type Field = EventField;
+    const STORED: &'static [EventField] = &[
+        EventField::Id,
+        EventField::At,
+        EventField::Kind,
+        EventField::Prefix,
+        EventField::Interface,
+        EventField::Message,
     ];
-
-    fn field(&self, index: usize) -> Value<'_> {
-        match index {
-            0 => Value::Number(self.id),
-            1 => Value::Time(self.at),
-            2 => Value::Text(self.actor.as_str().into()),
-            3 => Value::Text(self.origin.as_str().into()),
-            4 => Value::Text(self.what.as_str().into()),
-            _ => Value::Text(self.object.as_str().into()),
-        }
-    }
 }

@@ -85,7 +85,7 @@ impl Operations {
                 }
             }
         }
-        self.store().keep_guard(&evidence, &offences, &gone, self.now()).await?;
+        self.store().keep_guard(&evidence, &offences, &gone).await?;
         self.record(events).await;
         if blocks && let Err(error) = self.follow_automatic().await {
             tracing::warn!(error = %error.message, "automatic blocks are in force and not stored yet");

@@ -6,6 +6,7 @@
 //! other, and a change that has begun is finished even when whoever asked hangs up.
 
 mod accounts;
+mod audit;
 mod automatic;
 mod blocks;
 mod book;
@@ -32,6 +33,7 @@ mod pending;
 mod query;
 mod registrations;
 mod rehearsal;
+mod retention;
 mod rules;
 mod rules_csv;
 mod settings;
@@ -40,6 +42,7 @@ mod tenants;
 mod trace;
 mod transports;
 mod upkeep;
+mod web;
 
 use std::{
     collections::HashMap,
@@ -53,6 +56,7 @@ use tokio::sync::broadcast;
 use self::pending::Waiting;
 pub use self::{
     accounts::Accounts,
+    audit::ExportAudit,
     automatic::Recorded,
     blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
     book::Book,
@@ -85,6 +89,7 @@ pub use self::{
         AddTransport, CertificateView, SetCertificate, TransportAnswer, TransportState, TransportStatusView,
         TransportView, UpdateTransport,
     },
+    web::CertificateAnswer,
 };
 use crate::{
     filter::{BlockKey, Filter},
@@ -203,6 +208,8 @@ struct Inner {
     healths: Mutex<notify::Healths>,
     /// What somebody was told of that wears out.
     worn: Mutex<upkeep::Worn>,
+    /// The web server's certificate, once there is one.
+    web: Mutex<Option<web::Presenting>>,
     /// Held by the doctor, who holds the filter's tables for long.
     examining: Arc<tokio::sync::Mutex<()>>,
     followers: broadcast::Sender<Arc<Event>>,
@@ -230,6 +237,7 @@ impl Operations {
                 notify_changed: tokio::sync::Notify::new(),
                 healths: Mutex::default(),
                 worn: Mutex::default(),
+                web: Mutex::default(),
                 examining: Arc::default(),
                 followers: broadcast::channel(EVENT_BACKLOG).0,
             }),

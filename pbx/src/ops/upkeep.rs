@@ -19,6 +19,41 @@ pub(super) struct Worn {
     certificates: std::collections::BTreeMap<String, usize>,
 }
 
+/// Who presents a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The transport on this port.
+    Tls(u16),
+    /// The web server.
+    Web,
+}
+
+impl Owner {
+    const fn who(self) -> &'static str {
+        match self {
+            Self::Tls(_) => "phones",
+            Self::Web => "browsers",
+        }
+    }
+
+    /// The command that has a certificate of it.
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Tls(_) => "transport",
+            Self::Web => "web",
+        }
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tls(port) => write!(f, "TLS {port}"),
+            Self::Web => f.write_str("the web server"),
+        }
+    }
+}
+
 impl Operations {
     /// Looks at disk and certificates, and tells what is new. To be called now and then.
     pub async fn look_after(&self) {
@@ -26,12 +61,13 @@ impl Operations {
         let mut told: Vec<(EventKind, String)> = Vec::new();
         {
             let disk = self.disk();
-            let certificates: Vec<(u16, CertificateView)> = self
+            let mut certificates: Vec<(Owner, CertificateView)> = self
                 .accounts()
                 .transports()
                 .filter(|transport| transport.chain.is_some())
-                .map(|transport| (transport.port, CertificateView::of(transport.clone())))
+                .map(|one| (Owner::Tls(one.port), CertificateView::of(one.id.0.to_string(), one.chain.clone())))
                 .collect();
+            certificates.extend(self.web_certificate().map(|certificate| (Owner::Web, certificate)));
             let mut worn = self.inner.worn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if let Some(disk) = disk {
                 told.extend(worn.disk(disk).map(|message| (EventKind::Disk, message)));
@@ -69,22 +105,22 @@ impl Worn {
         Some(if full { nearly_full(disk) } else { format!("the disk has room again: {} free", size(disk.free)) })
     }
 
-    fn certificates(&mut self, certificates: &[(u16, CertificateView)], now: Timestamp) -> Vec<String> {
+    fn certificates(&mut self, certificates: &[(Owner, CertificateView)], now: Timestamp) -> Vec<String> {
         let mut told = Vec::new();
         let mut known = std::collections::BTreeMap::new();
-        for (port, certificate) in certificates {
+        for (owner, certificate) in certificates {
             let (Some(end), Some(fingerprint)) = (certificate.not_after, &certificate.fingerprint) else { continue };
             let left = end.saturating_since(now);
             let warnings = WARNINGS.iter().filter(|warning| left <= **warning).count();
-            let key = format!("{port} {fingerprint}");
+            let key = format!("{owner} {fingerprint}");
             let before = self.certificates.get(&key).copied().unwrap_or_default();
             if warnings > before {
                 let when = if left.is_zero() {
-                    format!("has ended, on {end}: phones refuse it")
+                    format!("has ended, on {end}: {} refuse it", owner.who())
                 } else {
                     format!("ends in {}, on {end}", format_duration(Duration::from_secs(left.as_secs() / 3600 * 3600)))
                 };
-                told.push(format!("the certificate of TLS {port} {when}; `pbx transport certificate` replaces it"));
+                told.push(format!("the certificate of {owner} {when}; `pbx {} certificate` replaces it", owner.noun()));
             }
             known.insert(key, warnings);
         }

@@ -371,7 +371,7 @@ mod tests {
     }
 
     async fn kept(store: &Store) -> Vec<(u64, Disposition)> {
-        let all = crate::store::Condition::All(Vec::new());
+        let all = crate::store::Condition::<crate::store::CallField>::All(Vec::new());
         let records = store.calls_before(&all, None, 100).await.unwrap();
         records.iter().map(|record| (record.id.0, record.disposition)).collect()
     }

@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     guard::Watch,
-    host::{Snapshot, clock},
+    host::clock,
     media::{self, Relay},
     net::{Clock, Outbox, Transports, certificate, external::External, stream},
     ops::Operations,
@@ -299,11 +299,7 @@ impl Sip {
 
 impl Signalling for Sip {
     fn self_signed(&self) -> anyhow::Result<CertificatePair> {
-        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        let host = host.filter(|name| !name.is_empty()).unwrap_or_else(|| "pbx".to_owned());
-        let addresses = Snapshot::read().map(|snapshot| snapshot.addresses).unwrap_or_default();
-        let addresses: Vec<IpAddr> = addresses.into_iter().map(|address| address.addr).collect();
-        certificate::self_signed(&host, std::slice::from_ref(&host), &addresses)
+        certificate::of_this_machine()
     }
 
     fn check_certificate(&self, pair: &CertificatePair) -> anyhow::Result<Vec<String>> {

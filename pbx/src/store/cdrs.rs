@@ -1,7 +1,7 @@
 //! Call records: written in batches behind the calls, read for lists, bounded. One that is open is written again; those
 //! that are open at a start were cut off by the end of the daemon before.
 
-mod selection;
+mod fields;
 
 use std::{borrow::Borrow, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,8 +13,11 @@ use pbx_core::{
 };
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-pub use self::selection::{CallField, Comparison, Condition, Operand, Part, Selection};
-use super::{Store, StoreError, millis};
+pub use self::fields::CallField;
+use super::{
+    Store, StoreError, millis,
+    selection::{Condition, Selection},
+};
 
 /// Records that are kept.
 pub const CALLS_KEPT: u64 = 1_000_000;
@@ -88,14 +91,14 @@ impl Store {
     }
 
     /// A page of records with their legs.
-    pub async fn calls(&self, selection: &Selection) -> Result<Vec<Record>, StoreError> {
+    pub async fn calls(&self, selection: &Selection<CallField>) -> Result<Vec<Record>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
         selection.push(&mut query);
         self.read_calls(query).await
     }
 
     /// How many there are.
-    pub async fn count_calls(&self, condition: &Condition) -> Result<u64, StoreError> {
+    pub async fn count_calls(&self, condition: &Condition<CallField>) -> Result<u64, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM cdrs WHERE ");
         condition.push(&mut query);
         let count: i64 = query
@@ -111,7 +114,7 @@ impl Store {
     /// the newest.
     pub async fn calls_before(
         &self,
-        condition: &Condition,
+        condition: &Condition<CallField>,
         before: Option<(Timestamp, CallId)>,
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
@@ -173,6 +176,26 @@ impl Store {
             }
         }
         Ok(gone)
+    }
+
+    /// Forgets records of calls that began before `keep_from` and are over, and says how many went.
+    pub async fn prune_calls(&self, keep_from: Timestamp) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        loop {
+            let deleted = sqlx::query(
+                "DELETE FROM cdrs WHERE id IN (SELECT id FROM cdrs WHERE started < ? AND disposition <> 'open' \
+                 ORDER BY started LIMIT ?)",
+            )
+            .bind(millis(keep_from))
+            .bind(DELETED.cast_signed())
+            .execute(&self.writer)
+            .await
+            .map_err(|error| self.failed(error))?;
+            gone += deleted.rows_affected();
+            if deleted.rows_affected() < DELETED {
+                return Ok(gone);
+            }
+        }
     }
 
     async fn read_calls(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<Record>, StoreError> {

@@ -5,7 +5,7 @@ use pbx_core::{address::Prefix, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, StoreError, millis};
+use super::{Condition, Field, Selection, Store, StoreError, millis};
 
 /// Rows that are kept of all kinds together, and a few less after each cleaning.
 pub const EVENTS_KEPT: i64 = 100_000;
@@ -85,6 +85,38 @@ pub struct Event {
     pub message: String,
 }
 
+/// What of an event can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventField {
+    /// Counts up.
+    Id,
+    /// When.
+    At,
+    /// What kind.
+    Kind,
+    /// Whom it is about, as text.
+    Prefix,
+    /// Where.
+    Interface,
+    /// The sentence.
+    Message,
+}
+
+impl Field for EventField {
+    const NEWEST: &'static str = "id DESC";
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::At => "at",
+            Self::Kind => "kind",
+            Self::Prefix => "prefix",
+            Self::Interface => "interface",
+            Self::Message => "message",
+        }
+    }
+}
+
 impl EventKind {
     const ALL: [Self; 15] = [
         Self::Block,
@@ -146,6 +178,34 @@ impl Store {
         .await
         .map_err(|error| self.failed(error))?;
         rows.iter().map(|row| self.event(row)).collect()
+    }
+
+    /// A page of events.
+    pub async fn events_page(&self, selection: &Selection<EventField>) -> Result<Vec<Event>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT id, at, kind, prefix, interface, message FROM events");
+        selection.push(&mut query);
+        let rows = query.build().persistent(false).fetch_all(&self.readers).await;
+        rows.map_err(|error| self.failed(error))?.iter().map(|row| self.event(row)).collect()
+    }
+
+    /// How many there are.
+    pub async fn count_events(&self, condition: &Condition<EventField>) -> Result<u64, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM events WHERE ");
+        condition.push(&mut query);
+        let count: Result<i64, _> = query.build_query_scalar().persistent(false).fetch_one(&self.readers).await;
+        Ok(count.map_err(|error| self.failed(error))?.cast_unsigned())
+    }
+
+    /// Forgets what happened before `keep_from`, and says how much.
+    pub async fn prune_events(&self, keep_from: Timestamp) -> Result<u64, StoreError> {
+        let deleted = sqlx::query(
+            "DELETE FROM events WHERE id < (SELECT min(id) FROM events WHERE at >= ?1) OR \
+             (at < ?1 AND NOT EXISTS (SELECT 1 FROM events WHERE at >= ?1))",
+        )
+        .bind(millis(keep_from))
+        .execute(&self.writer)
+        .await;
+        Ok(deleted.map_err(|error| self.failed(error))?.rows_affected())
     }
 
     /// The newest events about exactly these ranges, newest first.

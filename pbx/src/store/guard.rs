@@ -1,7 +1,5 @@
 //! What the guard keeps: why sources were blocked, and who was blocked before. Bounded by number and age.
 
-use std::time::Duration;
-
 use pbx_core::{
     address::Prefix,
     guard::{Detector, Offence},
@@ -14,8 +12,6 @@ use super::{Store, StoreError, millis};
 
 /// Rows of evidence that are kept; the oldest go.
 pub const EVIDENCE_KEPT: i64 = 50_000;
-/// How long evidence is kept after its block is over.
-pub const EVIDENCE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// Rows that come in between one cleaning and the next.
 const CLEANING: i64 = 500;
 
@@ -79,7 +75,6 @@ impl Store {
         evidence: &[Evidence],
         offences: &[Offence],
         gone: &[Prefix],
-        now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         async {
@@ -125,10 +120,8 @@ impl Store {
             }
             if last.is_some_and(|last| (last - evidence.len() as i64) / CLEANING < last / CLEANING) {
                 sqlx::query(
-                    "DELETE FROM evidence WHERE until < ?1 OR id <= \
-                     (SELECT id FROM evidence ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                    "DELETE FROM evidence WHERE id <= (SELECT id FROM evidence ORDER BY id DESC LIMIT 1 OFFSET ?)",
                 )
-                .bind(millis(now.saturating_sub(EVIDENCE_LIFE)))
                 .bind(EVIDENCE_KEPT - CLEANING)
                 .execute(&mut *transaction)
                 .await?;
@@ -154,6 +147,12 @@ impl Store {
         query.push_bind(limit);
         let rows = query.build().fetch_all(&self.readers).await.map_err(|error| self.failed(error))?;
         rows.iter().map(|row| self.evidence_of(row)).collect()
+    }
+
+    /// Forgets why those were blocked whose blocks ended before `keep_from`, and says how many went.
+    pub async fn prune_evidence(&self, keep_from: Timestamp) -> Result<u64, StoreError> {
+        let query = sqlx::query("DELETE FROM evidence WHERE until < ?").bind(millis(keep_from));
+        Ok(query.execute(&self.writer).await.map_err(|error| self.failed(error))?.rows_affected())
     }
 
     /// Everybody who was blocked before and is not forgotten since `oldest`.

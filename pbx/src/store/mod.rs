@@ -22,7 +22,9 @@ mod known;
 mod meta;
 mod notify;
 mod rules;
+mod selection;
 mod settings;
+mod web;
 
 use std::{
     path::{Path, PathBuf},
@@ -37,16 +39,18 @@ use sqlx::{
 
 pub use self::{
     accounts::{AccountChange, StoredAccounts, StoredExtension, StoredTenant, StoredTransport},
-    audit::{Audit, AuditRow},
+    audit::{Audit, AuditField, AuditRow, Verified},
     automatic::StoredBlock,
-    cdrs::{CALLS_KEPT, CALLS_SWEPT, CallField, Comparison, Condition, Operand, Part, Selection},
-    events::{EVENTS_KEPT, Event, EventKind, NewEvent},
+    cdrs::{CALLS_KEPT, CALLS_SWEPT, CallField},
+    events::{EVENTS_KEPT, Event, EventField, EventKind, NewEvent},
     feeds::{FeedEntries, FeedState, Released, StoredFeed},
-    guard::{Counter, EVIDENCE_KEPT, EVIDENCE_LIFE, Evidence, EvidenceMessage},
+    guard::{Counter, EVIDENCE_KEPT, Evidence, EvidenceMessage},
     known::StoredKnown,
     notify::{NotifyRow, StoredTarget},
     rules::RuleChange,
+    selection::{Comparison, Condition, Field, Operand, Part, Selection},
     settings::{SettingsChange, StoredSettings},
+    web::StoredCertificate,
 };
 
 /// How long a statement waits for another process that holds the database.
@@ -139,7 +143,9 @@ impl Store {
             .connect_with(options.create_if_missing(false).read_only(true))
             .await
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { writer, readers, path: path.to_path_buf() })
+        let store = Self { writer, readers, path: path.to_path_buf() };
+        store.chain_audit().await?;
+        Ok(store)
     }
 
     /// The database file.

@@ -1,4 +1,5 @@
 mod accounts;
+mod audit;
 mod cdrs;
 
 use pbx_core::{

@@ -58,7 +58,7 @@ impl PortWords {
 pub fn project(settings: &Settings, transports: &[u16], connected: &[Prefix]) -> Projected {
     // No `..` below: a new setting has to be thought of here.
     // What `sip` and `calls` say never reaches the kernel.
-    let Settings { filter, guard, network, sip: _, calls: _, notify: _ } = settings;
+    let Settings { filter, guard, network, sip: _, calls: _, notify: _, retention: _ } = settings;
     let NetworkSettings { local_networks, external_address: _ } = network;
     let FilterSettings { mode, protected_ports, media_ports, sample_rate, web_ports, default_deny } = filter;
     let GuardSettings {

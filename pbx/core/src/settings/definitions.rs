@@ -385,6 +385,15 @@ static DEFINITIONS: &[Definition] = &[
         "disk,certificate,flood,feed,block,unblock",
         "What mail and webhook tell; `pbx notify show` says whether they are on"
     ),
+    setting!(retention.cdrs, "", "365d", "How long records of calls are kept"),
+    setting!(retention.events, "", "30d", "How long events are kept"),
+    setting!(
+        retention.evidence,
+        "",
+        "90d",
+        "How long it is kept, after a block, why there was one, and what the source sent"
+    ),
+    setting!(retention.audit, "", "730d", "How long it is kept who changed what"),
 ];
 
 /// The key that `typed` may be a misspelling of.

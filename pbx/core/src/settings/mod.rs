@@ -7,6 +7,7 @@ mod guard;
 mod network;
 mod notify;
 mod profiles;
+mod retention;
 mod sip;
 mod values;
 
@@ -21,6 +22,7 @@ pub use guard::{
 pub use network::NetworkSettings;
 pub use notify::NotifySettings;
 pub use profiles::{Profile, profile, profiles};
+pub use retention::RetentionSettings;
 pub use sip::{ChallengeSettings, ConnectionSettings, ExpiresSettings, SipSettings};
 pub use values::{
     BlockTime, CallCount, Challenges, Connections, Contacts, Count, EmergencyNumbers, Enforcement, ExternalAddress,
@@ -43,6 +45,8 @@ pub struct Settings {
     pub calls: CallSettings,
     /// What administrators are told.
     pub notify: NotifySettings,
+    /// How long things are kept.
+    pub retention: RetentionSettings,
 }
 
 /// `filter.*`
@@ -156,6 +160,7 @@ impl Settings {
             sip: SipSettings::lowest(),
             calls: CallSettings::lowest(),
             notify: NotifySettings::lowest(),
+            retention: RetentionSettings::lowest(),
         }
     }
 }

@@ -105,7 +105,11 @@ fn every_setting_is_defined_once_with_a_default_that_prints_as_it_stands_there()
     for definition in definitions() {
         assert!(keys.insert(definition.key), "{}", definition.key);
         let group = definition.key.split_once('.').unwrap().0;
-        assert!(["calls", "filter", "guard", "network", "notify", "sip"].contains(&group), "{}", definition.key);
+        assert!(
+            ["calls", "filter", "guard", "network", "notify", "retention", "sip"].contains(&group),
+            "{}",
+            definition.key
+        );
         assert_eq!(defaults.value(definition.key).as_deref(), Some(definition.default), "{}", definition.key);
         assert!(definition.help.len() > 10 && !definition.help.contains('\n'), "{}", definition.key);
         let is_number = matches!(definition.kind, Kind::Integer { .. } | Kind::PowerOfTwo { .. });

@@ -202,6 +202,23 @@ pub enum Transport {
     },
 }
 
+/// `pbx web`
+#[derive(Debug, Subcommand)]
+pub enum WebServer {
+    /// Where it listens or why not, and its connections
+    Status(Watch),
+    /// Print the certificate that browsers see, or set another one; connections go on
+    Certificate {
+        #[command(flatten)]
+        files: CertificateFiles,
+        /// Make a new self-signed one
+        #[arg(long, conflicts_with = "certificate")]
+        self_signed: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
 /// `pbx tenant`
 #[derive(Debug, Subcommand)]
 pub enum Tenant {

@@ -5,17 +5,19 @@ use super::{
     Kind, Query, Row, Value,
     expression::{Expr, Function, Operator},
 };
-use crate::store::{CallField, Comparison, Condition, Operand, Part, Selection};
+use crate::store::{Comparison, Condition, Field, Operand, Part, Selection};
 
 /// Rows that the store has.
 pub(in crate::ops) trait StoredRow: Row {
+    /// What the store calls a field.
+    type Field: Field + 'static;
     /// The store's fields, in the order of [`Row::FIELDS`].
-    const STORED: &'static [CallField];
+    const STORED: &'static [Self::Field];
 }
 
 impl Query {
     /// What the store is asked for.
-    pub(in crate::ops) fn selection<R: StoredRow>(&self) -> Selection {
+    pub(in crate::ops) fn selection<R: StoredRow>(&self) -> Selection<R::Field> {
         Selection {
             condition: self.condition::<R>(),
             order: self.order.iter().map(|(field, descending)| (R::STORED[*field], *descending)).collect(),
@@ -25,7 +27,7 @@ impl Query {
     }
 
     /// Which rows, without page and order.
-    pub(in crate::ops) fn condition<R: StoredRow>(&self) -> Condition {
+    pub(in crate::ops) fn condition<R: StoredRow>(&self) -> Condition<R::Field> {
         let filter = self.filter.as_ref().map(condition::<R>);
         let search = self.search.as_ref().map(|search| {
             let texts = R::FIELDS.iter().zip(R::STORED).filter(|((_, kind), _)| *kind == Kind::Text);
@@ -34,13 +36,18 @@ impl Query {
         Condition::All(filter.into_iter().chain(search).collect())
     }
 
+    /// Whether rows are searched for by an address, which the store knows as text alone.
+    pub(in crate::ops) fn searches_an_address(&self) -> bool {
+        self.search.as_ref().is_some_and(|search| search.range.is_some())
+    }
+
     /// Whether the number of all matching rows is wanted.
     pub(in crate::ops) const fn counts(&self) -> bool {
         self.count
     }
 }
 
-fn condition<R: StoredRow>(expr: &Expr) -> Condition {
+fn condition<R: StoredRow>(expr: &Expr) -> Condition<R::Field> {
     match expr {
         Expr::Any(parts) => Condition::Any(parts.iter().map(condition::<R>).collect()),
         Expr::All(parts) => Condition::All(parts.iter().map(condition::<R>).collect()),

@@ -15,6 +15,7 @@ mod notify;
 mod pending;
 mod registrations;
 mod rehearsal;
+mod retention;
 mod rules;
 mod settings;
 mod switches;

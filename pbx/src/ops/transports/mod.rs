@@ -65,7 +65,7 @@ impl Operations {
     pub fn certificate(&self, id: &str) -> Result<CertificateView, OpError> {
         let stored = self.stored_transport(id)?;
         only_tls(&stored)?;
-        Ok(CertificateView::of(stored))
+        Ok(CertificateView::of(stored.id.0.to_string(), stored.chain))
     }
 
     /// Makes a transport and opens it.
@@ -293,30 +293,12 @@ impl Operations {
         certificate: Option<String>,
         private_key: Option<String>,
     ) -> Result<(CertificatePair, Vec<String>), OpError> {
-        let (chain, key) = match (certificate, private_key) {
-            (None, None) => {
-                let made = self.with_signalling(|signalling| signalling.self_signed()).await?;
-                return made
-                    .map(|pair| (pair, Vec::new()))
-                    .map_err(|error| OpError::signalling(format!("no certificate could be made: {error:#}")));
-            }
-            (Some(_), None) => {
-                return Err(OpError::usage("private_key: it is missing, and belongs to the certificate"));
-            }
-            (None, Some(_)) => {
-                return Err(OpError::usage("certificate: it is missing, and belongs to the private_key"));
-            }
-            (Some(chain), Some(key)) => (chain, key),
+        let Some(pair) = given_pair(certificate, private_key)? else {
+            let made = self.with_signalling(|signalling| signalling.self_signed()).await?;
+            return made
+                .map(|pair| (pair, Vec::new()))
+                .map_err(|error| OpError::signalling(format!("no certificate could be made: {error:#}")));
         };
-        for (field, text) in [("certificate", &chain), ("private_key", &key)] {
-            if text.len() > LONGEST_PEM {
-                return Err(OpError::usage(format!(
-                    "{field}: {} bytes are too many (at most {LONGEST_PEM})",
-                    text.len()
-                )));
-            }
-        }
-        let pair = CertificatePair { chain, key };
         self.with_signalling(move |signalling| {
             let warnings = signalling.check_certificate(&pair);
             Ok((pair, warnings.map_err(|error| OpError::usage(format!("certificate: {error:#}")))?))
@@ -329,6 +311,25 @@ impl Operations {
         transport.chain = Some(pair.chain);
         Ok(())
     }
+}
+
+/// What a request brings: both texts, neither too long, or none.
+pub(super) fn given_pair(
+    certificate: Option<String>,
+    private_key: Option<String>,
+) -> Result<Option<CertificatePair>, OpError> {
+    let (chain, key) = match (certificate, private_key) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(OpError::usage("private_key: it is missing, and belongs to the certificate")),
+        (None, Some(_)) => return Err(OpError::usage("certificate: it is missing, and belongs to the private_key")),
+        (Some(chain), Some(key)) => (chain, key),
+    };
+    for (field, text) in [("certificate", &chain), ("private_key", &key)] {
+        if text.len() > LONGEST_PEM {
+            return Err(OpError::usage(format!("{field}: {} bytes are too many (at most {LONGEST_PEM})", text.len())));
+        }
+    }
+    Ok(Some(CertificatePair { chain, key }))
 }
 
 fn only_tls(stored: &StoredTransport) -> Result<(), OpError> {

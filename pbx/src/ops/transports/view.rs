@@ -105,10 +105,10 @@ pub struct TransportView {
     pub created_at: Timestamp,
 }
 
-/// The certificates of a transport.
+/// The certificates of a transport, or of the web server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateView {
-    /// The transport's.
+    /// The transport's; `web` is the web server's.
     pub id: String,
     /// PEM, the leaf first; nothing before a TLS transport was opened for the first time.
     pub certificate: Option<String>,
@@ -188,10 +188,10 @@ impl TransportView {
 }
 
 impl CertificateView {
-    pub(in crate::ops) fn of(stored: StoredTransport) -> Self {
-        let leaf = stored.chain.as_deref().and_then(|chain| CertificateDer::from_pem_slice(chain.as_bytes()).ok());
+    /// What the leaf of `certificate`, a chain as PEM, says.
+    pub(in crate::ops) fn of(id: String, certificate: Option<String>) -> Self {
+        let leaf = certificate.as_deref().and_then(|chain| CertificateDer::from_pem_slice(chain.as_bytes()).ok());
         let facts = leaf.and_then(|leaf| certificate::facts(&leaf));
-        let (id, certificate) = (stored.id.0.to_string(), stored.chain);
         let Some(certificate::Facts { subject, issuer, names, not_before, not_after, fingerprint, .. }) = facts else {
             return Self {
                 id,

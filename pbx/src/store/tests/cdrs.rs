@@ -92,7 +92,7 @@ fn ended(id: u64, seconds: u64) -> Record {
     }
 }
 
-const ALL: Condition = Condition::All(Vec::new());
+const ALL: Condition<CallField> = Condition::All(Vec::new());
 
 async fn all(store: &Store) -> Vec<Record> {
     store.calls_before(&ALL, None, 1000).await.unwrap()

@@ -1,102 +1,26 @@
-//! Which call records, in which order: conditions and their SQL. Values are bound, never written into a statement.
+//! Which rows of a table, in which order: conditions and their SQL. Values are bound, never written into a statement.
 
 use sqlx::{QueryBuilder, Sqlite};
 
-/// What of a record can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallField {
-    /// 16 hexadecimal digits.
-    Id,
-    /// The name that its tenant has now.
-    Tenant,
-    /// Who called.
-    CallerNumber,
-    /// The name of who called.
-    CallerName,
-    /// What was dialled.
-    Dialled,
-    /// Who answered, or was tried last.
-    CalleeNumber,
-    /// When it was routed.
-    StartedAt,
-    /// When a phone first rang.
-    RingingAt,
-    /// When it was answered.
-    AnsweredAt,
-    /// When it ended.
-    EndedAt,
-    /// From answer to end, in seconds; one that has begun counts.
-    BilledSeconds,
-    /// How it ended.
-    Disposition,
-    /// The final status.
-    Status,
-    /// The cause.
-    Cause,
-    /// Who ended it.
-    EndedBy,
-    /// Why.
-    Why,
-    /// The codec.
-    Codec,
+/// What of a table's rows can be asked for.
+pub trait Field: Copy {
+    /// The order of rows that are otherwise equal, as SQL.
+    const NEWEST: &'static str;
+    /// Its value as SQL.
+    fn sql(self) -> &'static str;
 }
 
-impl CallField {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::Id,
-        Self::Tenant,
-        Self::CallerNumber,
-        Self::CallerName,
-        Self::Dialled,
-        Self::CalleeNumber,
-        Self::StartedAt,
-        Self::RingingAt,
-        Self::AnsweredAt,
-        Self::EndedAt,
-        Self::BilledSeconds,
-        Self::Disposition,
-        Self::Status,
-        Self::Cause,
-        Self::EndedBy,
-        Self::Why,
-        Self::Codec,
-    ];
-
-    const fn sql(self) -> &'static str {
-        match self {
-            Self::Id => "printf('%016x', id)",
-            Self::Tenant => "(SELECT name FROM tenants WHERE tenants.id = cdrs.tenant)",
-            Self::CallerNumber => "caller_number",
-            Self::CallerName => "caller_name",
-            Self::Dialled => "dialled",
-            Self::CalleeNumber => "callee_number",
-            Self::StartedAt => "started",
-            Self::RingingAt => "ringing",
-            Self::AnsweredAt => "answered",
-            Self::EndedAt => "ended",
-            Self::BilledSeconds => "((billed + 999) / 1000)",
-            Self::Disposition => "disposition",
-            Self::Status => "status",
-            Self::Cause => "cause",
-            Self::EndedBy => "ended_by",
-            Self::Why => "why",
-            Self::Codec => "codec",
-        }
-    }
-}
-
-/// Which records. Text is compared without regard to ASCII case; what is not there is smaller than everything that is.
+/// Which rows. Text is compared without regard to ASCII case; what is not there is smaller than everything that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// One of these; none: no record.
+pub enum Condition<F> {
+    /// One of these; none: no row.
     Any(Vec<Self>),
-    /// Each of these; none: every record.
+    /// Each of these; none: every row.
     All(Vec<Self>),
     /// A field beside a value.
-    Compare(CallField, Comparison, Operand),
+    Compare(F, Comparison, Operand),
     /// A text in a field, in lower case.
-    Text(CallField, Part, String),
+    Text(F, Part, String),
 }
 
 /// How a field is to a value.
@@ -138,21 +62,21 @@ pub enum Part {
     End,
 }
 
-/// A page of records.
+/// A page of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub struct Selection<F> {
     /// Which.
-    pub condition: Condition,
+    pub condition: Condition<F>,
     /// By what, and whether the largest is the first; the newest first where that says nothing.
-    pub order: Vec<(CallField, bool)>,
+    pub order: Vec<(F, bool)>,
     /// At most so many.
     pub limit: u32,
     /// After so many.
     pub offset: u64,
 }
 
-impl Condition {
-    pub(in crate::store) fn push(&self, query: &mut QueryBuilder<Sqlite>) {
+impl<F: Field> Condition<F> {
+    pub(super) fn push(&self, query: &mut QueryBuilder<Sqlite>) {
         match self {
             Self::Any(parts) => join(query, parts, " OR ", "0"),
             Self::All(parts) => join(query, parts, " AND ", "1"),
@@ -193,7 +117,7 @@ impl Condition {
     }
 }
 
-fn join(query: &mut QueryBuilder<Sqlite>, parts: &[Condition], word: &str, none: &str) {
+fn join<F: Field>(query: &mut QueryBuilder<Sqlite>, parts: &[Condition<F>], word: &str, none: &str) {
     let Some((first, rest)) = parts.split_first() else {
         query.push(none);
         return;
@@ -207,15 +131,15 @@ fn join(query: &mut QueryBuilder<Sqlite>, parts: &[Condition], word: &str, none:
     query.push(")");
 }
 
-impl Selection {
-    pub(in crate::store) fn push(&self, query: &mut QueryBuilder<Sqlite>) {
+impl<F: Field> Selection<F> {
+    pub(super) fn push(&self, query: &mut QueryBuilder<Sqlite>) {
         query.push(" WHERE ");
         self.condition.push(query);
         query.push(" ORDER BY ");
         for (field, descending) in &self.order {
             query.push(field.sql()).push(" COLLATE NOCASE").push(if *descending { " DESC, " } else { ", " });
         }
-        query.push("started DESC, id DESC LIMIT ").push_bind(self.limit);
+        query.push(F::NEWEST).push(" LIMIT ").push_bind(self.limit);
         query.push(" OFFSET ").push_bind(i64::try_from(self.offset).unwrap_or(i64::MAX));
     }
 }
