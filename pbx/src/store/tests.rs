@@ -300,3 +300,28 @@ async fn rules_of_an_older_layout_keep_their_ids_and_none_is_used_twice() {
     store.change_rules(change(&[], &added)).await.unwrap();
     assert_eq!(store.next_rule_id().await.unwrap(), 11);
 }
+
+#[tokio::test]
+async fn automatic_blocks_of_an_older_layout_stay_what_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/pbx.db");
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let mut older = sqlx::migrate!("./migrations");
+    older.migrations = older.migrations.iter().filter(|one| one.version < 6).cloned().collect::<Vec<_>>().into();
+    older.run(&pool).await.unwrap();
+    for (prefix, reason) in [("192.0.2.1", "web"), ("192.0.2.2", "accounts")] {
+        sqlx::query("INSERT INTO automatic VALUES (?, ?, 5, 90, 1)")
+            .bind(prefix)
+            .bind(reason)
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    pool.close().await;
+    let stored = store(&folder).await.automatic(Timestamp::from_millis(0)).await.unwrap();
+    let stored: Vec<_> = stored.iter().map(|block| (block.prefix.to_string(), block.reason, block.web_only)).collect();
+    let (one, other) = ("192.0.2.1".to_owned(), "192.0.2.2".to_owned());
+    assert_eq!(stored, [(one, Detector::Web, true), (other, Detector::Accounts, false)]);
+}

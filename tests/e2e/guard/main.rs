@@ -4,6 +4,7 @@ mod attackers;
 mod complaints;
 mod explained;
 mod offices;
+mod scenery;
 
 use anyhow::Result;
 use pbx_tests::site::Site;
