@@ -34,7 +34,7 @@ use crate::{
     sip::{self, Sip},
     store::{EventKind, NewEvent, Store},
     web::Web,
-    xdp::{connected, random_seed},
+    xdp::{place, random_seed},
 };
 
 /// Runs the daemon until it is told to end. `detach`: take the filter off when it ends.
@@ -63,7 +63,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let guard = Watch::new(
         &state.settings,
         store.offences(now().saturating_sub(state.settings.guard.repeat.forget.get())).await?,
-        connected(&snapshot),
+        place(&snapshot),
         random_seed()?,
         clock,
     );

@@ -51,7 +51,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicUsize},
 };
 
-use pbx_core::{address::Prefix, lockout::Surroundings, settings::Settings, time::Timestamp};
+use pbx_core::{lockout::Surroundings, settings::Settings, time::Timestamp};
 use tokio::sync::broadcast;
 
 use self::pending::Waiting;
@@ -94,7 +94,7 @@ pub use self::{
     web::CertificateAnswer,
 };
 use crate::{
-    filter::Filter,
+    filter::{BlockKey, Filter},
     guard::Watch,
     host::{OTHER_SERVICE, ROOT_SERVICE, disk::Disk},
     secrets::Secrets,
@@ -193,7 +193,7 @@ struct Inner {
     settings: RwLock<(Settings, i64)>,
     accounts: RwLock<Accounts>,
     /// Automatic blocks as the store has them.
-    kept: Mutex<HashMap<Prefix, StoredBlock>>,
+    kept: Mutex<HashMap<BlockKey, StoredBlock>>,
     /// Automatic blocks that the store should have and has not.
     unsaved: AtomicUsize,
     /// A change of settings that waits to be confirmed, as the store has it.
@@ -223,7 +223,7 @@ impl Operations {
     /// The operations on a loaded state; the filter already has it. Signalling gets its own by `start_signalling`.
     pub fn new(store: Store, state: State, accounts: Accounts, environment: Environment) -> Self {
         let State { rules, next_rule_id, settings, settings_revision, settings_pending, automatic, .. } = state;
-        let kept = automatic.into_iter().map(|block| (block.prefix, block)).collect();
+        let kept = automatic.into_iter().map(|block| (block.key(), block)).collect();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -291,7 +291,7 @@ impl Operations {
         &self.inner.environment.secrets
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<Prefix, StoredBlock>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<BlockKey, StoredBlock>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
