@@ -24,7 +24,7 @@ use tokio::{
 
 use self::parts::Parts;
 use crate::{
-    api,
+    api, backup,
     config::Config,
     guard::Watch,
     host::{self, Snapshot, clock},
@@ -34,7 +34,7 @@ use crate::{
     sip::{self, Sip},
     store::{EventKind, NewEvent, Store},
     web::Web,
-    xdp::{connected, random_seed},
+    xdp::{place, random_seed},
 };
 
 /// Runs the daemon until it is told to end. `detach`: take the filter off when it ends.
@@ -43,6 +43,9 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
     let _lock = lock(&config.data_dir)?;
+    if let Some(saved) = backup::before_migration(&config.data_dir, now()).await? {
+        tracing::info!(backup = saved.name, "the database is brought to a new layout, and was saved before");
+    }
     let store = Store::open(&config.data_dir.join("pbx.db")).await?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from);
     // Before there can be new ones.
@@ -60,7 +63,7 @@ pub async fn run(config: Config, detach: bool) -> anyhow::Result<()> {
     let guard = Watch::new(
         &state.settings,
         store.offences(now().saturating_sub(state.settings.guard.repeat.forget.get())).await?,
-        connected(&snapshot),
+        place(&snapshot),
         random_seed()?,
         clock,
     );
@@ -220,7 +223,7 @@ fn now() -> Timestamp {
 }
 
 /// One daemon a data folder.
-fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
+pub(crate) fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
     let path = data_dir.join("lock");
     let mut file = OpenOptions::new()
         .create(true)

@@ -45,9 +45,8 @@ pub trait Filter: Send + Sync {
     /// Blocks a source until a time, at once. A block that is there and ends later stays as it is. Own addresses, allow
     /// rules, media flows and known sources pass before it.
     fn block(&self, block: &NewBlock) -> anyhow::Result<()>;
-    /// Ends the automatic block of exactly this source, and resets the counters that led to it.
-    /// `false`: there was none.
-    fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool>;
+    /// Ends exactly this automatic block, and resets the counters that led to it. `false`: there was none.
+    fn remove_automatic(&self, block: &BlockKey) -> anyhow::Result<bool>;
     /// Forgets the rate counters and hits of every source inside `prefix`.
     fn reset_counters(&self, prefix: &Prefix) -> anyhow::Result<()>;
     /// Takes over who is known: these have a budget of `guard.known.budget` times level 1 and are never blocked for
@@ -191,6 +190,22 @@ pub enum MediaChange {
     },
 }
 
+/// Which automatic block: a source has at most one of all ports and one of the web alone, and each ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockKey {
+    /// A host, or the /64 of an IPv6 source.
+    pub prefix: Prefix,
+    /// It closes the ports of the web alone.
+    pub web_only: bool,
+}
+
+impl BlockKey {
+    /// The block of all ports.
+    pub const fn whole(prefix: Prefix) -> Self {
+        Self { prefix, web_only: false }
+    }
+}
+
 /// A block that a detector makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewBlock {
@@ -226,6 +241,13 @@ pub struct AutomaticBlock {
     /// It closes the ports of the web and no others.
     #[serde(default)]
     pub web_only: bool,
+}
+
+impl AutomaticBlock {
+    /// Which it is.
+    pub const fn key(&self) -> BlockKey {
+        BlockKey { prefix: self.prefix, web_only: self.web_only }
+    }
 }
 
 /// What a rule has matched.

@@ -1,5 +1,6 @@
 //! The daemon and its command line: touches everything, decides nothing.
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -142,7 +142,8 @@ fn softirq_thread() -> Result<f64> {
     Ok(0.0)
 }
 
-fn command(name: &str, words: &[&str], input: &str) -> Result<String> {
+/// Runs a program with this on its standard input; what it printed.
+pub(crate) fn command(name: &str, words: &[&str], input: &str) -> Result<String> {
     let mut child = Command::new(name)
         .args(words)
         .stdin(Stdio::piped())

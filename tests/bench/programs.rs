@@ -199,6 +199,19 @@ impl Driver {
     }
 }
 
+/// A program that sends requests from so many sources, from `first` on, to the interface `output`, one each `pace` ns
+/// (0: as fast as it can); it lives as long as what is beside it.
+pub(crate) fn flooder(output: u32, first: u32, sources: u32, pace: u64) -> Result<(Ebpf, Program)> {
+    let mut ebpf = EbpfLoader::new()
+        .override_global("OUTPUT", &output, true)
+        .override_global("FIRST", &first, true)
+        .override_global("SOURCES", &sources, true)
+        .override_global("PACE", &pace, true)
+        .load(OBJECT)?;
+    let program = Program { fd: loaded(&mut ebpf, "flood")?, frags: false };
+    Ok((ebpf, program))
+}
+
 fn attached(program: &mut Xdp, interface: &str) -> Result<XdpLink> {
     let link = program.attach(interface, XdpMode::Driver)?;
     Ok(program.take_link(link)?)

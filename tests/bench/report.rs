@@ -50,6 +50,52 @@ pub(crate) struct Figure {
     pub(crate) target: Option<f64>,
 }
 
+/// What one side made of a load under one condition.
+#[derive(Debug, Serialize)]
+pub(crate) struct Side {
+    /// Who.
+    pub(crate) who: &'static str,
+    /// The condition.
+    pub(crate) case: String,
+    /// Packets of the flood in a second, as the side's interface counted them.
+    pub(crate) flood: Spread,
+    /// Of these and of the calls' datagrams, how many a second the server read, and how many were lost at its socket.
+    pub(crate) read: f64,
+    pub(crate) lost: f64,
+    /// Calls, and how many of them went through.
+    pub(crate) calls: usize,
+    pub(crate) successful: usize,
+    /// Milliseconds until a call was set up, over all calls: one that was not counts as infinite (null in JSON).
+    pub(crate) median_ms: f64,
+    pub(crate) p95_ms: f64,
+    /// The median of a round by that of the same round without a flood.
+    pub(crate) of_quiet: Spread,
+    /// Whether it is this side that the targets are for: 99 % of calls, and so many times the quiet median.
+    pub(crate) target: Option<f64>,
+}
+
+/// Calls that are to go through, in percent.
+const SUCCESS: f64 = 99.0;
+
+impl Side {
+    fn success(&self) -> f64 {
+        self.successful as f64 / self.calls as f64 * 100.0
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.target {
+            Some(_) if self.missed() => "NOT MET",
+            Some(_) => "met",
+            None => "-",
+        }
+    }
+
+    fn missed(&self) -> bool {
+        // Written so that what is no number is a miss.
+        self.target.is_some_and(|target| !(self.success() >= SUCCESS && self.of_quiet.median <= target))
+    }
+}
+
 /// Median and extremes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
@@ -77,6 +123,9 @@ pub(crate) struct Report {
     pub(crate) conditions: Vec<String>,
     pub(crate) compared: Vec<Compared>,
     pub(crate) figures: Vec<Figure>,
+    /// A load against several sides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sides: Vec<Side>,
 }
 
 impl Report {
@@ -98,6 +147,21 @@ impl Report {
         for condition in &self.conditions {
             let _ = writeln!(text, "{condition}");
         }
+        self.compared_table(&mut text);
+        self.figures_table(&mut text);
+        self.sides_table(&mut text);
+        let missed = self.missed();
+        let _ = match missed.as_slice() {
+            [] => writeln!(text, "\nevery target is met"),
+            missed => writeln!(text, "\n{} targets are NOT met: {}", missed.len(), missed.join("; ")),
+        };
+        text
+    }
+
+    fn compared_table(&self, text: &mut String) {
+        if self.compared.is_empty() {
+            return;
+        }
         let heading = format!("nanoseconds of CPU {}", self.unit);
         let _ = writeln!(
             text,
@@ -117,6 +181,12 @@ impl Report {
                 against(median, row.target)
             );
         }
+    }
+
+    fn figures_table(&self, text: &mut String) {
+        if self.figures.is_empty() {
+            return;
+        }
         let _ = writeln!(text, "\n{:<90} {:>12} {:<19} {:<11} {:>7}", "figure", "value", "(min-max)", "unit", "target");
         for row in &self.figures {
             let number = |value: f64| if value < 10.0 { format!("{value:.3}") } else { format!("{value:.1}") };
@@ -130,12 +200,46 @@ impl Report {
                 against(row.value, row.target)
             );
         }
-        let missed = self.missed();
-        let _ = match missed.as_slice() {
-            [] => writeln!(text, "\nevery target is met"),
-            missed => writeln!(text, "\n{} targets are NOT met: {}", missed.len(), missed.join("; ")),
-        };
-        text
+    }
+
+    fn sides_table(&self, text: &mut String) {
+        if self.sides.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            text,
+            "\n{:<12} {:<24} {:>26} {:>8} {:>8} {:>7} {:>8} {:>10} {:>10} {:>24}  \
+             target: {SUCCESS} %, at most 1.5 of quiet",
+            "who",
+            "calls, and beside them",
+            "packets/s (min-max)",
+            "read/s",
+            "lost/s",
+            "calls",
+            "% ok",
+            "median ms",
+            "p95 ms",
+            "of quiet (min-max)"
+        );
+        for side in &self.sides {
+            let Spread { median, min, max } = side.flood;
+            let flood = format!("{median:.0} ({min:.0}-{max:.0})");
+            let Spread { median, min, max } = side.of_quiet;
+            let of_quiet = format!("{median:.2} ({min:.2}-{max:.2})");
+            let _ = writeln!(
+                text,
+                "{:<12} {:<24} {flood:>26} {:>8.0} {:>8.0} {:>7} {:>8.2} {:>10.2} {:>10.2} {of_quiet:>24}  {}",
+                side.who,
+                side.case,
+                side.read,
+                side.lost,
+                side.calls,
+                side.success(),
+                side.median_ms,
+                side.p95_ms,
+                side.verdict()
+            );
+        }
     }
 
     /// The cases whose median is above their target.
@@ -143,7 +247,8 @@ impl Report {
         let above = |value: f64, target: Option<f64>| target.is_some_and(|target| value > target);
         let compared = self.compared.iter().filter(|row| above(row.ratio.median, row.target)).map(|row| &*row.case);
         let figures = self.figures.iter().filter(|row| above(row.value, row.target)).map(|row| &*row.what);
-        compared.chain(figures).collect()
+        let sides = self.sides.iter().filter(|side| side.missed()).map(|side| &*side.case);
+        compared.chain(figures).chain(sides).collect()
     }
 }
 

@@ -33,6 +33,16 @@ pub(crate) fn pin() -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).context("pin the bench to one CPU")
 }
 
+/// Pins the calling thread, and what it starts from now on, to all CPUs but that of [`cpu`]; where there is only one it
+/// stays there.
+pub(crate) fn avoid() -> Result<()> {
+    let mut set = CpuSet::new();
+    for other in 0..cpu().max(1) {
+        set.set(other)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).context("keep the bench off one CPU")
+}
+
 /// CPU time of the calling thread so far.
 pub(crate) fn thread_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("the thread's CPU clock")?.into())

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::ApiError;
-use crate::ops::{ExportAudit, ExportCdrs, OpError};
+use crate::ops::{BackupFile, ExportAudit, ExportCdrs, OpError};
 
 /// Pieces on their way to whoever reads.
 const IN_FLIGHT: usize = 2;
@@ -19,18 +19,24 @@ const IN_FLIGHT: usize = 2;
 /// What makes a file piece by piece.
 pub(super) trait Pieces: Send + 'static {
     /// The next piece; none: that was all.
-    fn next(&mut self) -> impl Future<Output = Result<Option<String>, OpError>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, OpError>> + Send;
 }
 
 impl Pieces for ExportCdrs {
-    fn next(&mut self) -> impl Future<Output = Result<Option<String>, OpError>> + Send {
-        Self::next(self)
+    async fn next(&mut self) -> Result<Option<Bytes>, OpError> {
+        Ok(Self::next(self).await?.map(Bytes::from))
     }
 }
 
 impl Pieces for ExportAudit {
-    fn next(&mut self) -> impl Future<Output = Result<Option<String>, OpError>> + Send {
-        Self::next(self)
+    async fn next(&mut self) -> Result<Option<Bytes>, OpError> {
+        Ok(Self::next(self).await?.map(Bytes::from))
+    }
+}
+
+impl Pieces for BackupFile {
+    async fn next(&mut self) -> Result<Option<Bytes>, OpError> {
+        Ok(Self::next(self).await?.map(Bytes::from))
     }
 }
 
@@ -40,8 +46,8 @@ pub(super) async fn download(mut pieces: impl Pieces, kind: &str, name: &str) ->
     // An error that is there at once is an answer like every other.
     let mut next = pieces.next().await?;
     tokio::spawn(async move {
-        while let Some(text) = next {
-            if sender.send(Ok(text.into())).await.is_err() {
+        while let Some(piece) = next {
+            if sender.send(Ok(piece)).await.is_err() {
                 return;
             }
             next = match pieces.next().await {

@@ -1,7 +1,8 @@
 //! The REST API over the unix socket: names, verbs and shapes. Handlers are empty: extract, call an operation,
 //! answer. GET reads and needs the role `View`, POST changes and needs `Admin`; so do
-//! `/api/trace`, `/api/sessions` and `/api/cdrs`, which show who calls whom.
+//! `/api/trace`, `/api/sessions` and `/api/cdrs`, which show who calls whom, and `/api/backups`, which have everything.
 
+mod backups;
 mod calls;
 mod connection;
 mod download;
@@ -138,6 +139,10 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/cdrs"),
     ("GET", "/api/cdrs/export"),
     ("GET", "/api/cdrs/{id}"),
+    ("GET", "/api/backups"),
+    ("POST", "/api/backups"),
+    ("GET", "/api/backups/{name}"),
+    ("POST", "/api/backups/{name}/destroy"),
     ("GET", "/api/web/status"),
     ("GET", "/api/web/certificate"),
     ("POST", "/api/web/certificate"),
@@ -231,6 +236,9 @@ pub fn router(
         .route("/api/cdrs", get(calls::cdrs))
         .route("/api/cdrs/export", get(calls::export))
         .route("/api/cdrs/{id}", get(calls::cdr))
+        .route("/api/backups", get(backups::list).post(backups::create))
+        .route("/api/backups/{name}", get(backups::fetch))
+        .route("/api/backups/{name}/destroy", post(backups::destroy))
         .route("/api/web/status", get(web::status))
         .route("/api/web/certificate", get(web::certificate).post(web::set_certificate).layer(certificates))
         .route("/api/audit_logs", get(events::audit_log))

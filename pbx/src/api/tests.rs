@@ -63,7 +63,10 @@ fn is_stream(path: &str) -> bool {
 
 /// What a viewer may not see.
 fn says_who_calls_whom(path: &str) -> bool {
-    path.starts_with("/api/trace") || path.starts_with("/api/sessions") || path.starts_with("/api/cdrs")
+    path.starts_with("/api/backups")
+        || path.starts_with("/api/trace")
+        || path.starts_with("/api/sessions")
+        || path.starts_with("/api/cdrs")
 }
 
 /// A request that an administrator may make and that works on a bench with one rule.
@@ -79,6 +82,7 @@ fn sample(method: &str, path: &str) -> (String, Bytes) {
     };
     let filled = path.replace("{id}", id).replace("{instance_id}", "urn:uuid:phone").replace("{number}", "101");
     let filled = filled.replace("{target}", "webhook");
+    let filled = if path.contains("backups") { filled.replace("{name}", "pbx-saved.tar") } else { filled };
     let filled = if path.contains("feeds") { filled.replace("{name}", "listed") } else { filled };
     let filled =
         if path.contains("interfaces") { filled.replace("{name}", "eth0") } else { filled.replace("{name}", "strict") };
@@ -134,6 +138,9 @@ async fn every_route_asks_who_it_is() {
             }
             served.bench.list().await;
             let peer = served.bench.receivers().await;
+            let saved = crate::ops::MakeBackup::default();
+            let saved = served.bench.operations.make_backup(&crate::ops::Context::daemon(), saved).await.unwrap();
+            served.bench.operations.set_aside(&saved.item.name, "pbx-saved.tar");
             let audited = served.bench.store().audit_rows(100).await.unwrap().len();
             let (filled, body) = sample(method, path);
             let (status, answer) = served.ask(method, &filled, body).await;

@@ -1,6 +1,7 @@
 //! The tree of commands. Help texts are what people read first, so they say what happens.
 
 mod accounts;
+mod backup;
 mod calls;
 mod feeds;
 mod notify;
@@ -14,6 +15,7 @@ pub(super) use self::{
         CertificateFiles, Ext, Forward, InTenant, PasswordFrom, Reg, Switch, Tenant, Transport, TransportOptions,
         WebServer,
     },
+    backup::{Backup, PassphraseFrom},
     calls::{Call, Cdr, WhichCdrs},
     feeds::Feed,
     notify::{MailOptions, Notify, SetReceiver},
@@ -121,6 +123,9 @@ pub enum Command {
     /// The web server: portal and REST API over HTTPS
     #[command(subcommand)]
     Web(WebServer),
+    /// Save everything, and put it back
+    #[command(subcommand)]
+    Backup(Backup),
     /// Who changed what, and whether that is still what was written
     #[command(subcommand)]
     Audit(Audit),

@@ -1,10 +1,17 @@
 //! What a command asks whoever sits at the terminal: whether to go on, and passwords.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, IsTerminal, Write},
+    path::Path,
+};
 
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
-use super::{args::PasswordFrom, failure::Failure};
+use super::{
+    args::{PassphraseFrom, PasswordFrom},
+    failure::Failure,
+};
 
 /// Bytes of a password that are read; the daemon says what it takes.
 const LONGEST: u64 = 1024;
@@ -45,13 +52,39 @@ impl PasswordFrom {
     }
 }
 
+impl PassphraseFrom {
+    /// The passphrase, or nothing. A new one is asked for twice.
+    pub(super) fn read(self, new: bool) -> Result<Option<String>, Failure> {
+        match self.passphrase_file {
+            Some(path) if path == Path::new("-") => return line(io::stdin().lock()).map(Some),
+            Some(path) => {
+                let file = File::open(&path);
+                let file = file.map_err(|error| Failure::Failed(format!("cannot read {}: {error}", path.display())))?;
+                return line(BufReader::new(file)).map(Some);
+            }
+            None if !self.ask_passphrase => return Ok(None),
+            None => {}
+        }
+        if !io::stdin().is_terminal() {
+            return Err(Failure::Usage(
+                "there is no terminal to ask at: --passphrase-file - reads a passphrase from a pipe".to_owned(),
+            ));
+        }
+        let first = hidden("Passphrase: ")?;
+        if new && hidden("Again: ")? != first {
+            return Err(Failure::Usage("the two are not the same; nothing was changed".to_owned()));
+        }
+        Ok(Some(first))
+    }
+}
+
 /// The first line, without its end.
 fn line(input: impl BufRead) -> Result<String, Failure> {
     let mut text = String::new();
     input.take(LONGEST).read_line(&mut text).map_err(failed)?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(Failure::Usage("there is no password on standard input".to_owned()));
+        return Err(Failure::Usage("there is no password in it, or no line on standard input".to_owned()));
     }
     Ok(text.to_owned())
 }

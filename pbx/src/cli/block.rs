@@ -106,7 +106,7 @@ fn block_row(entry: &BlockEntry) -> [String; 7] {
     };
     let reason = match (Detector::from_name(&entry.reason), &entry.account) {
         (Some(detector), Some(account)) => format!("{account}: {}", detector.what()),
-        (Some(detector), None) if entry.kind == BlockKind::Automatic => detector.label().to_owned(),
+        (Some(detector), None) if entry.kind == BlockKind::Automatic => detector.what().to_owned(),
         _ => entry.reason.clone(),
     };
     let mark = if entry.enforced { "" } else { " *" };

@@ -24,6 +24,8 @@ pub(super) enum Failure {
         /// For these reasons.
         errors: Vec<OpError>,
     },
+    /// It would do harm now.
+    Refused(String),
     /// Everything was printed; only the code is left to give.
     Code(u8),
 }
@@ -36,6 +38,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Denied(_) => 4,
             Self::NoDaemon(_) => 5,
+            Self::Refused(_) => 7,
             Self::Code(code) => *code,
             Self::Answer { status, .. } => match status.as_u16() {
                 400 | 405 | 413 | 415 => 2,
@@ -56,6 +59,7 @@ impl Failure {
             Self::Failed(message) => vec![OpError::internal(message)],
             Self::Usage(message) => vec![OpError::usage(message)],
             Self::Denied(message) => vec![OpError::denied(message)],
+            Self::Refused(message) => vec![OpError::refused(message)],
             Self::NoDaemon(message) => vec![OpError::internal(message).with_code("NO_DAEMON")],
         };
         if json {

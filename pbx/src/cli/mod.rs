@@ -4,6 +4,7 @@
 mod args;
 mod ask;
 mod audit;
+mod backup;
 mod block;
 mod call;
 mod client;
@@ -91,6 +92,7 @@ async fn dispatch(session: Session, command: Command) -> Result<(), Failure> {
         Command::Ext(command) => ext::ext(&session, command).await,
         Command::Reg(command) => ext::reg(&session, command).await,
         Command::Transport(command) => transport::run(&session, command).await,
+        Command::Backup(command) => backup::run(&session, command).await,
         Command::Audit(command) => audit::run(&session, command).await,
         Command::Web(command) => web::run(&session, command).await,
         Command::Call(command) => call::call(&session, command).await,

@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pbx_core::{
     address::Prefix,
-    guard::{Detector, Guard, Networks, Offence, Output, PairBlock, Peak, Sign, Watched, pairs::Pairs},
+    guard::{Detector, Guard, Networks, Offence, Output, PairBlock, Peak, Place, Sign, Watched, pairs::Pairs},
     settings::Settings,
     time::Timestamp,
 };
@@ -51,8 +51,8 @@ pub struct Watch {
     pairs: Pairs,
     clock: Clock,
     networks: ArcSwap<Networks>,
-    /// The settings and the networks of the own interfaces, as the guard has them.
-    around: Mutex<(Settings, Vec<Prefix>)>,
+    /// The settings and the machine's place, as the guard has them.
+    around: Mutex<(Settings, Place)>,
     signs: SyncSender<Sign>,
     waiting: Mutex<Option<Receiver<Sign>>>,
     outputs: mpsc::Sender<(Timestamp, Output)>,
@@ -95,16 +95,15 @@ fn wall() -> Timestamp {
 }
 
 impl Watch {
-    /// A guard that has seen nothing but what the store kept. `seed` is random and secret; `connected` are the networks
-    /// of the own interfaces.
+    /// A guard that has seen nothing but what the store kept. `seed` is random and secret.
     pub fn new(
         settings: &Settings,
         offences: impl IntoIterator<Item = Offence>,
-        connected: Vec<Prefix>,
+        place: Place,
         seed: [u64; 2],
         clock: Clock,
     ) -> Arc<Self> {
-        let networks = Networks::new(settings, connected.clone());
+        let networks = Networks::new(settings, place.clone());
         let mut guard = Guard::new(settings, networks.clone());
         guard.restore(offences, []);
         let (signs, waiting) = sync_channel(SIGNS);
@@ -114,7 +113,7 @@ impl Watch {
             pairs: Pairs::new(seed),
             clock,
             networks: ArcSwap::from_pointee(networks),
-            around: Mutex::new((settings.clone(), connected)),
+            around: Mutex::new((settings.clone(), place)),
             signs,
             waiting: Mutex::new(Some(waiting)),
             outputs,
@@ -214,18 +213,18 @@ impl Watch {
         self.set_now(&known);
     }
 
-    fn set_now(&self, (settings, connected): &(Settings, Vec<Prefix>)) {
-        let networks = Networks::new(settings, connected.clone());
+    fn set_now(&self, (settings, place): &(Settings, Place)) {
+        let networks = Networks::new(settings, place.clone());
         self.networks.store(Arc::new(networks.clone()));
         let mut guard = self.guard();
         let ended = guard.set(settings, networks);
         self.release(&ended);
     }
 
-    /// Takes over the networks of the own interfaces.
-    pub fn set_connected(&self, connected: Vec<Prefix>) {
+    /// Takes over the machine's place in its networks.
+    pub fn set_place(&self, place: Place) {
         let mut known = self.around.lock().unwrap_or_else(PoisonError::into_inner);
-        known.1 = connected;
+        known.1 = place;
         self.set_now(&known);
     }
 

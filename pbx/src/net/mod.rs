@@ -85,4 +85,11 @@ pub trait Receiver: Send + Sync + 'static {
         let _ = (flow, length);
         true
     }
+
+    /// The user-space filter: whether a connection may go on that has just said so many bytes. One whose source was
+    /// blocked after it was let in may not: it is closed, and they are not looked at.
+    fn goes_on(&self, flow: &Flow, length: usize) -> bool {
+        let _ = (flow, length);
+        true
+    }
 }

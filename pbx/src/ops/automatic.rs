@@ -3,11 +3,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use pbx_core::{address::Prefix, guard::Detector, time::format_duration};
+use pbx_core::{guard::Detector, time::format_duration};
 
 use super::{Context, OpError, Operations};
 use crate::{
-    filter::{AutomaticBlock, Control},
+    filter::{AutomaticBlock, BlockKey, Control},
     store::{Audit, EventKind, NewEvent, StoredBlock},
 };
 
@@ -41,10 +41,10 @@ impl Operations {
         let now = self.now();
         let mut recorded = Recorded::default();
         let (mut seen, mut events, mut made) = (Vec::new(), Vec::new(), Vec::new());
-        let gone: Vec<Prefix> = {
+        let gone: Vec<BlockKey> = {
             let kept = self.kept();
             for block in &blocks {
-                match kept.get(&block.prefix) {
+                match kept.get(&block.key()) {
                     Some(known) if *known == StoredBlock::from(block) => continue,
                     // A kernel clock is converted to wall time with an error of milliseconds; that is no change.
                     Some(known) if is_same(known, block) => continue,
@@ -56,22 +56,22 @@ impl Operations {
                 let is_other = |known: &StoredBlock| {
                     known.reason != block.reason || known.expires_at <= block.since.saturating_add(NEAR)
                 };
-                if is_rate && kept.get(&block.prefix).is_none_or(is_other) {
+                if is_rate && kept.get(&block.key()).is_none_or(is_other) {
                     made.push((block.prefix, block.reason, block.enforced));
                 }
                 seen.push(StoredBlock::from(block));
                 events.push(blocked(block));
             }
-            let live: std::collections::HashSet<Prefix> = blocks.iter().map(|block| block.prefix).collect();
-            kept.keys().filter(|prefix| !live.contains(prefix)).copied().collect()
+            let live: std::collections::HashSet<BlockKey> = blocks.iter().map(AutomaticBlock::key).collect();
+            kept.keys().filter(|key| !live.contains(key)).copied().collect()
         };
         recorded.ended = gone.len();
-        events.extend(gone.iter().map(|prefix| NewEvent {
+        events.extend(gone.iter().map(|BlockKey { prefix, web_only }| NewEvent {
             at: now,
             kind: EventKind::Unblock,
             prefix: Some(*prefix),
             interface: None,
-            message: format!("the automatic block of {prefix} is over"),
+            message: format!("the automatic block of {prefix}{} is over", if *web_only { " from the web" } else { "" }),
         }));
         if seen.is_empty() && gone.is_empty() {
             self.inner.unsaved.store(0, Ordering::Relaxed);
@@ -85,10 +85,10 @@ impl Operations {
         self.inner.unsaved.store(0, Ordering::Relaxed);
         {
             let mut kept = self.kept();
-            gone.iter().for_each(|prefix| {
-                kept.remove(prefix);
+            gone.iter().for_each(|key| {
+                kept.remove(key);
             });
-            kept.extend(seen.into_iter().map(|block| (block.prefix, block)));
+            kept.extend(seen.into_iter().map(|block| (block.key(), block)));
         }
         if events.len() > MOST_EVENTS {
             let more = events.len() - MOST_EVENTS;
@@ -116,12 +116,12 @@ impl Operations {
         if blocks.is_empty() {
             return Ok(0);
         }
-        let prefixes: Vec<Prefix> = blocks.iter().map(|block| block.prefix).collect();
-        let to_end = prefixes.clone();
+        let keys: Vec<BlockKey> = blocks.iter().map(AutomaticBlock::key).collect();
+        let to_end = keys.clone();
         let ended: usize = self
             .with_filter(move |filter| {
-                to_end.iter().try_fold(0, |count, prefix| {
-                    filter.remove_automatic(prefix).map(|was_there| count + usize::from(was_there))
+                to_end.iter().try_fold(0, |count, key| {
+                    filter.remove_automatic(key).map(|was_there| count + usize::from(was_there))
                 })
             })
             .await?
@@ -131,11 +131,11 @@ impl Operations {
             OpError::from(error)
                 .with_detail("the automatic block is gone now and would come back after a reboot: repeat the command")
         };
-        self.store().keep_automatic(&[], &prefixes).await.map_err(unstored)?;
+        self.store().keep_automatic(&[], &keys).await.map_err(unstored)?;
         {
             let mut kept = self.kept();
-            prefixes.iter().for_each(|prefix| {
-                kept.remove(prefix);
+            keys.iter().for_each(|key| {
+                kept.remove(key);
             });
         }
         let who = match blocks {
@@ -204,23 +204,9 @@ impl Operations {
     }
 }
 
-/// Whether a detector's blocks close the ports of the web alone: the store does not say it of each.
-fn web_only(detector: Detector) -> bool {
-    detector == Detector::Web
-}
-
 fn from_store(block: &StoredBlock) -> AutomaticBlock {
-    let StoredBlock { prefix, reason, since, expires_at, enforced } = *block;
-    AutomaticBlock {
-        prefix,
-        reason,
-        since,
-        expires_at,
-        packets: 0,
-        last_seen: None,
-        enforced,
-        web_only: web_only(reason),
-    }
+    let StoredBlock { prefix, reason, since, expires_at, enforced, web_only } = *block;
+    AutomaticBlock { prefix, reason, since, expires_at, packets: 0, last_seen: None, enforced, web_only }
 }
 
 /// Both ends within a second of each other and the rest equal.

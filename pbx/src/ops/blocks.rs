@@ -55,7 +55,7 @@ pub struct BlockEntry {
     pub cidr: Prefix,
     /// Who made it.
     pub kind: BlockKind,
-    /// Description of a rule; the name of the detector.
+    /// Description of a rule, never empty; the name of the detector.
     pub reason: String,
     /// The one account that is not heard from there, of a pair; the rest of the source goes on.
     #[serde(default)]
@@ -138,7 +138,12 @@ impl Operations {
                 .map(|rule| of_rule(rule, manual && !shadowed(rule)))
                 .collect()
         };
-        entries.extend(self.automatic_now().await?.iter().map(|block| of_automatic(block, &settings)));
+        let automatic = self.automatic_now().await?;
+        entries.extend(automatic.iter().map(|block| {
+            let entry = of_automatic(block, &settings);
+            // An allow rule goes before every automatic block.
+            BlockEntry { enforced: entry.enforced && !self.is_allowed(&block.prefix), ..entry }
+        }));
         entries.extend(self.guard().pairs().into_iter().map(|pair| of_pair(pair.into())));
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.since));
         Ok(entries)
@@ -292,11 +297,20 @@ impl Operations {
     }
 }
 
+/// Why a rule was made: what its maker wrote, or at least how it came.
+pub(super) fn why(rule: &Rule) -> String {
+    match rule.feed() {
+        _ if !rule.description.is_empty() => rule.description.clone(),
+        Some(feed) => format!("listed by feed {feed}"),
+        None => "by hand".to_owned(),
+    }
+}
+
 fn of_rule(rule: &Rule, enforced: bool) -> BlockEntry {
     BlockEntry {
         cidr: rule.prefix,
         kind: if rule.feed().is_some() { BlockKind::Feed } else { BlockKind::Manual },
-        reason: rule.description.clone(),
+        reason: why(rule),
         account: None,
         since: rule.created_at,
         expire_at: rule.expires_at,

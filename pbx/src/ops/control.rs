@@ -36,7 +36,7 @@ impl Operations {
         let State { rules, next_rule_id, settings, settings_revision, automatic, pending, .. } = state;
         *self.book_mut() = Book::new(rules, next_rule_id);
         *self.inner.settings.write().unwrap_or_else(PoisonError::into_inner) = (settings, settings_revision);
-        *self.kept() = automatic.into_iter().map(|block| (block.prefix, block)).collect();
+        *self.kept() = automatic.into_iter().map(|block| (block.key(), block)).collect();
         self.use_filter(filter);
         if let Err(error) = self.started(pending, &[]).await {
             // Harmless: the next start compares tables and store anyway.

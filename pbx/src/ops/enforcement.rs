@@ -59,7 +59,7 @@ impl Operations {
         let (to_watch, to_end) = (watching.clone(), ended.clone());
         self.with_filter(move |filter| {
             for block in to_end.iter().chain(&to_watch) {
-                filter.remove_automatic(&block.prefix)?;
+                filter.remove_automatic(&block.key())?;
             }
             to_watch.iter().try_for_each(|block| {
                 let AutomaticBlock { prefix, reason, expires_at, web_only, .. } = *block;
@@ -68,16 +68,16 @@ impl Operations {
         })
         .await?
         .map_err(|error| OpError::filter(format!("blocks of a detector that was switched go on: {error:#}")))?;
-        let gone: Vec<_> = ended.iter().map(|block| block.prefix).collect();
+        let gone: Vec<_> = ended.iter().map(AutomaticBlock::key).collect();
         let kept: Vec<StoredBlock> =
             watching.iter().map(|block| StoredBlock { enforced: false, ..StoredBlock::from(block) }).collect();
         self.store().keep_automatic(&kept, &gone).await?;
         {
             let mut known = self.kept();
-            gone.iter().for_each(|prefix| {
-                known.remove(prefix);
+            gone.iter().for_each(|key| {
+                known.remove(key);
             });
-            known.extend(kept.into_iter().map(|block| (block.prefix, block)));
+            known.extend(kept.into_iter().map(|block| (block.key(), block)));
         }
         let at = self.now();
         let told = [(&ended, "are over: their detector is off"), (&watching, "drop nothing: their detector monitors")];

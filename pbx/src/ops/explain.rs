@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Context, CounterView, EvidenceView, OffenceView, OpError, Operations, PairView, RegistrationView,
-    blocks::undo,
+    blocks::{undo, why},
     enforcement,
     evidence::{Found, ranges_of},
     lockout::is_local,
@@ -284,11 +284,7 @@ fn manual(
     let rule = rules.iter().find(|rule| rule.action == action);
     let prefix = rule.map(|rule| rule.prefix).or(view.manual.as_ref().and_then(|kernel| kernel.prefix));
     let name = prefix.map_or_else(|| "a rule".to_owned(), |prefix| format!("the {action} rule {prefix}"));
-    let reason = rule
-        .map(|rule| rule.description.as_str())
-        .filter(|description| !description.is_empty())
-        .map(|description| format!(" ({description})"))
-        .unwrap_or_default();
+    let reason = rule.map(|rule| format!(" ({})", why(rule))).unwrap_or_default();
     match action {
         Action::Allow => {
             let because = format!("{name}{reason} lets {address} pass uncounted");

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     filter::{
-        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-        ManualVerdict, MediaChange, NewBlock, Outcome, ReasonCount, Severity, Talker, TestVerdict,
+        AutomaticBlock, BlockKey, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
+        KnownChange, ManualVerdict, MediaChange, NewBlock, Outcome, ReasonCount, Severity, Talker, TestVerdict,
     },
     host::{disk::Disk, reserved::Uncovered},
     notify::Security,
@@ -113,18 +113,19 @@ impl Filter for FakeFilter {
         self.call(format!("block {} {}", block.prefix, block.reason.as_str()))?;
         let NewBlock { prefix, reason, expires_at, enforced, web_only } = *block;
         let mut blocks = self.automatic.lock().unwrap();
-        blocks.retain(|other| other.prefix != prefix);
+        blocks.retain(|other| (other.prefix, other.web_only) != (prefix, web_only));
         let since = Timestamp::from_millis(0);
         let (packets, last_seen) = (0, None);
         blocks.push(AutomaticBlock { prefix, reason, since, expires_at, packets, last_seen, enforced, web_only });
         Ok(())
     }
 
-    fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
-        self.call(format!("remove_automatic {prefix}"))?;
+    fn remove_automatic(&self, block: &BlockKey) -> anyhow::Result<bool> {
+        let BlockKey { prefix, web_only } = block;
+        self.call(format!("remove_automatic {prefix}{}", if *web_only { " web" } else { "" }))?;
         let mut blocks = self.automatic.lock().unwrap();
         let before = blocks.len();
-        blocks.retain(|block| block.prefix != *prefix);
+        blocks.retain(|other| other.key() != *block);
         Ok(blocks.len() < before)
     }
 
@@ -257,7 +258,7 @@ impl Bench {
             guard: crate::guard::Watch::new(
                 &pbx_core::settings::Settings::default(),
                 [],
-                Vec::new(),
+                Default::default(),
                 [1, 2],
                 crate::net::Clock::start(),
             ),

@@ -2,7 +2,7 @@
 
 use pbx_core::{
     address::Prefix,
-    guard::{Alarm, Block, Offence, Output, PairBlock},
+    guard::{Alarm, Block, Exempt, Offence, Output, PairBlock},
     rule::{Action, NewRule, Origin},
     time::{Timestamp, format_duration},
 };
@@ -13,7 +13,7 @@ use crate::{
     host::Snapshot,
     store::{Counter, EventKind, Evidence, EvidenceMessage, NewEvent},
     trace::masked,
-    xdp::connected,
+    xdp::place,
 };
 
 /// Registered phones that are named in a suggestion.
@@ -52,7 +52,7 @@ impl Operations {
 
     /// Takes over what changed of the machine's networks.
     pub(crate) fn machine_changed(&self, snapshot: &Snapshot) {
-        self.guard().set_connected(connected(snapshot));
+        self.guard().set_place(place(snapshot));
     }
 
     /// Keeps what the guard decided and tells whoever follows. On an error nothing was kept; what was told is not told
@@ -199,8 +199,12 @@ fn of_pair(pair: &PairBlock, at: Timestamp) -> NewEvent {
 
 fn of_alarm(alarm: &Alarm, at: Timestamp) -> NewEvent {
     let (prefix, message) = match alarm {
-        Alarm::Spared { prefix, detector, count, local } => {
-            let why = if *local { "in a local network" } else { "a known source" };
+        Alarm::Spared { prefix, detector, count, exempt } => {
+            let why = match exempt {
+                Exempt::Machine => "an address of this machine, its gateway or its name server",
+                Exempt::Local => "in a local network",
+                Exempt::Known => "a known source",
+            };
             let message = format!("{prefix} is {why}, so it is not blocked for {}: {count} times", detector.what());
             (Some(*prefix), message)
         }

@@ -8,6 +8,7 @@
 mod accounts;
 mod audit;
 mod automatic;
+mod backup;
 mod blocks;
 mod book;
 mod calls;
@@ -50,7 +51,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicUsize},
 };
 
-use pbx_core::{address::Prefix, lockout::Surroundings, settings::Settings, time::Timestamp};
+use pbx_core::{lockout::Surroundings, settings::Settings, time::Timestamp};
 use tokio::sync::broadcast;
 
 use self::pending::Waiting;
@@ -58,6 +59,7 @@ pub use self::{
     accounts::Accounts,
     audit::ExportAudit,
     automatic::Recorded,
+    backup::{BackupAnswer, BackupFile, MakeBackup},
     blocks::{BlockEntry, BlockKind, RemoveBlock, Removed},
     book::Book,
     calls::{CallState, CallView},
@@ -92,7 +94,7 @@ pub use self::{
     web::CertificateAnswer,
 };
 use crate::{
-    filter::Filter,
+    filter::{BlockKey, Filter},
     guard::Watch,
     host::{OTHER_SERVICE, ROOT_SERVICE, disk::Disk},
     secrets::Secrets,
@@ -191,13 +193,15 @@ struct Inner {
     settings: RwLock<(Settings, i64)>,
     accounts: RwLock<Accounts>,
     /// Automatic blocks as the store has them.
-    kept: Mutex<HashMap<Prefix, StoredBlock>>,
+    kept: Mutex<HashMap<BlockKey, StoredBlock>>,
     /// Automatic blocks that the store should have and has not.
     unsaved: AtomicUsize,
     /// A change of settings that waits to be confirmed, as the store has it.
     waiting: Mutex<Waiting>,
     /// Held by the change that is under way.
     changing: tokio::sync::Mutex<()>,
+    /// Held by whoever makes a backup.
+    saving: tokio::sync::Mutex<()>,
     /// Held by whoever reads a feed: one after the other.
     reading: tokio::sync::Mutex<()>,
     /// Feeds were added or changed.
@@ -219,7 +223,7 @@ impl Operations {
     /// The operations on a loaded state; the filter already has it. Signalling gets its own by `start_signalling`.
     pub fn new(store: Store, state: State, accounts: Accounts, environment: Environment) -> Self {
         let State { rules, next_rule_id, settings, settings_revision, settings_pending, automatic, .. } = state;
-        let kept = automatic.into_iter().map(|block| (block.prefix, block)).collect();
+        let kept = automatic.into_iter().map(|block| (block.key(), block)).collect();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -232,6 +236,7 @@ impl Operations {
                 unsaved: AtomicUsize::new(0),
                 waiting: Mutex::new(Waiting { change: settings_pending, failed: None }),
                 changing: tokio::sync::Mutex::new(()),
+                saving: tokio::sync::Mutex::new(()),
                 reading: tokio::sync::Mutex::new(()),
                 feeds_changed: tokio::sync::Notify::new(),
                 notify_changed: tokio::sync::Notify::new(),
@@ -286,7 +291,7 @@ impl Operations {
         &self.inner.environment.secrets
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<Prefix, StoredBlock>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<BlockKey, StoredBlock>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

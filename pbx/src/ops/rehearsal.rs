@@ -80,6 +80,10 @@ impl Operations {
         let now = self.now();
         let (more_count, fewer_count) = (more.len(), fewer.len());
         let mut notes = notes(&changed, before, after);
+        let began = self.guard().began();
+        if began > now.saturating_sub(DAY) {
+            notes.push(format!("the daemon began at {began}: what sources did before that is not known"));
+        }
         if fewer_count > 0 {
             notes.push(
                 "fewer is an upper bound: whoever was blocked was not counted any more, and may have gone on"
@@ -91,7 +95,7 @@ impl Operations {
             notes.push(format!("so many sources came that {left_out} are not known of"));
         }
         Ok(Some(RehearsalView {
-            since: self.guard().began().max(now.saturating_sub(DAY)).min(now),
+            since: began.max(now.saturating_sub(DAY)).min(now),
             until: now,
             more: self.rehearsed(more, before, after).await?,
             more_count,

@@ -106,6 +106,10 @@ impl Receiver for Front {
     fn admits(&self, flow: &Flow, length: usize) -> bool {
         self.0.admits(flow, length)
     }
+
+    fn goes_on(&self, flow: &Flow, length: usize) -> bool {
+        self.0.goes_on(flow, length)
+    }
 }
 
 impl Front {
@@ -207,7 +211,7 @@ mod tests {
         };
         let known = Arc::new(KnownSet::new([7, 8]));
         let (clock, settings) = (Clock::start(), Settings::default());
-        let guard = crate::guard::Watch::new(&settings, [], Vec::new(), [1, 2], clock);
+        let guard = crate::guard::Watch::new(&settings, [], Default::default(), [1, 2], clock);
         let shared = Arc::new(Shared::new(clock, drawn, known, &settings, None, guard));
         let transport = Transport {
             id: TRANSPORT,

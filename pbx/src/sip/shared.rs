@@ -288,6 +288,11 @@ impl Shared {
         self.user_filter.as_ref().is_none_or(|filter| filter.admits(remote, local, flow.protocol, length))
     }
 
+    /// Whether the filter lets a connection go on; that of the kernel would have dropped what came.
+    pub(super) fn goes_on(&self, flow: &Flow, length: usize) -> bool {
+        self.user_filter.as_ref().is_none_or(|filter| filter.goes_on(flow.remote, flow.local, length))
+    }
+
     /// Whether somebody registered over a connection.
     pub(super) fn is_registered(&self, connection: ConnectionId) -> bool {
         self.registered.lock().unwrap_or_else(PoisonError::into_inner).contains(&connection)

@@ -58,6 +58,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that only read; WAL lets them go on beside the writer.
 const READERS: u32 = 3;
 
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// The layout that this program brings a database to: the number of its last migration.
+pub fn newest_layout() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// The open database.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -134,7 +141,7 @@ impl Store {
             .connect_with(options.clone())
             .await
             .map_err(|error| failed(error.to_string()))?;
-        sqlx::migrate!("./migrations")
+        MIGRATIONS
             .run(&writer)
             .await
             .map_err(|error| StoreError::Migrate { path: path.to_path_buf(), message: error.to_string() })?;
@@ -194,6 +201,27 @@ impl Store {
 /// A moment as its column.
 fn millis(at: Timestamp) -> i64 {
     at.as_millis()
+}
+
+#[cfg(test)]
+impl Store {
+    /// Makes the database look as a later program leaves it.
+    pub(crate) async fn pretend_newer(&self) {
+        sqlx::query(
+            "UPDATE _sqlx_migrations SET version = 9999 WHERE version = (SELECT max(version) FROM _sqlx_migrations)",
+        )
+        .execute(&self.writer)
+        .await
+        .unwrap();
+    }
+
+    /// Makes it look as an earlier one left it.
+    pub(crate) async fn pretend_older(&self) {
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)")
+            .execute(&self.writer)
+            .await
+            .unwrap();
+    }
 }
 
 #[cfg(test)]

@@ -223,14 +223,20 @@ async fn automatic_blocks_survive_until_their_end() {
         since: NOW,
         expires_at: NOW.saturating_add(Duration::from_secs(seconds)),
         enforced: true,
+        web_only: false,
     };
     let first = store(&folder).await;
     let blocks = [block("192.0.2.1", 30), block("192.0.2.2", 60), block("2001:db8::/64", 60)];
     first.keep_automatic(&blocks, &[]).await.unwrap();
-    first.keep_automatic(&[block("192.0.2.2", 90)], &["2001:db8::/64".parse().unwrap()]).await.unwrap();
+    let web = |prefix, seconds| StoredBlock { reason: Detector::Web, web_only: true, ..block(prefix, seconds) };
+    first.keep_automatic(&[web("192.0.2.2", 60), web("192.0.2.3", 60)], &[]).await.unwrap();
+    let gone = [blocks[2].key(), web("192.0.2.3", 60).key()];
+    first.keep_automatic(&[block("192.0.2.2", 90), block("192.0.2.3", 40)], &gone).await.unwrap();
     first.close().await;
     let later = NOW.saturating_add(Duration::from_secs(30));
-    assert_eq!(store(&folder).await.automatic(later).await.unwrap(), [block("192.0.2.2", 90)]);
+    // Both of a source, and of another the one that is not over.
+    let left = [block("192.0.2.2", 90), web("192.0.2.2", 60), block("192.0.2.3", 40)];
+    assert_eq!(store(&folder).await.automatic(later).await.unwrap(), left);
     let seen = AutomaticBlock {
         prefix: "192.0.2.1".parse().unwrap(),
         reason: Detector::Level2,
@@ -293,4 +299,29 @@ async fn rules_of_an_older_layout_keep_their_ids_and_none_is_used_twice() {
     let added = [rule(10, "198.51.100.4", Action::Block)];
     store.change_rules(change(&[], &added)).await.unwrap();
     assert_eq!(store.next_rule_id().await.unwrap(), 11);
+}
+
+#[tokio::test]
+async fn automatic_blocks_of_an_older_layout_stay_what_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/pbx.db");
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let mut older = sqlx::migrate!("./migrations");
+    older.migrations = older.migrations.iter().filter(|one| one.version < 6).cloned().collect::<Vec<_>>().into();
+    older.run(&pool).await.unwrap();
+    for (prefix, reason) in [("192.0.2.1", "web"), ("192.0.2.2", "accounts")] {
+        sqlx::query("INSERT INTO automatic VALUES (?, ?, 5, 90, 1)")
+            .bind(prefix)
+            .bind(reason)
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    pool.close().await;
+    let stored = store(&folder).await.automatic(Timestamp::from_millis(0)).await.unwrap();
+    let stored: Vec<_> = stored.iter().map(|block| (block.prefix.to_string(), block.reason, block.web_only)).collect();
+    let (one, other) = ("192.0.2.1".to_owned(), "192.0.2.2".to_owned());
+    assert_eq!(stored, [(one, Detector::Web, true), (other, Detector::Accounts, false)]);
 }

@@ -69,8 +69,7 @@ pub(super) fn restored(block: &StoredBlock, clocks: &Clocks) -> Option<Block> {
         Detector::Level2 => 2,
         _ => 0,
     };
-    // The store does not say what a block closed: of the web's detector it is the web.
-    let flags = flags(block.reason, block.enforced, block.reason == Detector::Web);
+    let flags = flags(block.reason, block.enforced, block.web_only);
     (!left.is_zero()).then(|| Block {
         expires: clocks.monotonic.saturating_add(left.as_nanos() as u64),
         since: clocks.monotonic.saturating_sub(age.as_nanos() as u64),
@@ -102,8 +101,15 @@ pub(super) fn described(source: Source, block: &Block, clocks: &Clocks) -> Autom
     }
 }
 
+/// The blocks that are live, in the same order each time: lists are read by the page.
+pub(super) fn all_live(mut blocks: Vec<(Source, Block)>, now: u64) -> Vec<(Source, Block)> {
+    blocks.retain(|(_, block)| now < block.expires);
+    blocks.sort_unstable_by_key(|(source, block)| (*source, block.is_web_only()));
+    blocks
+}
+
 /// Of each source the block that speaks for it, if one is live: one that drops before one that watches, one of all ports
-/// before one of the web. In the same order each time: lists are read by the page.
+/// before one of the web.
 pub(super) fn live(blocks: Vec<(Source, Block)>, now: u64) -> BTreeMap<Source, Block> {
     let mut live = BTreeMap::new();
     let weight = |block: &Block| (!block.is_monitored(), !block.is_web_only());
@@ -162,7 +168,7 @@ mod tests {
                 let stored = StoredBlock::from(&described);
                 let back = restored(&stored, &clocks()).unwrap();
                 assert_eq!((reason(&back), back.is_monitored(), back.expires), (detector, !enforced, block.expires));
-                assert_eq!(back.is_web_only(), detector == Detector::Web);
+                assert_eq!(back.is_web_only(), web_only);
             }
         }
     }

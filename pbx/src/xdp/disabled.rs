@@ -13,7 +13,7 @@ use pbx_core::{
 use super::pins;
 use crate::{
     filter::{
-        AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
+        AutomaticBlock, BlockKey, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
         KnownChange, MediaChange, NewBlock, Severity, Talker, TestVerdict,
     },
     trace::dropped::{Follower, Wanted},
@@ -76,7 +76,7 @@ impl Filter for Disabled {
     fn block(&self, _: &NewBlock) -> anyhow::Result<()> {
         bail!("{}", self.why())
     }
-    fn remove_automatic(&self, _: &Prefix) -> anyhow::Result<bool> {
+    fn remove_automatic(&self, _: &BlockKey) -> anyhow::Result<bool> {
         bail!("{}", self.why())
     }
     fn reset_counters(&self, _: &Prefix) -> anyhow::Result<()> {

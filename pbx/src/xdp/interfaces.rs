@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::bail;
 use aya::programs::XdpMode as Mode;
-use pbx_core::address::Prefix;
+use pbx_core::{address::Prefix, guard::Place};
 use pbx_ebpf::abi::stats;
 use pbx_xdp::{Maps, link};
 
@@ -83,7 +83,7 @@ impl Table {
 }
 
 /// The networks of the machine's own interfaces.
-pub fn connected(snapshot: &Snapshot) -> Vec<Prefix> {
+pub(super) fn connected(snapshot: &Snapshot) -> Vec<Prefix> {
     let mut networks: Vec<Prefix> = snapshot
         .addresses
         .iter()
@@ -94,6 +94,14 @@ pub fn connected(snapshot: &Snapshot) -> Vec<Prefix> {
     networks.sort();
     networks.dedup();
     networks
+}
+
+/// The machine's place in its networks, as the guard knows it.
+pub fn place(snapshot: &Snapshot) -> Place {
+    let own = snapshot.addresses.iter().map(|address| address.addr);
+    let gateways = snapshot.routes.iter().filter(|route| route.is_default()).filter_map(|route| route.gateway);
+    let machine = own.chain(gateways).chain(snapshot.resolvers.iter().copied()).map(|addr| addr.to_canonical());
+    Place { connected: connected(snapshot), machine: machine.collect() }
 }
 
 /// Puts the enforcement word of every interface in force.

@@ -50,7 +50,7 @@ use pbx_ebpf::{
 use pbx_xdp::{KernelTables, Loaded, Maps, reading::Reading};
 
 pub use disabled::Disabled;
-pub use interfaces::connected;
+pub use interfaces::place;
 pub use pins::{Claimed, take_off};
 pub use takeover::{Start, random_seed, take_over};
 pub use tell::{Told, guard_is_over};
@@ -59,8 +59,8 @@ pub use user::UserFilter;
 use crate::{
     config::Attach,
     filter::{
-        AutomaticBlock, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView, KnownChange,
-        MediaChange, NewBlock, Talker, TestVerdict,
+        AutomaticBlock, BlockKey, Change, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
+        KnownChange, MediaChange, NewBlock, Talker, TestVerdict,
     },
     host::{
         self, Snapshot, clock,
@@ -407,11 +407,12 @@ impl Filter for XdpFilter {
         Ok(())
     }
 
-    fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
-        let Some(source) = source_of(prefix) else { return Ok(false) };
-        let was_there = self.maps.remove_blocks(source)?;
-        for slot in self.maps.rates_of(self.seed, source) {
-            self.maps.reset_rate(&slot);
+    fn remove_automatic(&self, block: &BlockKey) -> anyhow::Result<bool> {
+        let Some(source) = source_of(&block.prefix) else { return Ok(false) };
+        let was_there = self.maps.remove_block(source, block.web_only)?;
+        // No rate leads to a block of the web alone.
+        if !block.web_only {
+            self.maps.rates_of(self.seed, source).iter().for_each(|slot| self.maps.reset_rate(slot));
         }
         Ok(was_there)
     }

@@ -70,7 +70,7 @@ impl Told {
 
 pub(super) fn automatic(filter: &XdpFilter) -> anyhow::Result<Vec<AutomaticBlock>> {
     let (clocks, now) = (Clocks::now(), clock::monotonic_coarse_ns());
-    let live = blocks::live(filter.maps.blocks()?, now);
+    let live = blocks::all_live(filter.maps.blocks()?, now);
     Ok(live.iter().map(|(source, block)| described(*source, block, &clocks)).collect())
 }
 

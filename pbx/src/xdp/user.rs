@@ -33,7 +33,7 @@ use pbx_ebpf::{
 use super::{Clocks, XdpFilter, blocks, halves, prefix_of, source_of, tell};
 use crate::{
     filter::{
-        AutomaticBlock, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
+        AutomaticBlock, BlockKey, Change, Control, Filter, FilterStatus, Finding, Hits, InterfaceCounters, KernelView,
         KnownChange, KnownSource, MediaChange, NewBlock, Rate, ReasonCount, Severity, Talker, TestVerdict, Usage,
     },
     host::{Snapshot, clock, reserved::Uncovered},
@@ -45,6 +45,10 @@ use crate::{
 const SOCKETS: u32 = 1;
 /// Their name.
 const NAME: &str = "sockets";
+/// The flag of TCP that opens a connection.
+const SYN: u8 = 0x02;
+/// That of a segment of an open one.
+const ACK: u8 = 0x10;
 /// Bytes of the headers that are judged in place of a datagram: Ethernet, IPv6, TCP.
 const LONGEST_HEADERS: usize = 14 + 40 + 20;
 
@@ -137,17 +141,29 @@ impl UserFilter {
     /// Whether a datagram, or the opening of a connection, may come in. Takes no lock for a source that is neither
     /// known nor blocked.
     pub fn admits(&self, remote: SocketAddr, local: SocketAddr, protocol: Protocol, bytes: usize) -> bool {
+        !self.judged((remote, local, protocol), SYN, bytes).drops()
+    }
+
+    /// Whether a connection that was let in may go on, of which so many bytes have come. It may not when its source was
+    /// blocked since, by whatever rule; the limit of TCP segments, which nobody is blocked for, ends none. As
+    /// [`admits`](Self::admits), it takes no lock for a source that is not blocked.
+    pub fn goes_on(&self, remote: SocketAddr, local: SocketAddr, bytes: usize) -> bool {
+        let reason = self.judged((remote, local, Protocol::Tcp), ACK, bytes);
+        !matches!(reason, Reason::Manual | Reason::Automatic | Reason::DefaultDeny)
+    }
+
+    /// What becomes of a packet, counted and shown to whoever looks on.
+    fn judged(&self, (remote, local, protocol): (SocketAddr, SocketAddr, Protocol), flags: u8, bytes: usize) -> Reason {
         let mut frame = [0; LONGEST_HEADERS];
-        let length = headers(&mut frame, remote, local, protocol);
-        let judged = self.tables.judge(&frame[..length], SOCKETS, clock::monotonic_coarse_ns());
-        let counter = &self.counters[judged.reason as usize];
+        let length = headers(&mut frame, remote, local, protocol, flags);
+        let reason = self.tables.judge(&frame[..length], SOCKETS, clock::monotonic_coarse_ns()).reason;
+        let counter = &self.counters[reason as usize];
         counter[0].fetch_add(1, Relaxed);
         counter[1].fetch_add(bytes as u64, Relaxed);
-        let drops = judged.reason.drops();
-        if (drops || judged.reason.would_drop()) && self.drops.is_followed() {
-            self.show(judged.reason, remote.ip(), &frame[..length], bytes);
+        if (reason.drops() || reason.would_drop()) && self.drops.is_followed() {
+            self.show(reason, remote.ip(), &frame[..length], bytes);
         }
-        !drops
+        reason
     }
 
     /// Shows a packet, of which the payload never came here, to whoever looks on; a second's worth of them.
@@ -252,8 +268,14 @@ fn with_length(headers: &[u8], payload: usize) -> Box<[u8]> {
     headers
 }
 
-/// The headers that such a packet had; their length.
-fn headers(frame: &mut [u8; LONGEST_HEADERS], remote: SocketAddr, local: SocketAddr, protocol: Protocol) -> usize {
+/// The headers that such a packet had, of TCP with these flags; their length.
+fn headers(
+    frame: &mut [u8; LONGEST_HEADERS],
+    remote: SocketAddr,
+    local: SocketAddr,
+    protocol: Protocol,
+    flags: u8,
+) -> usize {
     let (number, upper): (u8, usize) = if protocol == Protocol::Udp { (17, 8) } else { (6, 20) };
     let ip = match (remote.ip(), local.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -285,9 +307,9 @@ fn headers(frame: &mut [u8; LONGEST_HEADERS], remote: SocketAddr, local: SocketA
     if protocol == Protocol::Udp {
         header[4..6].copy_from_slice(&8u16.to_be_bytes());
     } else {
-        // Five words of header, SYN.
+        // Five words of header.
         header[12] = 0x50;
-        header[13] = 0x02;
+        header[13] = flags;
     }
     14 + ip + upper
 }
@@ -337,7 +359,7 @@ impl Filter for UserFilter {
     fn automatic_blocks(&self) -> anyhow::Result<Vec<AutomaticBlock>> {
         let clocks = Clocks::now();
         let now = clock::monotonic_coarse_ns();
-        let live = blocks::live(self.tables.automatic(), now);
+        let live = blocks::all_live(self.tables.automatic(), now);
         Ok(live.iter().map(|(source, block)| blocks::described(*source, block, &clocks)).collect())
     }
 
@@ -354,10 +376,12 @@ impl Filter for UserFilter {
         Ok(())
     }
 
-    fn remove_automatic(&self, prefix: &Prefix) -> anyhow::Result<bool> {
-        let Some(source) = source_of(prefix) else { return Ok(false) };
-        let was_there = self.tables.remove_block(source, |_| true);
-        self.tables.reset_rates(|of| of == source);
+    fn remove_automatic(&self, block: &BlockKey) -> anyhow::Result<bool> {
+        let Some(source) = source_of(&block.prefix) else { return Ok(false) };
+        let was_there = self.tables.remove_block(source, |there| there.is_web_only() == block.web_only);
+        if !block.web_only {
+            self.tables.reset_rates(|of| of == source);
+        }
         Ok(was_there)
     }
 
@@ -561,7 +585,10 @@ mod tests {
             assert!(filter.admits(remote, SocketAddr::new(local.ip(), 2222), Protocol::Tcp, 60));
             assert!(filter.explain(remote.ip()).unwrap().automatic.unwrap().enforced);
             let prefix = filter.automatic_blocks().unwrap()[0].prefix;
-            assert!(filter.remove_automatic(&prefix).unwrap() && filter.admits(remote, local, Protocol::Udp, 400));
+            assert!(
+                filter.remove_automatic(&BlockKey::whole(prefix)).unwrap()
+                    && filter.admits(remote, local, Protocol::Udp, 400)
+            );
             assert!(filter.explain(remote.ip()).unwrap().automatic.is_none());
         }
         let reasons = filter.counters().unwrap().remove(0).reasons;
@@ -629,9 +656,26 @@ mod tests {
             filter.known(&KnownChange::Are(vec![crate::filter::KnownAt { addr: one.ip(), port: None }])).unwrap();
             assert!(filter.admits(one, local, Protocol::Udp, 400));
             filter.known(&KnownChange::Are(Vec::new())).unwrap();
-            assert!(filter.remove_automatic(&"198.51.100.9".parse().unwrap()).unwrap());
+            assert!(filter.remove_automatic(&BlockKey::whole("198.51.100.9".parse().unwrap())).unwrap());
             assert!(filter.admits(one, local, Protocol::Udp, 400));
         }
+    }
+
+    #[test]
+    fn a_connection_goes_on_until_its_source_is_blocked_however_much_it_says() {
+        let filter = filter(&[]);
+        let (remote, local) = (socket("198.51.100.9:7000"), socket("192.0.2.1:5060"));
+        assert!(filter.admits(remote, local, Protocol::Tcp, 0));
+        assert!((0..100_000).all(|_| filter.goes_on(remote, local, 400)), "nobody is cut off for saying much");
+        filter.block(&new_block("198.51.100.9", Detector::Accounts)).unwrap();
+        assert!(!filter.goes_on(remote, local, 400) && filter.goes_on(socket("198.51.100.8:7000"), local, 400));
+        let known =
+            |all: &[IpAddr]| all.iter().map(|addr| crate::filter::KnownAt { addr: *addr, port: None }).collect();
+        filter.known(&KnownChange::Are(known(&[remote.ip()]))).unwrap();
+        assert!(filter.goes_on(remote, local, 400), "known sources pass before automatic blocks");
+        filter.known(&KnownChange::Are(Vec::new())).unwrap();
+        assert!(filter.remove_automatic(&BlockKey::whole("198.51.100.9".parse().unwrap())).unwrap());
+        assert!(filter.goes_on(remote, local, 400));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! A crate of its own, so that verdict tests and benches build without the daemon.
 
+mod batch;
 pub mod flows;
 pub mod link;
 pub mod maps;

@@ -1,6 +1,10 @@
 //! The maps by name: arrays as memory, the others as typed handles.
 
-use std::{io, os::fd::AsFd as _, sync::Mutex};
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::Mutex,
+};
 
 use aya::{
     Ebpf,
@@ -11,7 +15,7 @@ use pbx_ebpf::abi::{
     settings, stats,
 };
 
-use crate::{memory::Words, object::LoadError};
+use crate::{batch, memory::Words, object::LoadError};
 
 /// Every map that outlives the process.
 pub const PINNED: &[&str] = &[
@@ -60,6 +64,31 @@ plain!(FlowKey, media::Flow);
 plain!(TappedValue, events::Tapped);
 plain!(Counters, [[u64; 2]; stats::REASONS]);
 
+/// A map of automatic blocks.
+pub struct BlockMap {
+    /// For an entry; the lock is among the daemon's threads, the kernel needs none.
+    pub entry: Mutex<HashMap<MapData, SourceKey, BlockValue>>,
+    /// For all entries, which would take too long under the lock.
+    all: OwnedFd,
+}
+
+impl BlockMap {
+    fn of(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        let map = taken(ebpf, name)?;
+        let Map::HashMap(data) = &map else {
+            return Err(LoadError::Map { name, source: io::Error::other("not a hash") });
+        };
+        let all = data.fd().as_fd().try_clone_to_owned().map_err(|source| LoadError::Map { name, source })?;
+        let entry = HashMap::try_from(map).map_err(|e| LoadError::Map { name, source: io::Error::other(e) })?;
+        Ok(Self { entry: Mutex::new(entry), all })
+    }
+
+    /// All entries. Waits for nobody, and nobody for it.
+    pub fn all(&self) -> io::Result<Vec<(SourceKey, BlockValue)>> {
+        batch::entries(self.all.as_fd(), automatic::MAX)
+    }
+}
+
 /// All maps of a loaded object.
 pub struct Maps {
     /// `HEADER`.
@@ -94,10 +123,10 @@ pub struct Maps {
     pub known_state: Words,
     /// `CLOCK` (tests).
     pub clock: Words,
-    /// `AUTOMATIC`; the lock is among the daemon's threads, the kernel needs none.
-    pub automatic: Mutex<HashMap<MapData, SourceKey, BlockValue>>,
-    /// `WEB`, likewise.
-    pub web: Mutex<HashMap<MapData, SourceKey, BlockValue>>,
+    /// `AUTOMATIC`.
+    pub automatic: BlockMap,
+    /// `WEB`.
+    pub web: BlockMap,
     /// `KNOWN`.
     pub known: Mutex<HashMap<MapData, KnownKey, KnownValue>>,
     /// `MEDIA`.
@@ -133,8 +162,8 @@ impl Maps {
             guard: array(e, guard::NAME, 1, guard::Guard::WORDS)?,
             known_state: array(e, known::STATE_NAME, known::MAX, 1)?,
             clock: array(e, "CLOCK", 1, 1)?,
-            automatic: Mutex::new(typed(e, automatic::NAME)?),
-            web: Mutex::new(typed(e, automatic::WEB_NAME)?),
+            automatic: BlockMap::of(e, automatic::NAME)?,
+            web: BlockMap::of(e, automatic::WEB_NAME)?,
             known: Mutex::new(typed(e, known::NAME)?),
             media: Mutex::new(typed(e, media::NAME)?),
             tapped: typed(e, events::TAPPED_NAME)?,

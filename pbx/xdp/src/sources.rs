@@ -30,24 +30,14 @@ fn held(map: &Mutex<Blocks>) -> MutexGuard<'_, Blocks> {
 }
 
 impl Maps {
-    /// All automatic blocks of both kinds, also those that are over.
+    /// All automatic blocks of both kinds, also those that are over. Nobody waits meanwhile.
     pub fn blocks(&self) -> io::Result<Vec<(Source, Block)>> {
-        let mut blocks = Vec::new();
-        for map in [&self.automatic, &self.web] {
-            for entry in held(map).iter() {
-                match entry {
-                    Ok((source, block)) => blocks.push((source.0, block.0)),
-                    // Removed by the kernel or us while we were reading.
-                    Err(MapError::KeyNotFound | MapError::ElementNotFound) => {}
-                    Err(error) => return Err(io::Error::other(error)),
-                }
-            }
-        }
-        Ok(blocks)
+        let all = self.automatic.all()?.into_iter().chain(self.web.all()?);
+        Ok(all.map(|(source, block)| (source.0, block.0)).collect())
     }
 
     fn map_of(&self, web_only: bool) -> MutexGuard<'_, Blocks> {
-        held(if web_only { &self.web } else { &self.automatic })
+        held(&if web_only { &self.web } else { &self.automatic }.entry)
     }
 
     /// The automatic block of exactly this source, of all ports or of the web ports alone.
@@ -105,11 +95,6 @@ impl Maps {
         // After the block: a sweep that clears the bit has not seen it, and looks again after that.
         self.mark(seed, source);
         Ok(true)
-    }
-
-    /// Ends the automatic blocks of exactly this source; whether there was one.
-    pub fn remove_blocks(&self, source: Source) -> io::Result<bool> {
-        Ok(self.remove_block(source, false)? | self.remove_block(source, true)?)
     }
 
     /// Ends the automatic block of exactly this source and kind; whether there was one.

@@ -74,7 +74,7 @@ pub(super) fn measure(directory: &Path, effort: Effort, report: &mut Report) -> 
     let case = "a call with digest, set up and torn down";
     report.spread(case, Spread::of(ours.iter().map(|cost| cost / 1000.0)), "us", Some(500.0));
     report.compared.push(Compared::of(case, &ours, "Kamailio", &theirs));
-    report.spread("core thread at 200 calls a second", Spread::of(busy.into_iter()), "% of a CPU", Some(50.0));
+    report.spread("core thread at 200 calls a second", Spread::of(busy), "% of a CPU", Some(50.0));
     memory(&network, directory, &appliance, report)
 }
 

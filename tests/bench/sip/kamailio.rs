@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -24,8 +24,25 @@ pub(crate) struct Kamailio {
 impl Kamailio {
     /// Starts it with this password for everybody.
     pub(crate) fn start(directory: &Path, address: SocketAddr, password: &str) -> Result<Self> {
+        Self::start_as(directory, address, &configuration(address, password, ("", "")))
+    }
+
+    /// As [`start`](Self::start), with pike and a table of who is banned, as its shipped configuration has them; who is
+    /// trusted is not asked, because pike would take an office behind one address for an attacker.
+    pub(crate) fn start_with_pike(
+        directory: &Path,
+        address: SocketAddr,
+        password: &str,
+        trusted: &[IpAddr],
+    ) -> Result<Self> {
+        let not_trusted: String = trusted.iter().map(|address| format!(" && $si != \"{address}\"")).collect();
+        let route = PIKE_ROUTE.replace("TRUSTED", &not_trusted);
+        Self::start_as(directory, address, &configuration(address, password, (PIKE_MODULES, &route)))
+    }
+
+    fn start_as(directory: &Path, address: SocketAddr, configuration: &str) -> Result<Self> {
         let config = directory.join("kamailio.cfg");
-        fs::write(&config, configuration(address, password))?;
+        fs::write(&config, configuration)?;
         let log = fs::File::create(directory.join("kamailio.log"))?;
         let child = Command::new("kamailio")
             .args(["-DD", "-E", "-m", "512", "-M", "32"])
@@ -81,7 +98,24 @@ impl Drop for Kamailio {
     }
 }
 
-fn configuration(address: SocketAddr, password: &str) -> String {
+/// As in `WITH_ANTIFLOOD` of the configuration that is shipped.
+const PIKE_MODULES: &str = r#"loadmodule "htable.so"
+loadmodule "pike.so"
+modparam("pike", "sampling_time_unit", 2)
+modparam("pike", "reqs_density_per_unit", 16)
+modparam("pike", "remove_latency", 4)
+modparam("htable", "htable", "ipban=>size=8;autoexpire=300;")"#;
+
+const PIKE_ROUTE: &str = r#"if (src_ip != myselfTRUSTED) {
+        if ($sht(ipban=>$si) != $null) { exit; }
+        if (!pike_check_req()) {
+            $sht(ipban=>$si) = 1;
+            exit;
+        }
+    }"#;
+
+/// With these modules, and this before anything else of a request.
+fn configuration(address: SocketAddr, password: &str, (modules, first): (&str, &str)) -> String {
     format!(
         r#"#!KAMAILIO
 debug=0
@@ -102,11 +136,13 @@ loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "auth.so"
 loadmodule "rr.so"
+{modules}
 modparam("usrloc", "db_mode", 0)
 modparam("auth", "qop", "auth")
 modparam("auth", "nonce_expire", 300)
 
 request_route {{
+    {first}
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     if (is_method("REGISTER")) {{
         if (!pv_www_authenticate("$td", "{password}", "0")) {{ www_challenge("$td", "1"); exit; }}

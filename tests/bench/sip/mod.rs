@@ -1,12 +1,12 @@
 //! `pbx-bench sip`: what a message, a registration and a call cost, beside rsip and Kamailio in the same run, in namespaces of
 //! its own.
 
-mod appliance;
+pub(crate) mod appliance;
 mod calls;
 mod flooded;
 mod gate;
 mod growth;
-mod kamailio;
+pub(crate) mod kamailio;
 mod lexing;
 pub(crate) mod process;
 mod registration;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pbx::config::{Interfaces, Xdp};
-use pbx::filter::{AutomaticBlock, Filter, KnownAt, KnownChange, NewBlock};
+use pbx::filter::{AutomaticBlock, BlockKey, Filter, KnownAt, KnownChange, NewBlock};
 use pbx::host::{Snapshot, clock};
 use pbx::store::StoredBlock;
 use pbx::xdp::{Start, XdpFilter, take_over};
@@ -99,9 +99,9 @@ fn a_detectors_block_drops_at_once_spares_known_sources_and_ends_when_it_is_remo
             assert_eq!(bench.heard(bad, source, stream + 2)?, 10);
             filter.known(&KnownChange::Are(Vec::new()))?;
             assert_eq!(bench.heard(bad, source, stream + 3)?, 0);
-            assert!(filter.remove_automatic(&block.prefix)?);
+            assert!(filter.remove_automatic(&block.key())?);
             assert_eq!(bench.heard(bad, source, stream + 4)?, 10);
-            assert!(!filter.remove_automatic(&block.prefix)?);
+            assert!(!filter.remove_automatic(&block.key())?);
         }
         // One that only watches lets pass and counts.
         filter.block(&NewBlock { enforced: false, ..new(bad.v4(), Detector::Scanner) })?;
@@ -164,7 +164,17 @@ fn a_block_of_the_web_stands_beside_a_block_of_everything_and_survives_it() {
         filter.block(&new(addr, Detector::Accounts))?;
         assert_eq!(reasons()?, ["automatic-block", "automatic-block", "passed"]);
         assert!(of(&filter, addr)?.is_some_and(|block| !block.web_only && block.reason == Detector::Accounts));
-        assert!(filter.remove_automatic(&Prefix::host(addr))?);
+        let whole = BlockKey::whole(Prefix::host(addr));
+        let listed: Vec<BlockKey> = filter.automatic_blocks()?.iter().map(AutomaticBlock::key).collect();
+        let web = BlockKey { web_only: true, ..whole };
+        assert_eq!(listed, [whole, web]);
+        // One goes, the other stays, in the kernel and for the store.
+        assert!(filter.remove_automatic(&whole)? && !filter.remove_automatic(&whole)?);
+        assert_eq!(reasons()?, ["automatic-block", "counted", "passed"]);
+        filter.block(&new(addr, Detector::Accounts))?;
+        assert!(filter.remove_automatic(&web)?);
+        assert_eq!(reasons()?, ["automatic-block", "automatic-block", "passed"]);
+        assert!(filter.remove_automatic(&whole)?);
         assert_eq!(reasons()?, ["counted", "counted", "passed"], "both are gone");
         let network: Prefix = "198.51.100.0/24".parse()?;
         let error = filter.block(&NewBlock { prefix: network, ..new(addr, Detector::Web) }).expect_err("a network");

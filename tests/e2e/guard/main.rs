@@ -1,7 +1,10 @@
 //! The guard end to end: the real daemon, its kernel filter, real scanners, and offices that must not suffer.
 
 mod attackers;
+mod complaints;
+mod explained;
 mod offices;
+mod scenery;
 
 use anyhow::Result;
 use pbx_tests::site::Site;

@@ -150,7 +150,7 @@ impl Line {
         self.calls += 1;
         Request {
             method: "REGISTER".to_owned(),
-            uri: format!("sip:{}", self.server.ip()),
+            uri: format!("sip:{}", self.host()),
             version: "SIP/2.0".to_owned(),
             number: number.to_owned(),
             call_id: format!("{}-{}", self.calls, self.local),
@@ -173,7 +173,7 @@ impl Line {
         let (Some(401), Heard::Message(text)) = (challenge.status(), &challenge) else {
             return challenge.status().with_context(|| format!("no challenge but {challenge:?}"));
         };
-        let domain = self.server.ip().to_string();
+        let domain = self.host();
         request.cseq = "2 REGISTER".to_owned();
         request.more += &digest::authorization(&request.number, password, &domain, text)?;
         let last = self.ask(&request)?;
@@ -200,7 +200,7 @@ impl Line {
     /// A request as it is sent.
     pub fn bytes(&self, request: &Request) -> Vec<u8> {
         let Request { method, uri, version, number, call_id, cseq, more, length, body } = request;
-        let (protocol, local, host) = (self.protocol(), self.local, self.server.ip());
+        let (protocol, local, host) = (self.protocol(), self.local, self.host());
         let length = length.as_ref().map(|length| format!("Content-Length: {length}\r\n")).unwrap_or_default();
         let mut bytes = format!(
             "{method} {uri} {version}\r\n\
@@ -299,6 +299,14 @@ impl Line {
                 Some(message) => before.push(message),
                 None => bail!("the stream does not end within {time:?}; before that: {before:?}"),
             }
+        }
+    }
+
+    /// The appliance's address as a URI has it.
+    fn host(&self) -> String {
+        match self.server.ip() {
+            IpAddr::V4(addr) => addr.to_string(),
+            IpAddr::V6(addr) => format!("[{addr}]"),
         }
     }
 

@@ -3,6 +3,8 @@
 //! uses the code under test.
 
 mod baresip;
+pub mod callees;
+pub mod callers;
 pub mod crowd;
 mod digest;
 mod handset;

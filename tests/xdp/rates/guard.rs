@@ -100,7 +100,7 @@ fn at_the_cap_of_blocks_the_excess_is_policed_and_one_event_says_so() {
         let blocks = || (0..automatic::MAX).map(|i| source(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + i))));
         blocks().for_each(|of| pair.blocked(of, 1, 0, 3600 * SECOND));
         let free = |pair: &mut Pair, of: Source| {
-            assert!(pair.kernel.maps.remove_blocks(of).expect("AUTOMATIC can be written"));
+            assert!(pair.kernel.maps.remove_block(of, false).expect("AUTOMATIC can be written"));
             assert!(pair.host.remove_block(of, |_| true));
         };
         for host in 1..=3 {

@@ -114,8 +114,8 @@ pub enum Alarm {
         detector: Detector,
         /// How often.
         count: u32,
-        /// It is in a local network; otherwise it is known.
-        local: bool,
+        /// Why it is not blocked.
+        exempt: Exempt,
     },
     /// Many wrong passwords for one account, from anywhere.
     Account {
@@ -124,6 +124,17 @@ pub enum Alarm {
         /// How many in a day.
         count: u32,
     },
+}
+
+/// Why a source is never blocked by a detector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exempt {
+    /// This machine, its gateway or its name server: everybody may be behind it.
+    Machine,
+    /// It is in a local network, where new telephones try numbers.
+    Local,
+    /// Somebody there proved a password.
+    Known,
 }
 
 /// The guard.
@@ -155,23 +166,39 @@ pub struct Networks {
     pub local: Vec<Prefix>,
     /// Without a router in between: IPv6 is judged by the address there, as in local ones.
     pub on_link: Vec<Prefix>,
+    /// The machine's own addresses, its gateways and name servers: a block of one of them hits everybody.
+    pub machine: Vec<IpAddr>,
+}
+
+/// The machine's place in its networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The networks of its interfaces.
+    pub connected: Vec<Prefix>,
+    /// Its addresses, gateways and name servers.
+    pub machine: Vec<IpAddr>,
 }
 
 impl Networks {
     /// The configured local networks and those of the own interfaces. When none are configured, the private ones of the
     /// own interfaces are local.
-    pub fn new(settings: &Settings, connected: Vec<Prefix>) -> Self {
+    pub fn new(settings: &Settings, Place { connected, machine }: Place) -> Self {
         let configured = &settings.network.local_networks;
         let local = if configured.is_empty() {
             connected.iter().filter(|network| is_private(network.addr())).copied().collect()
         } else {
             configured.iter().copied().collect()
         };
-        Self { local, on_link: connected }
+        Self { local, on_link: connected, machine }
     }
 
     fn is_local(&self, addr: IpAddr) -> bool {
         self.local.iter().any(|network| network.contains(addr))
+    }
+
+    /// Whether a source, an address or a /64, is the machine or what it depends on.
+    fn is_machine(&self, source: &Prefix) -> bool {
+        self.machine.iter().any(|addr| source.contains(*addr))
     }
 
     fn is_on_link(&self, addr: IpAddr) -> bool {
@@ -569,8 +596,14 @@ impl Guard {
             return;
         }
         let local = detector == Detector::Enumeration && self.networks.is_local(prefix.addr());
-        if local || seen.known {
-            self.spare(seen, prefix, detector, counted.all, local);
+        let exempt = match () {
+            () if self.networks.is_machine(&prefix) => Some(Exempt::Machine),
+            () if local => Some(Exempt::Local),
+            () if seen.known => Some(Exempt::Known),
+            () => None,
+        };
+        if let Some(exempt) = exempt {
+            self.spare(seen, prefix, detector, counted.all, exempt);
             return;
         }
         let sure = counted.sure.saturating_mul(2) >= counted.all;
@@ -581,10 +614,10 @@ impl Guard {
     }
 
     /// A source that is never blocked: told once an hour.
-    fn spare(&mut self, seen: Counting, prefix: Prefix, detector: Detector, count: u32, local: bool) {
+    fn spare(&mut self, seen: Counting, prefix: Prefix, detector: Detector, count: u32, exempt: Exempt) {
         self.sources[seen.at].quieten(detector, seen.now + ALARM_QUIET);
         if self.alarmed.len() < SOURCES && self.alarmed.insert((prefix, detector), seen.now).is_none() {
-            self.outputs.push_back(Output::Alarm(Alarm::Spared { prefix, detector, count, local }));
+            self.outputs.push_back(Output::Alarm(Alarm::Spared { prefix, detector, count, exempt }));
         }
     }
 

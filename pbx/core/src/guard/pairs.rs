@@ -19,16 +19,40 @@ use crate::moment::Moment;
 /// Between two tries that are judged.
 pub const PAUSE: Duration = Duration::from_secs(1);
 /// Lines of the table.
-const LINES: usize = 4096;
+const LINES: usize = 2048;
 /// Pairs of a line.
-const PLACES: usize = 4;
+const PLACES: usize = 8;
+/// Bits of a word that say until when (milliseconds: eight years).
+const UNTIL: u32 = 38;
+/// How often a writer looks again when others change the line: then it lets it be.
+const TURNS: usize = 16;
 
-/// A line of the processor's cache: pairs, and until when they are not judged (microseconds).
+/// A pair in a word, so that nobody ever sees the one of a pair with the time of another: a tag of it above [`UNTIL`], and
+/// until when it is not judged. What is over is an empty place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u64);
+
+impl Place {
+    fn new(tag: u64, until: u64) -> Self {
+        Self(tag << UNTIL | until.min((1 << UNTIL) - 1))
+    }
+
+    const fn tag(self) -> u64 {
+        self.0 >> UNTIL
+    }
+
+    const fn until(self) -> u64 {
+        self.0 & ((1 << UNTIL) - 1)
+    }
+}
+
+/// A line of the processor's cache.
 #[repr(align(64))]
 #[derive(Debug, Default)]
-struct Line([(AtomicU64, AtomicU64); PLACES]);
+struct Line([AtomicU64; PLACES]);
 
-/// The table: 16,384 pairs, 256 KiB. A pair that finds its line full takes the place of the one whose time ends first.
+/// The table: 16,384 pairs, 128 KiB. A pair that finds its line full takes the place of the one whose time ends first, if
+/// that is before its own: what the guard holds does not give way to a pause.
 #[derive(Debug)]
 pub struct Pairs {
     seed: [u64; 2],
@@ -43,9 +67,9 @@ impl Pairs {
 
     /// Whether a try of this source for this account is judged now. Any thread.
     pub fn may_try(&self, source: IpAddr, account: u64, now: Moment) -> bool {
-        let (line, key) = self.find(source, account);
-        let of = line.0.iter().find(|(there, _)| there.load(Relaxed) == key);
-        of.is_none_or(|(_, until)| now.as_micros() >= until.load(Relaxed))
+        let (line, tag) = self.find(source, account);
+        let now = now.as_micros() / 1000;
+        !line.0.iter().map(|word| Place(word.load(Relaxed))).any(|place| place.tag() == tag && now < place.until())
     }
 
     /// A try was in vain: the next is judged after the pause. Any thread.
@@ -55,29 +79,33 @@ impl Pairs {
 
     /// No try is judged until then. Any thread.
     pub fn hold(&self, source: IpAddr, account: u64, until: Moment) {
-        let (line, key) = self.find(source, account);
-        let until = until.as_micros();
-        if let Some((_, there)) = line.0.iter().find(|(there, _)| there.load(Relaxed) == key) {
-            there.fetch_max(until, Relaxed);
-            return;
-        }
-        // Two threads may choose the same place, and one of them writes in vain: its next failure writes again.
-        if let Some((there, end)) = line.0.iter().min_by_key(|(_, end)| end.load(Relaxed)) {
-            end.store(until, Relaxed);
-            there.store(key, Relaxed);
+        let (line, tag) = self.find(source, account);
+        let wanted = Place::new(tag, until.as_micros().div_ceil(1000));
+        for _ in 0..TURNS {
+            let places = line.0.each_ref().map(|word| Place(word.load(Relaxed)));
+            let own = places.iter().position(|place| place.tag() == tag);
+            let first = || (0..PLACES).min_by_key(|at| places[*at].until());
+            let Some(at) = own.or_else(first) else { return };
+            if places[at].until() >= wanted.until() {
+                return;
+            }
+            // Whoever was faster may have written this very pair, elsewhere in the line too.
+            if line.0[at].compare_exchange(places[at].0, wanted.0, Relaxed, Relaxed).is_ok() {
+                return;
+            }
         }
     }
 
     /// The pair may try at once.
     pub fn release(&self, source: IpAddr, account: u64) {
-        let (line, key) = self.find(source, account);
-        for (there, until) in line.0.iter().filter(|(there, _)| there.load(Relaxed) == key) {
-            until.store(0, Relaxed);
-            there.store(0, Relaxed);
+        let (line, tag) = self.find(source, account);
+        for word in &line.0 {
+            // Only while it is this pair's.
+            let _ = word.fetch_update(Relaxed, Relaxed, |there| (Place(there).tag() == tag).then_some(0));
         }
     }
 
-    /// The line of a pair, and its key: never 0, which is an empty place.
+    /// The line of a pair, and its tag: never 0, which is that of an empty place.
     fn find(&self, source: IpAddr, account: u64) -> (&Line, u64) {
         let mut hasher = SipHasher13::new_with_keys(self.seed[0], self.seed[1]);
         let bits = match source.to_canonical() {
@@ -86,8 +114,8 @@ impl Pairs {
         };
         hasher.write_u128(bits);
         hasher.write_u64(account);
-        let key = hasher.finish().max(1);
-        (&self.lines[key as usize % LINES], key)
+        let hash = hasher.finish();
+        (&self.lines[hash as usize % LINES], (hash >> UNTIL).max(1))
     }
 }
 
@@ -133,5 +161,46 @@ mod tests {
         (1000..100_000).for_each(|account| pairs.failed(office, account, at(0)));
         let held = (0..1000).filter(|account| !pairs.may_try(office, *account, at(2000))).count();
         assert!(held >= 995, "{held}");
+    }
+
+    #[test]
+    fn a_pair_that_the_guard_holds_does_not_give_way_to_a_pause() {
+        let pairs = Pairs::new([1, 2]);
+        let office = addr("203.0.113.7");
+        // As many as the guard holds at most.
+        (0..4096).for_each(|account| pairs.hold(office, account, at(3_600_000)));
+        let before: Vec<u64> = (0..4096).filter(|account| !pairs.may_try(office, *account, at(2000))).collect();
+        assert!(before.len() > 4090, "{}", before.len());
+        (10_000..100_000).for_each(|account| pairs.failed(office, account, at(0)));
+        assert!(before.iter().all(|account| !pairs.may_try(office, *account, at(2000))));
+    }
+
+    #[test]
+    fn pairs_that_many_threads_write_at_once_never_get_the_time_of_another() {
+        let pairs = Pairs::new([1, 2]);
+        let office = addr("203.0.113.7");
+        // All in one line, more than it has room for: each writer takes the places of the others.
+        let mut of_line = (0..).filter(|account| std::ptr::eq(pairs.find(office, *account).0, &pairs.lines[0]));
+        let held: Vec<u64> = of_line.by_ref().take(PLACES / 2).collect();
+        let paused: Vec<u64> = of_line.take(2 * PLACES).collect();
+        std::thread::scope(|scope| {
+            for half in paused.chunks(PLACES) {
+                let pairs = &pairs;
+                scope.spawn(move || {
+                    for turn in 0..20_000 {
+                        half.iter().for_each(|account| pairs.failed(office, *account, at(turn % 100)));
+                    }
+                });
+            }
+            for _ in 0..2000 {
+                for account in &held {
+                    pairs.hold(office, *account, at(3_600_000));
+                    assert!(!pairs.may_try(office, *account, at(3_599_999)), "a hold is lost");
+                }
+                assert!(paused.iter().all(|account| pairs.may_try(office, *account, at(2000))), "a pause is an hour");
+                held.iter().for_each(|account| pairs.release(office, *account));
+                assert!(held.iter().all(|account| pairs.may_try(office, *account, at(2000))), "it was released");
+            }
+        });
     }
 }

@@ -19,6 +19,7 @@ fn addr(text: &str) -> IpAddr {
 }
 
 const ATTACKER: &str = "203.0.113.66";
+const GATEWAY: &str = "203.0.113.1";
 
 impl Scene {
     fn new() -> Self {
@@ -27,7 +28,7 @@ impl Scene {
 
     fn with(settings: &Settings) -> Self {
         let local = vec![crate::address::parse("192.168.0.0/16").unwrap().prefix];
-        let guard = Guard::new(settings, Networks { local, on_link: Vec::new() });
+        let guard = Guard::new(settings, Networks { local, machine: vec![addr(GATEWAY)], ..Networks::default() });
         Self { guard, now: Moment::ZERO + DAY, wall: Timestamp::from_millis(1_800_000_000_000) }
     }
 
@@ -223,9 +224,20 @@ fn new_phones_in_a_local_network_raise_an_alarm_and_are_not_blocked() {
         scene.pass(60.0);
     }
     let outputs = scene.outputs();
-    let [Output::Alarm(Alarm::Spared { detector: Detector::Enumeration, local: true, .. })] = &outputs[..] else {
+    let [Output::Alarm(Alarm::Spared { detector: Detector::Enumeration, exempt: Exempt::Local, .. })] = &outputs[..]
+    else {
         panic!("{outputs:?}")
     };
+}
+
+#[test]
+fn the_machine_and_its_gateway_are_told_of_and_never_blocked() {
+    let mut scene = Scene::new();
+    for guess in 0..200 {
+        scene.rejected(GATEWAY, false, guess);
+    }
+    let outputs = scene.outputs();
+    assert!(matches!(outputs[..], [Output::Alarm(Alarm::Spared { exempt: Exempt::Machine, .. })]), "{outputs:?}");
 }
 
 #[test]

@@ -208,6 +208,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(_) => return Poll::Ready(End::Peer),
                 Ok(()) => {
                     let length = buffer.filled().len();
+                    if !self.entry.shared.receiver.goes_on(&self.entry.flow, length) {
+                        return Poll::Ready(End::Abrupt(Dropped::Filtered));
+                    }
                     if let Some(end) = self.take(&scratch.read[..length], &mut scratch.answers, now) {
                         return Poll::Ready(end);
                     }

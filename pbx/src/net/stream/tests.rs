@@ -26,6 +26,7 @@ struct Echo {
     closed: AtomicUsize,
     registered: AtomicBool,
     known: AtomicBool,
+    blocked: AtomicBool,
 }
 
 impl Receiver for Echo {
@@ -53,6 +54,10 @@ impl Receiver for Echo {
 
     fn closed(&self, _: ConnectionId) {
         self.closed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn goes_on(&self, _: &Flow, _: usize) -> bool {
+        !self.blocked.load(Ordering::SeqCst)
     }
 
     fn is_known(&self, _: IpAddr) -> bool {
@@ -232,6 +237,19 @@ fn who_has_said_its_last_still_gets_its_answer() {
     stream.read_to_end(&mut answer).unwrap();
     assert_eq!(answer, message("OPTIONS", 0));
     server.until("closed", |server| server.counters.connections() == 0);
+}
+
+#[test]
+fn a_connection_whose_source_was_blocked_since_is_closed_when_it_says_something() {
+    let server = Server::new(quick(), false);
+    let mut stream = server.connect("127.0.0.1");
+    assert_eq!(exchange(&mut stream, &message("OPTIONS", 0)), message("OPTIONS", 0));
+    server.echo.blocked.store(true, Ordering::SeqCst);
+    let heard = server.echo.heard.lock().unwrap().len();
+    stream.write_all(&message("OPTIONS", 0)).unwrap();
+    assert!(is_over(&mut stream));
+    assert_eq!(server.echo.heard.lock().unwrap().len(), heard, "it is still heard");
+    server.until("it is counted", |server| server.counters.dropped(Dropped::Filtered) == 1);
 }
 
 #[test]

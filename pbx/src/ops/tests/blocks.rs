@@ -161,7 +161,11 @@ async fn an_explanation_names_the_winner_first_and_the_command_that_undoes_it() 
     bench.operations.set_settings(&admin(), SetSettings { values, ..SetSettings::default() }).await.unwrap();
     let blocked = bench.operations.explain(&admin(), "198.51.100.7").await.unwrap();
     assert_eq!(blocked.fate, Fate::Drop);
-    assert!(blocked.because.starts_with("the block rule 198.51.100.0/24 drops everything"), "{}", blocked.because);
+    assert!(
+        blocked.because.starts_with("the block rule 198.51.100.0/24 (by hand) drops everything"),
+        "{}",
+        blocked.because
+    );
 
     bench.allow("198.51.100.7").await;
     bench.kernel_says(Action::Allow);

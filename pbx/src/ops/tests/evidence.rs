@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use pbx_core::guard::{Account, Block, Detector, Output, RuleApplied, Seen, Sign, What};
+use pbx_core::{
+    address::Prefix,
+    guard::{Account, Block, Detector, Output, RuleApplied, Seen, Sign, What},
+};
 
 use super::{super::*, *};
 use crate::filter::{AutomaticBlock, KernelView, KnownSource, Rate};

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use pbx_core::guard::{Account, Detector, Sign, What};
+use pbx_core::{
+    address::Prefix,
+    guard::{Account, Detector, Sign, What},
+};
 
 use super::{super::*, *};
 use crate::filter::AutomaticBlock;
@@ -23,7 +26,7 @@ impl Bench {
             packets: 0,
             last_seen: None,
             enforced,
-            web_only: false,
+            web_only: reason == Detector::Web,
         };
         self.filter.automatic.lock().unwrap().push(block);
         self.operations.follow_automatic().await.unwrap();
@@ -60,6 +63,45 @@ async fn blocks_of_a_detector_drop_nothing_when_it_monitors_end_when_it_is_off_a
     assert_eq!(bench.live().await, ["203.0.113.9 true"]);
     let events = bench.operations.events(&ListOptions::default(), None).await.unwrap().items;
     assert!(events.iter().any(|one| one.message == "2 automatic blocks are over: their detector is off"), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_block_of_the_web_and_one_of_everything_of_the_same_source_end_each_by_itself() {
+    let bench = Bench::new().await;
+    bench.switch(&[("filter.mode", "enforce")]).await;
+    let blocked = async || {
+        bench.blocked("203.0.113.7", Detector::Authentication, true).await;
+        bench.blocked("203.0.113.7", Detector::Web, true).await;
+        let listed = bench.operations.blocks(&ListOptions::default()).await.unwrap();
+        assert_eq!(listed.items.len(), 2);
+    };
+    let stored = async || {
+        bench.operations.follow_automatic().await.unwrap();
+        let stored = bench.store().automatic(bench.now()).await.unwrap();
+        stored.iter().map(|block| (block.reason, block.web_only)).collect::<Vec<_>>()
+    };
+    let (whole, web) = ((Detector::Authentication, false), (Detector::Web, true));
+    blocked().await;
+    assert_eq!(stored().await, [whole, web]);
+    bench.switch(&[("guard.authentication.enforcement", "off")]).await;
+    assert_eq!(stored().await, [web]);
+    bench.switch(&[("guard.authentication.enforcement", "enforce")]).await;
+    bench.filter.automatic.lock().unwrap().clear();
+    blocked().await;
+    bench.switch(&[("guard.web.enforcement", "off")]).await;
+    assert_eq!(stored().await, [whole]);
+    // The one that is over in the filter, and no other.
+    bench.switch(&[("guard.web.enforcement", "enforce")]).await;
+    bench.filter.automatic.lock().unwrap().clear();
+    blocked().await;
+    bench.filter.automatic.lock().unwrap().retain(|block| block.web_only);
+    assert_eq!(stored().await, [web]);
+    // Whoever is let go is let go altogether.
+    bench.filter.automatic.lock().unwrap().clear();
+    blocked().await;
+    let request = RemoveBlock { address: "203.0.113.7".to_owned(), ..RemoveBlock::default() };
+    let removed = bench.operations.remove_block(&admin(), request).await.unwrap();
+    assert_eq!((removed.automatic.len(), stored().await), (2, Vec::new()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::xdp_action,
-    helpers::bpf_redirect,
+    helpers::{bpf_ktime_get_ns, bpf_redirect},
     macros::{map, xdp},
     maps::{PerCpuArray, ProgramArray},
     programs::XdpContext,
@@ -113,6 +113,80 @@ pub(crate) fn generate(ctx: XdpContext) -> u32 {
         let turn = *made;
         *made = turn + 1;
         *address = source(control, turn as u32).to_be();
+        bpf_redirect(core::ptr::read_volatile(&raw const OUTPUT), 0) as u32
+    }
+}
+
+/// The first source of `flood` and how many there are (at most 65,536); set at load.
+#[unsafe(no_mangle)]
+static FIRST: u32 = 0;
+#[unsafe(no_mangle)]
+static SOURCES: u32 = 1;
+/// Nanoseconds between two requests of `flood`, at most 20,000; 0: as fast as it can.
+#[unsafe(no_mangle)]
+static PACE: u64 = 0;
+/// When the next one is due.
+#[map]
+static DUE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Waits until the next request is due. It has the CPU to itself.
+#[inline(always)]
+fn wait() {
+    // SAFETY: fixed before the program was loaded.
+    let pace = unsafe { core::ptr::read_volatile(&raw const PACE) };
+    let Some(due) = DUE.get_ptr_mut(0) else { return };
+    if pace == 0 {
+        return;
+    }
+    // SAFETY: this CPU's own word; the helper has no preconditions.
+    unsafe {
+        let mut now = bpf_ktime_get_ns();
+        // What was missed in a pause is not made good for.
+        if *due + 1_000_000 < now {
+            *due = now;
+        }
+        for _ in 0..1024 {
+            if now >= *due {
+                break;
+            }
+            now = bpf_ktime_get_ns();
+        }
+        *due += pace;
+    }
+}
+
+/// Where the number of a request lies in a frame of `flood`, in eight letters; `guard/generator.rs` knows it, too.
+const NUMBER: usize = 42 + 41;
+
+/// Sends a SIP request by IPv4 to `OUTPUT`, from the next source and with the next number in its Call-ID. The datagram
+/// has no checksum; that of the header is kept right, so that a stack takes it.
+#[xdp]
+pub(crate) fn flood(ctx: XdpContext) -> u32 {
+    let (Some(address), Some(sum), Some(number)) =
+        (at::<[u16; 2]>(&ctx, 26), at::<u16>(&ctx, 24), at::<[u8; 8]>(&ctx, NUMBER))
+    else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let Some(made) = MADE.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    wait();
+    // SAFETY: this CPU's own word; `at` checked the ranges; the constants were fixed before the program was loaded.
+    unsafe {
+        let turn = *made as u32;
+        *made += 1;
+        let sources = core::ptr::read_volatile(&raw const SOURCES);
+        let nth = (u64::from(turn.wrapping_mul(0x9e37_79b1)) * u64::from(sources)) >> 32;
+        let source = core::ptr::read_volatile(&raw const FIRST).wrapping_add(nth as u32);
+        let (old, new) = (address.read_unaligned(), [(source >> 16) as u16, source as u16].map(u16::to_be));
+        address.write_unaligned(new);
+        // RFC 1624 §3; one's complement does not mind the order of bytes.
+        let mut folded = u32::from(!sum.read_unaligned());
+        folded += u32::from(!old[0]) + u32::from(!old[1]) + u32::from(new[0]) + u32::from(new[1]);
+        folded = (folded & 0xffff) + (folded >> 16);
+        folded = (folded & 0xffff) + (folded >> 16);
+        sum.write_unaligned(!(folded as u16));
+        for at in 0..8 {
+            (*number)[at] = b'a' + ((turn >> (4 * at)) & 15) as u8;
+        }
         bpf_redirect(core::ptr::read_volatile(&raw const OUTPUT), 0) as u32
     }
 }

@@ -1,19 +1,11 @@
-//! `pbx-bench guard`: what the guard's bookkeeping costs a message, what it takes up, and how long it is from the last
-//! wrong password that counts to the first packet that the kernel drops.
+//! How long it is from the last wrong password that counts to the first packet that the kernel drops.
 
 use std::{
-    hint::black_box,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use pbx_core::{
-    guard::{Account, Guard, Networks, Sign, What},
-    moment::Moment,
-    settings::Settings,
-    time::Timestamp,
-};
 use pbx_tests::{
     daemon::Installation,
     lab::Lab,
@@ -22,92 +14,16 @@ use pbx_tests::{
     site::{UDP, server},
 };
 
-use crate::{
-    report::{Report, Spread},
-    sip::{process, timed},
-};
+use super::Effort;
+use crate::report::{Report, Spread};
 
-/// How much is measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
-    /// Attackers that are blocked, one after the other.
-    pub(crate) rounds: usize,
-    /// Signs of a round.
-    pub(crate) signs: u32,
-}
-
-impl Effort {
-    pub(crate) const FULL: Self = Self { rounds: 21, signs: 200_000 };
-    pub(crate) const QUICK: Self = Self { rounds: 7, signs: 50_000 };
-}
-
-/// Forged sources of the flood.
-const FORGED: u32 = 1_000_000;
 /// Wrong passwords that block.
 const LIMIT: u32 = 50;
 /// Between two packets that look whether anybody is blocked.
 const STEP: Duration = Duration::from_micros(200);
 
-/// Measures everything.
-pub(crate) fn measure(sandbox: &Sandbox, effort: Effort, report: &mut Report) -> Result<()> {
-    timed::pinned(|| bookkeeping(effort, report))?;
-    latency(sandbox, effort, report)
-}
-
-fn settings() -> Result<Settings> {
-    let mut settings = Settings::default();
-    settings.set("filter.mode", "enforce")?;
-    // What is measured is counting, not blocking.
-    for key in ["authentication.failures", "accounts.failures", "accounts.alarm", "challenges.requests"] {
-        settings.set(&format!("guard.{key}"), "100000")?;
-    }
-    Ok(settings)
-}
-
-fn bookkeeping(effort: Effort, report: &mut Report) -> Result<()> {
-    let message: Box<[u8]> = vec![b'x'; 600].into();
-    let wall = Timestamp::from_millis(1_800_000_000_000);
-    let mut guard = Guard::new(&settings()?, Networks::default());
-    let mut number = 0u32;
-    let mut sign = |guard: &mut Guard, source: u32, rejected: bool| {
-        number += 1;
-        let target = u64::from(number % 7);
-        let what = if rejected {
-            What::Rejected { account: Account::new(target, b"150"), user_known: true, answers: true, target }
-        } else {
-            What::Challenged { call: number.into(), target, points: 0 }
-        };
-        let source = IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + source));
-        let sign = Sign { source, sure: false, known: false, what, message: Some(message.clone()) };
-        guard.sign(black_box(sign), Moment::from_micros(1_000_000_000 + u64::from(number)), wall);
-        while guard.poll_output().is_some() {}
-    };
-    for (case, sources, rejected) in [
-        ("counting an unanswered challenge, one source", 1, false),
-        ("counting a wrong password, 1,000 sources", 1000, true),
-        ("counting an unanswered challenge, sources that never come again", u32::MAX, false),
-    ] {
-        let mut next = 0u32;
-        let mut rounds = Vec::new();
-        for _ in 0..effort.rounds {
-            let cost = timed::timed(effort.signs, || {
-                next = (next + 1) % sources;
-                sign(&mut guard, next, rejected);
-            })?;
-            rounds.push(cost.nanoseconds);
-        }
-        report.spread(case, Spread::of(rounds), "ns", Some(2000.0));
-    }
-    let before = process::resident(std::process::id())?;
-    let mut flooded = Guard::new(&settings()?, Networks::default());
-    (0..FORGED).for_each(|source| sign(&mut flooded, source, false));
-    let grown = process::resident(std::process::id())? - before;
-    report.figure("memory of the guard with 1,000,000 forged sources", grown / f64::from(1 << 20), "MiB", None);
-    Ok(())
-}
-
 /// From the last wrong password that counts to the first packet of its source that is not answered any more.
-fn latency(sandbox: &Sandbox, effort: Effort, report: &mut Report) -> Result<()> {
+pub(super) fn measure(sandbox: &Sandbox, effort: Effort, report: &mut Report) -> Result<()> {
     let lab = Lab::build(sandbox)?;
     let pbx = Installation::new(sandbox, &lab.interfaces())?;
     let daemon = pbx.start()?;
@@ -146,6 +62,8 @@ fn latency(sandbox: &Sandbox, effort: Effort, report: &mut Report) -> Result<()>
             })
             .collect();
         taken.push(first_drop(&mut line, &last, &probes, round)?);
+        let block = pbx.wait_blocked(source)?.to_string();
+        ensure!(block.contains("authentication"), "blocked for something else: {block}");
     }
     report.spread("from the 50th wrong password to the first drop in XDP", Spread::of(taken), "ms", Some(5.0));
     daemon.stop()
