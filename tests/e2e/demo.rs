@@ -1,14 +1,20 @@
 //! What `cargo xtask demo` starts, as a person starts it: the attack lab is the end-to-end test of the guard.
 
 use std::{
+    collections::HashSet,
+    fs,
     io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{Signal, killpg},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -16,8 +22,14 @@ use serde_json::Value;
 /// What the call may lose in an act, percent: this machine does other things too, and its daemon is a development build.
 const LOSS: &str = "5";
 
+/// The demo; it ends, and cleans up, if its test ends first.
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pbx-demo"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pbx-demo"));
+    // SAFETY: prctl is safe to call between fork and exec.
+    unsafe {
+        command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));
+    }
+    command
 }
 
 /// Where a run has its files, which go with it.
@@ -71,19 +83,72 @@ fn the_call_survives_every_attack_attackers_are_blocked_and_nobody_else_is() {
 
 #[test]
 fn ctrl_c_ends_the_demo_in_the_middle_and_nothing_is_left() {
-    let mut child = program().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the demo starts");
+    // A terminal sends the signal to all that it started.
+    let mut child =
+        program().process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the demo starts");
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     // It says what an act was like when that is over; the next one is on.
     let first = lines.by_ref().map(|line| line.expect("text")).find(|line| line.contains("svmap"));
     assert!(first.is_some(), "it says nothing of its acts");
     let here = folder(child.id());
     assert!(here.exists());
+    let own = namespace(std::process::id());
+    let theirs: HashSet<PathBuf> = descendants(child.id()).into_iter().filter_map(namespace).collect();
+    assert!(theirs.iter().any(|network| Some(network) != own.as_ref()), "the daemon is in a network of its own");
+
     let rest = thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("a signal");
+    killpg(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("a signal");
     let mut said = String::new();
     child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("text");
     let (status, rest) = (child.wait().expect("it ends"), rest.join().expect("what it says"));
     assert_eq!(status.code(), Some(130), "{rest}");
     assert!(rest.contains("interrupted") && said.is_empty(), "{rest}\n{said}");
     assert!(!here.exists(), "it leaves its files");
+    let left = |pid: &u32| namespace(*pid).is_some_and(|one| Some(&one) != own.as_ref() && theirs.contains(&one));
+    assert_eq!(processes().into_iter().filter(left).collect::<Vec<_>>(), [0; 0], "it leaves processes in its networks");
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    assert!(!mounts.contains(&here.display().to_string()), "{mounts}");
+}
+
+#[test]
+fn what_the_demo_cannot_be_told_is_said_before_anything_begins() {
+    for (arguments, reason) in [
+        (&["--loss", "nan"][..], "a number from 0 to 100"),
+        (&["--loss=-1"], "a number from 0 to 100"),
+        (&["--loss", "101"], "a number from 0 to 100"),
+        (&["--slow"], "--slow"),
+        (&["svwar"], "svwar"),
+    ] {
+        let output = program().args(arguments).output().expect("the demo starts");
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {complained}");
+        assert!(complained.contains(reason) && output.stdout.is_empty(), "{arguments:?}: {complained}");
+    }
+}
+
+/// The processes that a process started, and those that they did.
+fn descendants(pid: u32) -> Vec<u32> {
+    let all = processes();
+    let mut found = vec![pid];
+    while let Some(more) =
+        all.iter().find(|one| !found.contains(one) && parent(**one).is_some_and(|up| found.contains(&up)))
+    {
+        found.push(*more);
+    }
+    found.split_off(1)
+}
+
+fn processes() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("processes").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The network that a process is in; a zombie is in none.
+fn namespace(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
 }

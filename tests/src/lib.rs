@@ -26,4 +26,6 @@ pub mod fuzz;
 
 pub mod interrupt;
 
+pub mod stamp;
+
 mod wire;

@@ -62,8 +62,8 @@ pub(crate) struct Demo {
     /// The figures as JSON on standard output instead of the table
     #[arg(long)]
     json: bool,
-    /// What the call may lose in an act, in percent; 1 unless given
-    #[arg(long, value_name = "PERCENT")]
+    /// What the call may lose in an act, in percent (0 to 100); 1 unless given
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
     loss: Option<f64>,
     /// With the daemon as it is installed; building that takes longer
     #[arg(long)]
@@ -89,6 +89,12 @@ impl Demo {
         }
         arguments
     }
+}
+
+fn percent(text: &str) -> Result<f64> {
+    let number: f64 = text.parse().context("a number from 0 to 100, as 2.5")?;
+    ensure!((0.0..=100.0).contains(&number), "a number from 0 to 100, as 2.5");
+    Ok(number)
 }
 
 #[derive(Args)]

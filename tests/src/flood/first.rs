@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    os::fd::{AsFd as _, AsRawFd as _},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -11,14 +12,21 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{MsgFlags, recv},
+};
 
 use crate::{
     frames,
     lab::NEIGHBOUR_INTERFACE,
     sandbox::Namespace,
-    wire::{self, Batch, Receives},
+    stamp,
+    wire::{self, Receives},
 };
+
+/// As much of a frame as tells its source.
+const HEADERS: usize = 128;
 
 /// Looks for the first IP packet of a source on a neighbour's interface, and at none after it.
 #[derive(Debug)]
@@ -37,22 +45,23 @@ impl First {
         let socket = network.enter(|| {
             wire::packet_socket(NEIGHBOUR_INTERFACE, Receives::Everything).context("look at the interface")
         })?;
+        // Lets the kernel note when packets leave.
+        stamp::last(&socket);
         let shared = Arc::new(Shared::default());
         thread::spawn({
             let shared = Arc::clone(&shared);
             move || {
-                let mut batch = Batch::new();
+                let mut frame = [0; HEADERS];
                 while shared.at.get().is_none() && !shared.stop.load(Ordering::Acquire) {
-                    let mut waiting = [PollFd::new(std::os::fd::AsFd::as_fd(&socket), PollFlags::POLLIN)];
+                    let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
                     if poll(&mut waiting, PollTimeout::from(50_u8)).unwrap_or(0) == 0 {
                         continue;
                     }
-                    let now = SystemTime::now();
-                    let _ = batch.receive(&socket, |_, frame| {
-                        if frames::source_of(frame) == Some(source) {
-                            let _ = shared.at.set(now);
-                        }
-                    });
+                    // One at a time: the stamp is that of the last one.
+                    let length = recv(socket.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT).unwrap_or(0);
+                    if frames::source_of(&frame[..length]) == Some(source) {
+                        let _ = shared.at.set(stamp::last(&socket).unwrap_or_else(SystemTime::now));
+                    }
                 }
             }
         });

@@ -72,10 +72,10 @@ impl Act {
             Self::Svcrack => "svcrack, disguised",
             Self::Registers => "REGISTER flood (SIPp)",
             Self::Flood => "UDP flood, 1 source",
-            Self::Forged => "UDP flood, 10,000 forged",
+            Self::Forged => "UDP flood, 10k forged",
             Self::Handshakes => "TLS handshake flood",
             Self::Injection => "RTP into the call",
-            Self::PowerCut => "power cut of ten phones",
+            Self::PowerCut => "power cut, ten phones",
         }
     }
 

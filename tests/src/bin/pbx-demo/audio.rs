@@ -4,7 +4,6 @@
 use std::{
     io::ErrorKind,
     net::{SocketAddr, UdpSocket},
-    os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed},
@@ -15,6 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::libc;
+use pbx_tests::stamp;
 
 /// Time between two packets.
 const PACKET: Duration = Duration::from_millis(20);
@@ -66,7 +66,11 @@ impl Sound {
 
 /// The wall clock, which the kernel stamps packets by (nanoseconds).
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    nanoseconds(SystemTime::now())
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 impl Audio {
@@ -169,7 +173,7 @@ fn packet(number: u32, ssrc: u32) -> Vec<u8> {
 fn listen(socket: &UdpSocket, way: &Way, stop: &AtomicBool) {
     prefer();
     // The first question makes the kernel note when packets come.
-    stamp(socket);
+    stamp::last(socket);
     let mut buffer = [0; 2048];
     while !stop.load(Relaxed) {
         let length = match socket.recv(&mut buffer) {
@@ -177,7 +181,7 @@ fn listen(socket: &UdpSocket, way: &Way, stop: &AtomicBool) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
             Err(_) => continue,
         };
-        let came = stamp(socket).unwrap_or_else(now);
+        let came = stamp::last(socket).map_or_else(now, nanoseconds);
         match number(&buffer[..length]) {
             Some(number) => {
                 let mut packets = way.packets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,16 +199,6 @@ fn listen(socket: &UdpSocket, way: &Way, stop: &AtomicBool) {
 fn number(packet: &[u8]) -> Option<u32> {
     let rest = packet.get(HEADER..)?.strip_prefix(&MARK)?;
     Some(u32::from_be_bytes(*rest.first_chunk()?))
-}
-
-/// When the packet that was received last came to the machine, not when this program got to it.
-fn stamp(socket: &UdpSocket) -> Option<u64> {
-    /// `SIOCGSTAMPNS` for a `timespec` of two longs (asm-generic/sockios.h).
-    const SIOCGSTAMPNS: libc::c_ulong = 0x8907;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec, which lives past the call.
-    let told = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSTAMPNS as _, &raw mut time) };
-    (told == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// Lets the calling thread go first. Without the right to, the figures only get worse.

@@ -12,9 +12,9 @@ mod table;
 mod verdict;
 mod workplace;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use pbx_tests::interrupt::Interrupt;
 use serde_json::json;
@@ -34,8 +34,8 @@ struct Arguments {
     /// The figures as JSON on standard output instead of the table.
     #[arg(long)]
     json: bool,
-    /// What the call may lose in an act (percent).
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
+    /// What the call may lose in an act (percent, 0 to 100).
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
     loss: f64,
 }
 
@@ -65,27 +65,36 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool> {
     let interrupt = Interrupt::install()?;
+    let passes = play(arguments, &interrupt).map_err(|error| {
+        // Ctrl-C in a terminal reaches the commands that are on too, and their end is no fault of anybody's.
+        if interrupt.wait(Instant::now()) { Interrupted.into() } else { error }
+    })?;
+    let failed = verdict::failures(&passes[0], arguments.loss);
+    let report = if arguments.json {
+        format!("{:#}\n", json!({ "succeeded": failed.is_empty(), "failed": failed, "passes": passes }))
+    } else {
+        table::report(&passes, &failed)
+    };
+    std::io::stdout().write_all(report.as_bytes()).context("print what came of it")?;
+    Ok(failed.is_empty())
+}
+
+/// All passes, the enforcing one first.
+fn play(arguments: &Arguments, interrupt: &Interrupt) -> Result<Vec<Pass>> {
     let workplace = Workplace::open()?;
     let (modes, effort): (&[&'static str], _) =
         if arguments.quick { (&["enforce"], Effort::QUICK) } else { (&["enforce", "off"], Effort::FULL) };
     let mut passes: Vec<Pass> = Vec::new();
     for mode in modes {
-        let pass = scene::play(&workplace.path().join(mode), mode, effort, &interrupt);
+        let pass = scene::play(&workplace.path().join(mode), mode, effort, interrupt);
         passes.push(pass.with_context(|| format!("with the filter in mode {mode}"))?);
     }
-    let failed = verdict::failures(&passes[0], arguments.loss);
-    if arguments.json {
-        println!("{:#}", json!({ "succeeded": failed.is_empty(), "failed": failed, "passes": passes }));
-        return Ok(failed.is_empty());
-    }
-    print!("{}", table::table(&passes));
-    println!();
-    for line in verdict::stopped_otherwise(&passes[0]) {
-        println!("{line}.");
-    }
-    match failed.is_empty() {
-        true => println!("The call survived, every attacker that can be was blocked, and nobody else was."),
-        false => failed.iter().for_each(|line| println!("FAILED {line}")),
-    }
-    Ok(failed.is_empty())
+    Ok(passes)
+}
+
+fn percent(text: &str) -> Result<f64> {
+    let number: f64 = text.parse().context("a number from 0 to 100, as 2.5")?;
+    // What is not a number is not between the two either.
+    ensure!((0.0..=100.0).contains(&number), "a number from 0 to 100, as 2.5");
+    Ok(number)
 }

@@ -130,7 +130,7 @@ fn acts(
     let mut rows = vec![measured(&scene, None, || wait(interrupt, Instant::now() + effort.quiet).map(|()| None))?];
     for act in Act::ALL {
         let row = measured(&scene, Some(act), || perform(&scene, act, mode, effort, interrupt))?;
-        eprintln!("demo: filter {mode}: {}", crate::table::sentence(&row));
+        eprintln!("demo: {mode}: {}", crate::table::sentence(&row));
         rows.push(row);
     }
     Ok((rows, talk.hang_up()))

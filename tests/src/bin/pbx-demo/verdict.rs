@@ -1,6 +1,6 @@
 //! What has to hold of the pass in which the filter enforces.
 
-use crate::{acts::Act, figures::Row, scene::Pass};
+use crate::{acts::Act, figures::Row, scene::Pass, table::grouped};
 
 /// What failed, a sentence each; nothing: the demo succeeded. Of the call no act may lose more than `loss` percent.
 pub(crate) fn failures(pass: &Pass, loss: f64) -> Vec<String> {
@@ -37,17 +37,23 @@ pub(crate) fn stopped_otherwise(pass: &Pass) -> Vec<String> {
     let of = |row: &Row| {
         if row.act == Act::Forged.name() {
             return Some(format!(
-                "{}: there is nobody to block, the addresses are forged. Of {} requests the kernel dropped {}, the \
-                 daemon read {} and answered {}, which is what all strangers together may have; phones were served \
-                 before them",
-                row.act, row.attack_packets, row.dropped_in_kernel, row.read_by_daemon, row.answered
+                "{}: the addresses are forged, so there is nobody to block. Of {} requests the kernel dropped {}; the \
+                 daemon read {} and answered {}, which is what all strangers together may have. Phones were served \
+                 before them.",
+                row.act,
+                grouped(row.attack_packets),
+                grouped(row.dropped_in_kernel),
+                grouped(row.read_by_daemon),
+                grouped(row.answered)
             ));
         }
         let injected = row.act == Act::Injection.name();
         injected.then(|| {
             format!(
-                "{}: the relay heard {} packets that were not the phone's and forwarded {} of them",
-                row.act, row.refused_media, row.foreign_media
+                "{}: the relay heard {} packets that were not the phone's and forwarded {} of them.",
+                row.act,
+                grouped(row.refused_media),
+                grouped(row.foreign_media)
             )
         })
     };
