@@ -38,13 +38,16 @@ pub(crate) fn stopped_otherwise(pass: &Pass) -> Vec<String> {
         if row.act == Act::Forged.name() {
             return Some(format!(
                 "{}: the addresses are forged, so there is nobody to block. Of {} requests the kernel dropped {}; the \
-                 daemon read {} and answered {}, which is what all strangers together may have. Phones were served \
-                 before them.",
+                 daemon read {} and answered {}, which is what all strangers together may have. Phones come before \
+                 them: of {} registrations {} succeeded, {} messages had to be sent again.",
                 row.act,
                 grouped(row.attack_packets),
                 grouped(row.dropped_in_kernel),
                 grouped(row.read_by_daemon),
-                grouped(row.answered)
+                grouped(row.answered),
+                grouped(row.registrations),
+                grouped(row.registered),
+                grouped(row.sent_again)
             ));
         }
         let injected = row.act == Act::Injection.name();
